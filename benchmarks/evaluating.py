@@ -50,10 +50,10 @@ def measure(folder: str) -> dict[str, float]:
     Reading alone takes every band and does nothing with it; computing alone is given the first
     band of each shape again and again.
     """
-    from grokpack.evaluation.network import blas
+    from grokpack.evaluation.network import blas_threads
 
     rate = _numpy_rate()
-    blas.ask_for_one_thread()
+    blas_threads.ask_for_one_thread()
     from grokpack.evaluation.network import matrices
 
     honest = matrices.read

@@ -88,7 +88,7 @@ def _tasks(url: str) -> None:
     from grokpack.core.events import ignore_event
     from grokpack.core.progress import watching
     from grokpack.execution.workers import Job, WorkerPool, map_unordered
-    from grokpack.execution.workers.dask import cluster
+    from grokpack.execution.workers.dask_cluster import cluster
 
     with cluster(url) as found:
 

@@ -10,7 +10,7 @@ import numpy as np
 from grokpack import open_checkpoint
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.layout import Box
-from grokpack.kernels.cast import to_f32
+from grokpack.kernels.float_casts import to_f32
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "checkpoints/ckpt-0"
 name = (

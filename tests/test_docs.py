@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from grokpack.core.exit_status import ExitStatus
-from grokpack.formats.pickle import limits
-from grokpack.formats.pickle.values import ALLOWED
+from grokpack.formats.pickle import header_limits
+from grokpack.formats.pickle.stack_values import ALLOWED
 from grokpack.models.grok1 import GROK1
 from tests.support.project import ROOT
 
@@ -80,10 +80,10 @@ def test_the_page_of_exit_statuses_has_all_of_them_and_no_other() -> None:
     assert stated == sorted(status.value for status in ExitStatus)
 
 
-@pytest.mark.parametrize("name", [n for n in vars(limits) if n.startswith("MAX_")])
+@pytest.mark.parametrize("name", [n for n in vars(header_limits) if n.startswith("MAX_")])
 def test_the_page_on_safety_states_every_limit(name: str) -> None:
     stated = [number for row in _rows("explanation/safety.md") for number in _numbers(row)]
-    assert getattr(limits, name) in stated
+    assert getattr(header_limits, name) in stated
 
 
 def test_the_page_on_safety_lists_the_names_that_the_reader_knows() -> None:

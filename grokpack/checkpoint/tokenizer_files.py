@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.formats.tokenizers.kinds import KINDS, refuse_another
+from grokpack.formats.tokenizers.tokenizer_kinds import KINDS, refuse_another
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.formats.tokenizers.kinds import Tokenizer
+    from grokpack.formats.tokenizers.tokenizer_kinds import Tokenizer
     from grokpack.models.family import Family
     from grokpack.models.tokenizer_table import TokenizerTable
 

@@ -16,9 +16,9 @@ def evaluate(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> N
     and computes the same, as far as the formats of both allow; else the exit status is 1. --max-kl
     and --min-top1 are limits of what it computes in place of those that the formats give.
     """
-    from grokpack.evaluation.network import blas
+    from grokpack.evaluation.network import blas_threads
 
-    blas.ask_for_one_thread()  # before numpy is loaded
+    blas_threads.ask_for_one_thread()  # before numpy is loaded
     from grokpack.cli import run_evaluation
 
     run_evaluation.run(session, flags, network)

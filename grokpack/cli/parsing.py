@@ -103,7 +103,7 @@ def parse_workers(text: str | None) -> int | None:
         return None
     if text == "serial":
         return 1
-    from grokpack.execution.workers.dask import SCHEME
+    from grokpack.execution.workers.dask_cluster import SCHEME
 
     if text.startswith(SCHEME):
         what = "this command runs on threads of one machine, not on a cluster"

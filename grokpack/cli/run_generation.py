@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from grokpack.cli.session import Session
     from grokpack.core.documents.answer_json import NetworkJson
     from grokpack.core.documents.generation_json import GenerationJson
-    from grokpack.formats.tokenizers.kinds import Encoder
+    from grokpack.formats.tokenizers.tokenizer_kinds import Encoder
 
 _PROBE_BYTES = 64 << 20  # read to tell how fast reading is here
 

@@ -51,9 +51,9 @@ def open_workers(workers: str | None) -> Iterator[WorkerOptions]:
     """Open the workers that an option names, while the block runs.
 
     Raises:
-        GrokpackError: GP304 for what is no number of threads; see `dask.cluster`.
+        GrokpackError: GP304 for what is no number of threads; see `dask_cluster.cluster`.
     """
-    from grokpack.execution.workers.dask import SCHEME, cluster
+    from grokpack.execution.workers.dask_cluster import SCHEME, cluster
 
     if workers is None or not workers.startswith(SCHEME):
         yield WorkerOptions(parsing.parse_workers(workers))

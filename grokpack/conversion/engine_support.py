@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.models.architecture import ModelTensor, Part
     from grokpack.models.family import Family
-    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.quantization_scheme import QuantizationScheme
 
     Check = Callable[[QuantizationScheme], str | None]
 

@@ -16,7 +16,7 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.tensors import DType
 from grokpack.models import config_json, tensor_patterns
 from grokpack.planning.plan import Plan
-from grokpack.transforms.scheme import METHODS, QuantizationScheme
+from grokpack.transforms.quantization_scheme import METHODS, QuantizationScheme
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint

@@ -12,10 +12,10 @@ import numpy as np
 from grokpack import storage
 from grokpack.core.errors import TooLittleMemory
 from grokpack.core.events import Advanced, Listener, ignore_event
-from grokpack.evaluation.network import blas
+from grokpack.evaluation.network import blas_threads
+from grokpack.evaluation.network.matrix_products import Lanes
 from grokpack.evaluation.network.model import Network, Setup, allocate_in_memory
 from grokpack.evaluation.network.precision import Name, Precision
-from grokpack.evaluation.network.product import Lanes
 from grokpack.kernels.dispatch import choose_implementation
 from grokpack.storage.reading_threads import threads as useful_threads
 
@@ -152,7 +152,7 @@ def networks(
     implementation = choose_implementation(widened * sum(one.read_bytes for one in costs))
     count = options.workers or max(useful_threads(c.folder) for c in checkpoints)
     with ExitStack() as held:
-        held.enter_context(blas.one_thread())
+        held.enter_context(blas_threads.one_thread())
         held.enter_context(np.errstate(over="ignore", invalid="ignore"))  # as lanes do
         lanes = Lanes(count, Precision(options.precision), implementation)
         held.callback(lanes.close)

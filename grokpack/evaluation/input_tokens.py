@@ -12,11 +12,11 @@ from grokpack.checkpoint.tokenizer_files import find_tokenizer, read_small
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.formats import npy
-from grokpack.formats.tokenizers.kinds import KINDS, refuse_another
+from grokpack.formats.tokenizers.tokenizer_kinds import KINDS, refuse_another
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.formats.tokenizers.kinds import Encoder, Tokenizer
+    from grokpack.formats.tokenizers.tokenizer_kinds import Encoder, Tokenizer
 
 NO_TARGET = -1
 CONTEXT = 512

@@ -17,7 +17,7 @@ from grokpack.evaluation.network import matrices
 from grokpack.evaluation.network.experts import EXPERT
 from grokpack.evaluation.network.layer import KEY, OUTPUT, QUERY, ROUTER, VALUE
 from grokpack.evaluation.network.matrices import Matrix, matrix
-from grokpack.evaluation.network.product import MatrixTile
+from grokpack.evaluation.network.matrix_products import MatrixTile
 from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE
 from grokpack.transforms.dequantize import read_as_f32
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
-    from grokpack.evaluation.network.product import Lanes
+    from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.evaluation.part_comparison import PartComparison
     from grokpack.evaluation.weight_comparison import WeightGap, Weights
     from grokpack.models.architecture import Part

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import Shape
     from grokpack.evaluation.network.matrices import Matrix
-    from grokpack.evaluation.network.product import MatrixTile
+    from grokpack.evaluation.network.matrix_products import MatrixTile
     from grokpack.evaluation.tolerance import Form
     from grokpack.kernels.dispatch import Implementation
     from grokpack.models.architecture import Part

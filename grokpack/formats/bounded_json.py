@@ -14,7 +14,7 @@ from collections import Counter
 from typing import Any
 
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
-from grokpack.formats import recognition
+from grokpack.formats import file_recognition
 
 MOST_BYTES = 32 << 20
 """Largest document; a manifest of the release takes 1 MB, an index of 90,000 tensors 10 MB."""
@@ -61,7 +61,7 @@ def parse(data: bytes, place: Place | None = None, memory: int | None = None) ->
 
 
 def _broken(data: bytes, reason: str, place: Place | None) -> GrokpackError:
-    other = recognition.recognize_document(data)
+    other = file_recognition.recognize_document(data)
     what = f"not JSON: {reason}" if other is None else f"not JSON, but {other}"
     return MalformedInput(what, place)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grokpack.kernels.cast import widen_f16
+from grokpack.kernels.float_casts import widen_f16
 
 BLOCK = 32
 """Weights in a block, and in a sub-block of Q4_K; ggml-common.h: QK4_0, QK4_1, QK8_0."""

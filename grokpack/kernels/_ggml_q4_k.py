@@ -12,7 +12,7 @@ import numpy as np
 
 from grokpack.kernels._ggml_blocks_of_32 import BLOCK, TOP4, QuantizedBlock, in_order, to_f16
 from grokpack.kernels._ggml_search import MAGIC
-from grokpack.kernels.cast import widen_f16
+from grokpack.kernels.float_casts import widen_f16
 
 SUPER = 256
 """Weights in a block of Q4_K; ggml-common.h: QK_K."""

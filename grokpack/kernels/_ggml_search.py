@@ -23,7 +23,7 @@ from grokpack.kernels._ggml_blocks_of_32 import (
     with_q4_0,
     with_q4_1,
 )
-from grokpack.kernels.cast import widen_f16
+from grokpack.kernels.float_casts import widen_f16
 
 MAGIC = np.float32(12582912)
 """1.5 * 2^23; adding it rounds a small float32 to an integer, to nearest even."""

@@ -39,7 +39,7 @@ from grokpack.kernels._ggml_blocks_of_32 import (
 )
 from grokpack.kernels._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_scales, unpack_scales
 from grokpack.kernels._ggml_search import best_q4_0, best_q4_1
-from grokpack.kernels.cast import widen_f16
+from grokpack.kernels.float_casts import widen_f16
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

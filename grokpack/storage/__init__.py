@@ -1,7 +1,7 @@
 """Files, URLs and buckets: what opens, reads, writes and removes them, except TensorStore.
 
-`reading` reads files wherever they lie; `local` is the backend of the file system, `http` that of
-URLs, and `decompression` reads compressed files as their contents. `writing` writes local files,
+`reading` reads files wherever they lie; `local_backend` is that of the file system, `http` that of
+URLs, and `decompression` reads compressed files as their contents. `part_files` writes local files,
 and `open_sink` opens the destination of an output, a folder or a bucket.
 """
 
@@ -24,6 +24,22 @@ from grokpack.storage.new_files import (
 )
 from grokpack.storage.open_sink import is_bucket, sink_of
 from grokpack.storage.ownership import Mark, WrittenParts
+from grokpack.storage.part_files import (
+    PART,
+    allocated_bytes,
+    cache_folder,
+    clear_folder,
+    files_lost,
+    free_bytes,
+    in_the_way,
+    is_link,
+    is_writable,
+    nearest_folder,
+    publish,
+    remove_empty_folders,
+    scratch_file,
+    scratch_memory,
+)
 from grokpack.storage.reading import (
     FileBytes,
     absolute,
@@ -50,22 +66,6 @@ from grokpack.storage.reading import (
 )
 from grokpack.storage.sink_protocol import MOST_OBJECT_BYTES, FileWriter, Sink
 from grokpack.storage.urls import is_url
-from grokpack.storage.writing import (
-    PART,
-    allocated_bytes,
-    cache_folder,
-    clear_folder,
-    files_lost,
-    free_bytes,
-    in_the_way,
-    is_link,
-    is_writable,
-    nearest_folder,
-    publish,
-    remove_empty_folders,
-    scratch_file,
-    scratch_memory,
-)
 
 __all__ = [
     "MOST_OBJECT_BYTES",

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.storage import new_files, ownership, reading, removal, writing
+from grokpack.storage import new_files, ownership, part_files, reading, removal
 from grokpack.storage.urls import is_url, parse
 
 if TYPE_CHECKING:
@@ -37,22 +37,22 @@ class LocalSink:
 
     def create(self, path: str, nbytes: int, known: int | None = None) -> int:
         """Begin a file and return its inode number."""
-        writing.refuse_taken(path)
-        return writing.begin_part(path, nbytes, known)
+        part_files.refuse_taken(path)
+        return part_files.begin_part(path, nbytes, known)
 
     def reopen(self, path: str, written: WrittenParts, lost: set[int]) -> None:
         """Make a file ready to be rewritten; refuse a published one that may not be the run's."""
         state, nothing_left = ownership.regular(path), len(lost) == len(written.sums)
         inodes = {inode for inode, _ in written.marks}
         if state is not None and (state.st_ino in inodes or not nothing_left):
-            writing.unpublish(path)
-        writing.refuse_taken(path)
+            part_files.unpublish(path)
+        part_files.refuse_taken(path)
         if nothing_left:
-            writing.drop_part(path + writing.PART)
+            part_files.drop_part(path + part_files.PART)
 
     def _where(self, path: str) -> str:
         """Return the current path of a file: its name, or that of its part."""
-        part = path + writing.PART
+        part = path + part_files.PART
         return part if reading.exists(part) else path
 
     def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002  # see `Sink`
@@ -64,7 +64,7 @@ class LocalSink:
 
     def writer(self, path: str, nbytes: int | None) -> FileWriter:  # noqa: ARG002  # see `Sink`
         """Return a writer of a file's part."""
-        return new_files.PartWriter(path + writing.PART)
+        return new_files.PartWriter(path + part_files.PART)
 
     def lost_tiles(self, path: str, written: WrittenParts) -> set[int]:
         """Return the tiles of a file that were written and are missing now."""
@@ -76,7 +76,7 @@ class LocalSink:
         for path, written in files.items():
             place = path if published else self._where(path)
             if place != path:
-                writing.refuse_taken(path)
+                part_files.refuse_taken(path)
             state = ownership.regular(place)
             whole = state is not None and state.st_size == written.nbytes
             if not whole or ownership.changed_tiles(place, written):
@@ -86,7 +86,7 @@ class LocalSink:
     def publish(self, path: str, nbytes: int) -> None:  # noqa: ARG002  # see `Sink`
         """Give a file its name, unless it has it already."""
         if self._where(path) != path:
-            writing.publish(path)
+            part_files.publish(path)
 
     def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
         """Apply a function to many files, one after another."""
@@ -101,7 +101,7 @@ class LocalSink:
     def write_whole(self, path: str, data: bytes) -> None:
         """Write a small file atomically, unless it is there with the same contents."""
         if not ownership.is_exactly(path, data):
-            writing.refuse_taken(path)
+            part_files.refuse_taken(path)
             new_files.write_whole(path, data, self.aside, replace=False)
 
     def size_of(self, path: str) -> int | None:
@@ -124,7 +124,7 @@ class LocalSink:
         """Remove files, and the folders below a root that this empties."""
         for path in paths:
             removal.remove_below(self.root, path)
-        writing.remove_empty_folders(root, [os.path.relpath(path, root) for path in paths])
+        part_files.remove_empty_folders(root, [os.path.relpath(path, root) for path in paths])
 
 
 def is_bucket(path: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import InputTooLarge, Place
 from grokpack.formats import bounded_json
-from grokpack.storage import local, urls
+from grokpack.storage import local_backend, urls
 from grokpack.storage.decompression import DecompressingBackend
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _LOG_BYTES = 64 << 20  # of a log; a run over the release writes 10 MB
 _MOST_LINES = 1 << 20
 
 
-_LOCAL = DecompressingBackend(local)
+_LOCAL = DecompressingBackend(local_backend)
 
 
 def _backend(path: str) -> DecompressingBackend:
@@ -198,7 +198,7 @@ def utf8(folder: str) -> str:
     Raises:
         GrokpackError: GP214 if it cannot be opened, GP306 if the system has no such path.
     """
-    return local.utf8(os.path.abspath(folder))
+    return local_backend.utf8(os.path.abspath(folder))
 
 
 def read_json(path: str) -> Any:  # noqa: ANN401  # JSON is what it is; callers check the shape
@@ -220,10 +220,10 @@ def read_whole(path: str, most: int) -> bytes:
         GrokpackError: GP235 if it has more than `most` bytes.
     """
     if not urls.is_url(path) and stored(path) == path:
-        return local.whole(path, most)
+        return local_backend.whole(path, most)
     size = FileBytes(path).size()
     if size > most:
-        raise local.too_large(path, size, most)
+        raise local_backend.too_large(path, size, most)
     return FileBytes(path).read(0, size)
 
 

@@ -12,7 +12,7 @@ from grokpack.core.ggml_types import GGMLType
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType
 from grokpack.kernels.block_kernels import KERNELS
-from grokpack.kernels.cast import to_f32
+from grokpack.kernels.float_casts import to_f32
 from grokpack.kernels.transposed_weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.transform import Transform
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from grokpack.core.errors import Place, UnsupportedLayout
 from grokpack.core.layout import Box
-from grokpack.kernels.cast import to_f32
+from grokpack.kernels.float_casts import to_f32
 from grokpack.transforms.packed_words import byte_rows, split_bytes, unpack_fields, word_span
 from grokpack.transforms.transform import Transform
 

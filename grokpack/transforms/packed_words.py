@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.transforms.scheme import WORD_BITS
+from grokpack.transforms.quantization_scheme import WORD_BITS
 
 _WORD_BYTES = WORD_BITS // 8
 _FOUR = 4  # bits

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import Box
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
 

@@ -19,7 +19,7 @@ from grokpack.kernels import groupwise
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.groups import group_index
 from grokpack.transforms.dequantize import recast
-from grokpack.transforms.scheme import METHODS, PRECISIONS, QuantizationScheme
+from grokpack.transforms.quantization_scheme import METHODS, PRECISIONS, QuantizationScheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from grokpack.core.arrays import contiguous
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
-from grokpack.kernels.cast import to_f32
+from grokpack.kernels.float_casts import to_f32
 from grokpack.kernels.groups import group_index
 from grokpack.transforms.dequantize import as_matrix, read_scales
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from grokpack.core.layout import Box
-from grokpack.kernels.cast import to_f32
+from grokpack.kernels.float_casts import to_f32
 from grokpack.transforms.packed_words import pack
 from grokpack.transforms.quantized_arrays import QuantizedArray
 from grokpack.transforms.quantized_rows import QuantizedRows

@@ -17,7 +17,7 @@ from grokpack.core.progress import phase, watching
 from grokpack.core.tensors import DType
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
-from grokpack.kernels.cast import narrow_bf16, narrow_f16, widen_bf16, widen_f16
+from grokpack.kernels.float_casts import narrow_bf16, narrow_f16, widen_bf16, widen_f16
 from grokpack.storage.reading_threads import threads
 from grokpack.transforms.dequantize import read_as_f32
 from grokpack.verification.read_options import ReadOptions

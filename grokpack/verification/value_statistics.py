@@ -23,8 +23,8 @@ from grokpack.core.tensors import DType, scales_name
 from grokpack.core.tiles import row_bands
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
-from grokpack.kernels.cast import to_f32
 from grokpack.kernels.dispatch import choose_implementation
+from grokpack.kernels.float_casts import to_f32
 from grokpack.kernels.tally import CodeTally, FloatTally
 from grokpack.verification.read_options import ReadOptions
 from grokpack.verification.value_locations import SCALE_KINDS, VALUE_KINDS, ValueLocations

@@ -20,8 +20,8 @@ from grokpack.evaluation.network import (
     gated_mlp,
     layer,
     matrices,
+    matrix_products,
     model,
-    product,
 )
 from grokpack.evaluation.network.batch import batch
 from grokpack.evaluation.single_evaluation import evaluate
@@ -188,9 +188,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut everything that is cut for the sake of memory or of the cache into many pieces."""
     monkeypatch.setattr(matrices, "BAND_BYTES", 4096)
     monkeypatch.setattr(matrices, "_ALIGNED", 32)
-    monkeypatch.setattr(product, "TILE_COLUMNS", 24)
-    monkeypatch.setattr(product, "TILE_ROWS", 40)
-    monkeypatch.setattr(product, "TOKENS", 7)
+    monkeypatch.setattr(matrix_products, "TILE_COLUMNS", 24)
+    monkeypatch.setattr(matrix_products, "TILE_ROWS", 40)
+    monkeypatch.setattr(matrix_products, "TOKENS", 7)
     monkeypatch.setattr(gated_mlp, "HIDDEN_BYTES", 4096)
     monkeypatch.setattr(gated_mlp, "_ALIGNED", 32)
     monkeypatch.setattr(attention, "_LOGITS_BYTES", 1024)

@@ -216,7 +216,7 @@ def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
     from grokpack.checkpoint.array_reader import ArrayReader
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.core.layout import whole_box
-    from grokpack.kernels.cast import to_f32
+    from grokpack.kernels.float_casts import to_f32
     from grokpack.verification.verify_values import statistics
 
     checkpoint = open_checkpoint(str(folder))

@@ -16,7 +16,7 @@ import numpy as np
 from grokpack import storage
 from grokpack.core.errors import OtherFormat
 from grokpack.core.finding import Finding
-from grokpack.formats import recognition, zarr_metadata_parsing
+from grokpack.formats import file_recognition, zarr_metadata_parsing
 from grokpack.formats.zarr_metadata_parsing import BLOSC_HEAD_BYTES
 from grokpack.formats.zarr_shards import ENTRY
 
@@ -89,7 +89,7 @@ class ArrayFiles:
         if found is None:
             return None
         path = os.path.join(self.store, self.paths[place])
-        other = recognition.recognize_stand_in(storage.FileBytes(path))
+        other = file_recognition.recognize_stand_in(storage.FileBytes(path))
         message = f"the file is {other}"
         return found if other is None else replace(found, code=OtherFormat.CODE, message=message)
 

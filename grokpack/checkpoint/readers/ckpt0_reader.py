@@ -15,7 +15,7 @@ from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge, Place
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, TensorSpec
-from grokpack.formats import ckpt0, pickle, recognition, zstd_seekable
+from grokpack.formats import ckpt0, file_recognition, pickle, zstd_seekable
 from grokpack.models import config_json, partition, registry
 from grokpack.models.geometry_inference import infer, infer_layers
 
@@ -141,7 +141,7 @@ def _read_file(folder: str, name: str) -> tuple[int, Pickled | GrokpackError]:
     except NO_FAULT_OF_FILES:
         raise
     except GrokpackError as error:
-        return size, recognition.explained(error, data, data.path, "a pickle")
+        return size, file_recognition.explained(error, data, data.path, "a pickle")
 
 
 def _is_stray(name: str) -> bool:

@@ -11,7 +11,7 @@ from grokpack import storage
 from grokpack.checkpoint.readers import weight_files
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge, Place
 from grokpack.core.finding import Finding
-from grokpack.formats import gguf_header, recognition
+from grokpack.formats import file_recognition, gguf_header
 from grokpack.formats.header_allowance import Allowance
 from grokpack.models import registry
 
@@ -122,7 +122,7 @@ def _header(place: str, allowance: Allowance) -> GgufHeader | None:
     try:
         return gguf_header.read(data, place, allowance)
     except GrokpackError as error:
-        raise recognition.explained(error, data, place, "a GGUF file") from error
+        raise file_recognition.explained(error, data, place, "a GGUF file") from error
 
 
 def _files_of(name: str) -> list[str]:

@@ -46,7 +46,7 @@ from grokpack.core.tensors import (
     scales_name,
     zeros_name,
 )
-from grokpack.formats import recognition, safetensors
+from grokpack.formats import file_recognition, safetensors
 from grokpack.formats.header_allowance import Allowance
 from grokpack.models import partition, registry
 from grokpack.models.architecture import Geometry
@@ -244,7 +244,7 @@ def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> File
     except NO_FAULT_OF_FILES:
         raise
     except GrokpackError as error:
-        shown = recognition.explained(error, data, path, "a safetensors file")
+        shown = file_recognition.explained(error, data, path, "a safetensors file")
         known = isinstance(shown, OtherFormat)
         code = shown.code if known else "GP103" if data.size() < expected.nbytes else "GP111"
         sizes = f"{expected.nbytes:,} bytes", f"{data.size():,} bytes"

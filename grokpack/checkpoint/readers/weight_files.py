@@ -20,7 +20,7 @@ from grokpack.core.errors import (
     UnsupportedLayout,
 )
 from grokpack.core.finding import Finding
-from grokpack.formats import recognition, safetensors
+from grokpack.formats import file_recognition, safetensors
 from grokpack.formats.safetensors import SUFFIX
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def read_header(folder: str, path: str, allowance: Allowance) -> SafetensorsHead
 
 
 def _unreadable(error: GrokpackError, data: storage.FileBytes, path: str) -> Finding:
-    shown = recognition.explained(error, data, path, "a safetensors file")
+    shown = file_recognition.explained(error, data, path, "a safetensors file")
     facts = dict(shown.facts)
     code = "GP111" if isinstance(shown, MalformedInput) else shown.code
     what = shown.what if shown.hint is None else f"{shown.what}: {shown.hint}"

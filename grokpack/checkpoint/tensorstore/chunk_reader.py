@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint.chunk_locations import INDEX_BYTES, StoreValues, unreadable
 from grokpack.checkpoint.reading_memory import WINDOW_BYTES
-from grokpack.checkpoint.tensorstore.wait import wait_for
+from grokpack.checkpoint.tensorstore.interruptible_wait import wait_for
 from grokpack.core.errors import GrokpackError, Place, SourceUnreadable
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import tensorstore as ts
 
 from grokpack import storage
 from grokpack.checkpoint.chunk_locations import ChunkLocations, StoreValues, nbytes_of
-from grokpack.checkpoint.tensorstore.wait import wait_until
+from grokpack.checkpoint.tensorstore.interruptible_wait import wait_until
 from grokpack.core.layout import Extent
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Model
-    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.quantization_scheme import QuantizationScheme
 
 CHANNEL = "channel"
 KEPT_BITS = 16

@@ -20,7 +20,7 @@ from grokpack.conversion.quantization.policy import (
 )
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.models import tensor_patterns
-from grokpack.transforms.scheme import METHODS
+from grokpack.transforms.quantization_scheme import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.tensor_names import Convention
     from grokpack.planning.target import Target
-    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "compressed-tensors"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
     from grokpack.transforms.protocols import Op
-    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.quantization_scheme import QuantizationScheme
 
 NAME = "gguf"
 MEASURED = 32  # weights in a group whose error is measured

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint import tokenizer_files
 from grokpack.core.errors import GrokpackError
-from grokpack.formats.tokenizers.kinds import KINDS
+from grokpack.formats.tokenizers.tokenizer_kinds import KINDS
 from grokpack.models import hyperparameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.formats.tokenizers.kinds import Tokenizer
+    from grokpack.formats.tokenizers.tokenizer_kinds import Tokenizer
     from grokpack.formats.tokenizers.vocabulary import Vocabulary
 
 

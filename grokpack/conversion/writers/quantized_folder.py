@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import ModelTensor, Part
     from grokpack.models.tensor_names import Convention
-    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
     MakeUnit = Callable[[str, SourceWeight, int | None, QuantizationScheme], Unit]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.transforms.protocols import Op, StreamedArray
-    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "safetensors"

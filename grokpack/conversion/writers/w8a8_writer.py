@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
     from grokpack.planning.target import Target
-    from grokpack.transforms.scheme import QuantizationScheme
+    from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "w8a8-int8"

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import Allocate
+    from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.evaluation.network.precision import Precision
-    from grokpack.evaluation.network.product import Lanes
     from grokpack.models.architecture import Constants
 
 _LOGITS_BYTES = 32 << 20  # of one head group's logits that a thread holds

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.gated_mlp import Activation, Watch
     from grokpack.evaluation.network.matrices import Matrix
-    from grokpack.evaluation.network.product import Lanes, Product
+    from grokpack.evaluation.network.matrix_products import Lanes, Product
     from grokpack.models.architecture import Part
 
     Allocate = Callable[[int, int], np.ndarray]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from grokpack.evaluation.network.matrices import matrix
-from grokpack.evaluation.network.product import Product
+from grokpack.evaluation.network.matrix_products import Product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.matrices import Matrix
-    from grokpack.evaluation.network.product import Lanes
+    from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.models.architecture import Part
 
     Activation = Callable[[np.ndarray], np.ndarray]

@@ -12,7 +12,7 @@ from grokpack.evaluation.network.arithmetic import GELUS, rms_norm
 from grokpack.evaluation.network.attention import KVCache, Seen
 from grokpack.evaluation.network.gated_mlp import GatedParts, add_gated, cut_gated_mlp
 from grokpack.evaluation.network.matrices import matrix
-from grokpack.evaluation.network.product import Product
+from grokpack.evaluation.network.matrix_products import Product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.experts import Allocate, ExpertBatch, Routing
     from grokpack.evaluation.network.gated_mlp import GatedMLP, Watch
     from grokpack.evaluation.network.matrices import Matrix
-    from grokpack.evaluation.network.product import Lanes
+    from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.evaluation.network.weight_stream import Stream
     from grokpack.models.architecture import Constants, Part
     from grokpack.models.family import Architecture

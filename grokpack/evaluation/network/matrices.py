@@ -9,7 +9,7 @@ import numpy as np
 
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType
-from grokpack.kernels.cast import to_f32
+from grokpack.kernels.float_casts import to_f32
 from grokpack.transforms.dequantize import read_scales, rows_per_group
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from grokpack.evaluation.network.arithmetic import rms_norm, soft_cap
 from grokpack.evaluation.network.attention import Attention, Heads, KVCache, empty_kv_cache
 from grokpack.evaluation.network.layer import Layer, PassOptions, Tools
 from grokpack.evaluation.network.matrices import Matrix, matrix
-from grokpack.evaluation.network.product import Product
+from grokpack.evaluation.network.matrix_products import Product
 from grokpack.evaluation.network.weight_stream import Stream
 from grokpack.models import hyperparameters
 from grokpack.models.config_json import unknown_head_size
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import Allocate, Routing
+    from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.evaluation.network.precision import Precision
-    from grokpack.evaluation.network.product import Lanes
     from grokpack.kernels.dispatch import Implementation
     from grokpack.models.architecture import Constants, Geometry, Part
     from grokpack.models.family import Gelu

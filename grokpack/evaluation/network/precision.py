@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from grokpack.kernels.cast import narrow_bf16, widen_bf16
+from grokpack.kernels.float_casts import narrow_bf16, widen_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

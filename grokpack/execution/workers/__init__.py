@@ -1,7 +1,7 @@
 """Workers of a run: threads of this process, or any `concurrent.futures.Executor`."""
 
 from grokpack.execution.workers.jobs import Job
-from grokpack.execution.workers.pool import WorkerPool, map_unordered
+from grokpack.execution.workers.worker_pool import WorkerPool, map_unordered
 
 __all__ = [
     "Job",

@@ -10,7 +10,7 @@ from grokpack.formats.pickle.canonical_framing import (
     check_literals,
     frame,
 )
-from grokpack.formats.pickle.reader import read
+from grokpack.formats.pickle.opcode_reader import read
 from grokpack.formats.pickle.stored_arrays import Bytes, Pickled, StoredArray
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.errors import MalformedInput
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.formats.pickle.reader import read
+from grokpack.formats.pickle.opcode_reader import read
 from grokpack.formats.pickle.stored_arrays import Pickled, StoredArray
 
 if TYPE_CHECKING:

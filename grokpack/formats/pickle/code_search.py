@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.errors import GrokpackError
 from grokpack.formats.pickle import containers
 from grokpack.formats.pickle.frame_crossing import FrameCrossingWindow
-from grokpack.formats.pickle.limits import MAX_CROSSINGS, MAX_OPCODES
+from grokpack.formats.pickle.header_limits import MAX_CROSSINGS, MAX_OPCODES
 from grokpack.formats.pickle.opcode_walk import Walk
 
 if TYPE_CHECKING:

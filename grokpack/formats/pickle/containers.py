@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from grokpack.core.errors import GrokpackError, Place, revised
-from grokpack.formats.pickle.limits import MAX_DECOMPRESSED_BYTES, MAX_MEMBERS, MAX_NESTING
+from grokpack.formats.pickle.header_limits import MAX_DECOMPRESSED_BYTES, MAX_MEMBERS, MAX_NESTING
 from grokpack.formats.pickle.window import Window, printable
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.errors import MalformedInput
 from grokpack.formats.pickle import opcodes
-from grokpack.formats.pickle.limits import MAX_MEMO, MAX_OPCODES, MAX_STACK, MAX_STRING_BYTES
-from grokpack.formats.pickle.values import (
+from grokpack.formats.pickle.header_limits import MAX_MEMO, MAX_OPCODES, MAX_STACK, MAX_STRING_BYTES
+from grokpack.formats.pickle.stack_values import (
     ALLOWED,
     HARMLESS,
     JAX_ARRAYS,

@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.errors import GrokpackError, Place, UnsupportedLayout
 from grokpack.core.tensors import ArraySpec, DType
-from grokpack.formats.pickle.limits import MAX_DIMENSIONS
+from grokpack.formats.pickle.header_limits import MAX_DIMENSIONS
+from grokpack.formats.pickle.stack_values import (
+    Array,
+    DTypeValue,
+    Global,
+    Payload,
+    Quantized,
+    Value,
+)
 from grokpack.formats.pickle.stored_arrays import StoredArray
-from grokpack.formats.pickle.values import Array, DTypeValue, Global, Payload, Quantized, Value
 from grokpack.formats.pickle.window import printable
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from grokpack.core.errors import (
     Place,
     UnsafePickle,
 )
-from grokpack.formats.pickle.limits import MAX_LITERAL_BYTES
+from grokpack.formats.pickle.header_limits import MAX_LITERAL_BYTES
 
 if TYPE_CHECKING:
     from grokpack.formats.pickle.stored_arrays import Bytes

@@ -8,7 +8,7 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats.tokenizers import tok_json, tokenizer_json, vocabulary
 from grokpack.formats.tokenizers.byte_pair_encoder import BytePairEncoder
 from grokpack.formats.tokenizers.byte_pairs import merges
-from grokpack.formats.tokenizers.spelling import spelled
+from grokpack.formats.tokenizers.byte_spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place
 from grokpack.formats import bounded_json
-from grokpack.formats.tokenizers.spelling import unspelled
+from grokpack.formats.tokenizers.byte_spelling import unspelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from grokpack.formats.tokenizers.byte_pairs import merges
-from grokpack.formats.tokenizers.spelling import spelled
+from grokpack.formats.tokenizers.byte_spelling import spelled
 
 if TYPE_CHECKING:
     from grokpack.formats.tokenizers.tok_json import TokenTable

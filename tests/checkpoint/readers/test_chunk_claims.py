@@ -324,5 +324,5 @@ def test_metadata_is_read_up_to_a_bound(folder: Path, monkeypatch: pytest.Monkey
 def test_folders_are_looked_through_up_to_a_bound(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.storage.local.MOST_ENTRIES", 30)
+    monkeypatch.setattr("grokpack.storage.local_backend.MOST_ENTRIES", 30)
     assert refusal(lambda: survey(str(folder))) == "GP235"

@@ -13,7 +13,7 @@ import pytest
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.checkpoint.summary import document
-from grokpack.checkpoint.tensorstore import wait
+from grokpack.checkpoint.tensorstore import interruptible_wait
 from grokpack.conversion.plan_convert import plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
@@ -83,8 +83,8 @@ class _Never:
 def test_a_stop_ends_the_waits_for_tensorstore_and_for_other_threads() -> None:
     never = _Never()
     waits: list[Callable[[], object]] = [
-        lambda: wait.wait_for(never),  # type: ignore[arg-type]
-        lambda: wait.wait_until(threading.Event()),
+        lambda: interruptible_wait.wait_for(never),  # type: ignore[arg-type]
+        lambda: interruptible_wait.wait_until(threading.Event()),
     ]
     for waiting in waits:
         with storage.interruptible(lambda: True), pytest.raises(GrokpackError) as caught:

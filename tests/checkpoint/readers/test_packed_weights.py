@@ -23,7 +23,7 @@ from grokpack.core.layout import Box, whole_box
 from grokpack.core.tensors import DType
 from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
-from grokpack.kernels.cast import to_f32
+from grokpack.kernels.float_casts import to_f32
 from grokpack.verification.verify_values import statistics
 from tests.support import packed
 from tests.support.checkpoints import synthesize, tree

@@ -16,7 +16,7 @@ from grokpack.conversion.quantization.policy import Policy
 from grokpack.core.errors import GrokpackError
 from grokpack.models.family import Model
 from grokpack.models.grok1 import GROK1
-from grokpack.transforms.scheme import QuantizationScheme
+from grokpack.transforms.quantization_scheme import QuantizationScheme
 from tests.support import packed
 from tests.support.quantizing import WIDE, quantize
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from grokpack.formats.tokenizers import tokenizer_json
 from grokpack.formats.tokenizers.byte_pair_encoder import BytePairEncoder
-from grokpack.formats.tokenizers.spelling import spelled, unspelled
+from grokpack.formats.tokenizers.byte_spelling import spelled, unspelled
 from tests.formats.tokenizers.test_byte_pair_encoder import GOLDEN, TABLES, WORDS
 from tests.support.byte_pair_tokenizers import CASES, random_table
 

@@ -12,7 +12,7 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import PRESETS
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.execution.workers import dask
+from grokpack.execution.workers import dask_cluster
 from tests.support.checkpoints import synthesize, tree
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def url(cluster: Any) -> str:
 
 
 @pytest.fixture
-def workers(cluster: Any, url: str) -> Iterator[dask.Cluster]:
+def workers(cluster: Any, url: str) -> Iterator[dask_cluster.Cluster]:
     with distributed.Client(cluster) as client:
         client.wait_for_workers(2, timeout=60)
-    with dask.cluster(url) as found:
+    with dask_cluster.cluster(url) as found:
         yield found
 
 

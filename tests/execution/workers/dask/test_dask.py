@@ -15,7 +15,7 @@ from grokpack.execution.output import Output
 from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.execution.workers import dask
+from grokpack.execution.workers import dask_cluster
 from tests.support import forked
 from tests.support.checkpoints import tree
 from tests.support.executors import stop_after
@@ -26,7 +26,7 @@ from tests.support.dask_clusters import distributed
 
 
 def test_two_workers_write_what_a_serial_run_writes(
-    workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
+    workers: dask_cluster.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:
     assert (workers.width, workers.threads) == (2, 1)
     outcome = execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
@@ -43,7 +43,7 @@ def _kept() -> int:
 
 
 def test_workers_keep_nothing_of_a_run_that_ended(
-    cluster: Any, workers: dask.Cluster, plan: Plan, tmp_path: Path
+    cluster: Any, workers: dask_cluster.Cluster, plan: Plan, tmp_path: Path
 ) -> None:
     execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
     with distributed.Client(cluster) as client:
@@ -51,7 +51,7 @@ def test_workers_keep_nothing_of_a_run_that_ended(
 
 
 def test_a_part_is_done_on_a_cluster(
-    workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
+    workers: dask_cluster.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = str(tmp_path / "out")
     execute_part(plan, out, RunPart(1, 2))
@@ -61,7 +61,7 @@ def test_a_part_is_done_on_a_cluster(
 
 
 def test_a_run_that_is_stopped_on_a_cluster_is_finished_here(
-    workers: dask.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
+    workers: dask_cluster.Cluster, plan: Plan, clean: dict[str, bytes], tmp_path: Path
 ) -> None:
     limits = RunOptions(workers=1, width=2)
     with pytest.raises(GrokpackError) as caught:
@@ -105,19 +105,19 @@ def test_the_commands_take_a_cluster(url: str, root: Path, tmp_path: Path) -> No
 def test_a_cluster_is_found_by_its_scheduler_file(cluster: Any, tmp_path: Path) -> None:
     identity = {"address": cluster.scheduler_address, "type": "Scheduler", "id": "x", "workers": {}}
     (tmp_path / "scheduler.json").write_text(json.dumps(identity))
-    with dask.cluster(f"dask://{tmp_path}/scheduler.json") as found:
+    with dask_cluster.cluster(f"dask://{tmp_path}/scheduler.json") as found:
         assert found.width == 2
 
 
 def test_another_version_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask, "__version__", "9.9.9")
-    with pytest.raises(GrokpackError) as caught, dask.cluster(url):
+    monkeypatch.setattr(dask_cluster, "__version__", "9.9.9")
+    with pytest.raises(GrokpackError) as caught, dask_cluster.cluster(url):
         pass
     assert caught.value.code == "GP409"
 
 
 def test_a_worker_that_does_not_see_the_output_is_named(
-    workers: dask.Cluster, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: dask_cluster.Cluster, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "grokpack.planning.plan.Plan.digest", lambda _: "0" * 64
@@ -147,7 +147,7 @@ def test_tasks_keep_to_the_smallest_workers_memory(limits: tuple[int | None, int
                 }
             }
 
-    found = dask.Cluster(Client())
+    found = dask_cluster.Cluster(Client())
     smallest = min((limit for limit in limits if limit), default=None)
     assert found.memory_bytes == (int(0.8 * smallest) if smallest else None)
     assert (found.width, found.threads) == (3, 2)

@@ -20,7 +20,7 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.execution.workers import Job, dask
+from grokpack.execution.workers import Job, dask_cluster
 from tests.support import forked
 from tests.support.checkpoints import tree
 from tests.support.servers import Answer, Asked, Server, impatient, serving
@@ -47,7 +47,7 @@ def slow(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_a_worker_that_is_killed_in_mid_task_loses_nothing(
     cluster: Any,
-    workers: dask.Cluster,
+    workers: dask_cluster.Cluster,
     clean: dict[str, bytes],
     root: Path,
     tmp_path: Path,
@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_in_mid_task_loses_nothing(
 
 
 def test_storage_that_is_slow_and_fails_now_and_then_changes_no_byte(
-    workers: dask.Cluster,
+    workers: dask_cluster.Cluster,
     clean: dict[str, bytes],
     root: Path,
     tmp_path: Path,
@@ -143,19 +143,22 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("there", [False, True], ids=["no scheduler", "no workers"])
 def test_a_cluster_that_is_not_there_is_named(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask, "_CONNECT_S", 1)
-    monkeypatch.setattr(dask, "_FIRST_WORKER_S", 0.5)
+    monkeypatch.setattr(dask_cluster, "_CONNECT_S", 1)
+    monkeypatch.setattr(dask_cluster, "_FIRST_WORKER_S", 0.5)
     port = free_port()
     if there:
         with (
             distributed.LocalCluster(n_workers=0, dashboard_address=":0", scheduler_port=port),
             pytest.raises(GrokpackError) as caught,
-            dask.cluster(f"dask://127.0.0.1:{port}"),
+            dask_cluster.cluster(f"dask://127.0.0.1:{port}"),
         ):
             pass
         assert "no workers" in caught.value.what
     else:
-        with pytest.raises(GrokpackError) as caught, dask.cluster(f"dask://127.0.0.1:{port}"):
+        with (
+            pytest.raises(GrokpackError) as caught,
+            dask_cluster.cluster(f"dask://127.0.0.1:{port}"),
+        ):
             pass
         assert "no scheduler" in caught.value.what
     assert caught.value.code == "GP410"
@@ -190,7 +193,7 @@ class Processes:
 def test_a_cluster_without_workers_ends_the_run(
     plan: Plan, clean: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.execution.workers.pool._QUIET_S", 1.0)
+    monkeypatch.setattr("grokpack.execution.workers.worker_pool._QUIET_S", 1.0)
     ours = Processes(tmp_path)
     ours.start()
     limits = RunOptions(workers=1, width=2)
@@ -201,7 +204,7 @@ def test_a_cluster_without_workers_ends_the_run(
                 process.kill()
 
     try:
-        with dask.cluster(f"dask://127.0.0.1:{ours.port}") as workers:
+        with dask_cluster.cluster(f"dask://127.0.0.1:{ours.port}") as workers:
             began = time.monotonic()
             with pytest.raises(GrokpackError) as caught:
                 execute(plan, str(tmp_path / "out"), limits, kill, workers)
@@ -213,7 +216,7 @@ def test_a_cluster_without_workers_ends_the_run(
     assert tree(tmp_path / "out") == clean
 
 
-def test_workers_that_die_while_they_are_asked_are_left(workers: dask.Cluster) -> None:
+def test_workers_that_die_while_they_are_asked_are_left(workers: dask_cluster.Cluster) -> None:
     def die(**_: Any) -> dict[str, Any]:
         return {"tcp://1:1": OSError("Connection closed"), "tcp://2:2": None}
 
@@ -251,7 +254,7 @@ def test_a_scheduler_that_is_restarted_loses_nothing(
     try:
         with slow(root, monkeypatch) as server:
             plan = plan_reshard(open_checkpoint(f"{server.url}/source"), 4, "ckpt-0")
-            with dask.cluster(f"dask://127.0.0.1:{ours.port}") as workers:
+            with dask_cluster.cluster(f"dask://127.0.0.1:{ours.port}") as workers:
                 server.fault = fault
                 restarting = threading.Thread(target=restart)
                 restarting.start()

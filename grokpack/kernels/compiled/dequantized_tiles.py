@@ -1,4 +1,4 @@
-"""Tiles of codes times their scales, compiled: twins of `grokpack.kernels.widening`."""
+"""Tiles of codes times their scales, compiled: twins of `grokpack.kernels.dequantized_tiles`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def widen_in_out(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `widening.widen_in_out`."""
+    """Compiled twin of `dequantized_tiles.widen_in_out`."""
     rows, columns = out.shape
     own = slice(column, column + columns)
     for r in range(rows):
@@ -42,7 +42,7 @@ def widen_out_in(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `widening.widen_out_in`."""
+    """Compiled twin of `dequantized_tiles.widen_out_in`."""
     columns, rows = out.shape
     for c in range(columns):
         line = codes[column + c, row : row + rows]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from grokpack.kernels import widening
+from grokpack.kernels import dequantized_tiles
 from grokpack.kernels.dispatch import twin
 
 if TYPE_CHECKING:
@@ -184,7 +184,9 @@ class Lanes:
         else:
             made = np.empty([axis.stop - axis.start for axis in part], np.float32)
             kernel = twin(
-                widening.widen_out_in if band.transposed else widening.widen_in_out,
+                dequantized_tiles.widen_out_in
+                if band.transposed
+                else dequantized_tiles.widen_in_out,
                 self.implementation,
             )
             first, per_group = band.first, band.per_group

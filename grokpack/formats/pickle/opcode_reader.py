@@ -18,7 +18,7 @@ from grokpack.core.errors import (
     UnsupportedLayout,
 )
 from grokpack.formats.pickle import reduce_and_build
-from grokpack.formats.pickle.limits import (
+from grokpack.formats.pickle.header_limits import (
     MAX_DEPTH,
     MAX_INTEGER_BYTES,
     MAX_MEMO,
@@ -26,8 +26,7 @@ from grokpack.formats.pickle.limits import (
     MAX_STACK,
     MAX_STRING_BYTES,
 )
-from grokpack.formats.pickle.stored_arrays import Bytes, Pickled
-from grokpack.formats.pickle.values import (
+from grokpack.formats.pickle.stack_values import (
     ALLOWED,
     JAX_ARRAYS,
     MARK,
@@ -38,6 +37,7 @@ from grokpack.formats.pickle.values import (
     Quantized,
     Value,
 )
+from grokpack.formats.pickle.stored_arrays import Bytes, Pickled
 from grokpack.formats.pickle.window import Window, printable
 
 if TYPE_CHECKING:
