@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from grokpack.report import html
-
 if TYPE_CHECKING:
     from grokpack.core.documents.answer_json import Answer
 
@@ -25,6 +23,8 @@ def render(document: Answer) -> str:
     """Render the page of a document, complete in itself."""
     command = document["schema"].split("/")[1]
     if document["errors"]:
+        from grokpack.report import html
+
         return html.page(document, command, html.errors(document["errors"]))
     page: str = importlib.import_module(COMMANDS[command]).page(document)
     return page
