@@ -1,4 +1,8 @@
-"""Schemas made from types accept and refuse what those did that had been written by hand."""
+"""Schemas made from types accept and refuse what those did that had been written by hand.
+
+So a key that documents did not have then can only be one that is not required: documents that
+were stored before keep to the schema of today.
+"""
 
 from __future__ import annotations
 

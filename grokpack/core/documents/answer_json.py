@@ -11,7 +11,7 @@ Positive = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, description="Wall time")]
 Share = Annotated[float, Field(ge=0, le=1)]
-Index = Sequence[Count]
+Counts = Sequence[Count]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Code = Annotated[
     str,
@@ -65,10 +65,10 @@ class FindingJson(TypedDict):
 
 
 class NetworkJson(TypedDict):
-    """Network that ran."""
+    """Network that ran; documents of older versions do not name it."""
 
-    family: FamilyTitle
-    gelu: Annotated[Literal["erf", "tanh"], Field(description="Form of GELU")]
+    family: NotRequired[FamilyTitle]
+    gelu: NotRequired[Annotated[Literal["erf", "tanh"], Field(description="Form of GELU")]]
 
 
 class FactJson(TypedDict):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from grokpack.core.documents.answer_json import AnswerJson, Count, Index, Seconds
+from grokpack.core.documents.answer_json import AnswerJson, Count, Counts, Seconds
 
 WeightState = Literal["equal", "rounded", "different"]
 ComparisonStatus = Annotated[
@@ -28,7 +28,7 @@ class DifferenceJson(TypedDict):
     """The largest absolute difference; null where it is infinite."""
     relative: float | None
     """Root of squared differences over squared values of the first; null where infinite."""
-    first: Index | None
+    first: Counts | None
     """Index of the first value that differs."""
 
 

@@ -1,6 +1,5 @@
 """Answer of `evaluate`: what a network computes, or how far another is from it."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal, NotRequired, TypeAlias
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from grokpack.core.documents.answer_json import (
     Amount,
     AnswerJson,
     Count,
-    Index,
+    Counts,
     NetworkJson,
     Positive,
     Seconds,
@@ -55,7 +54,7 @@ class LayerJson(TypedDict):
     """Of what attention added."""
     experts_rms: NotRequired[float]
     """Of what the experts added."""
-    load: NotRequired[Sequence[Count]]
+    load: NotRequired[Counts]
     """Tokens that each expert worked on."""
     gate: NotRequired[float]
     """Mean share of a token's best expert."""
@@ -122,7 +121,7 @@ class UnequalJson(TypedDict):
     """Relative error that the formats allow."""
     largest: NotRequired[float | None]
     """Largest absolute difference."""
-    first: NotRequired[Index | None]
+    first: NotRequired[Counts | None]
     """Index of the first value beyond."""
 
 

@@ -10,9 +10,9 @@ from grokpack.core.documents.answer_json import (
     Amount,
     AnswerJson,
     Count,
+    Counts,
     FamilyTitle,
     Format,
-    Index,
     Positive,
     Share,
 )
@@ -57,7 +57,7 @@ class PartSizeJson(TypedDict):
     part: str
     tensors: Count
     stored_as: str
-    shapes: Sequence[Index]
+    shapes: Sequence[Counts]
     nbytes: Count
     share: Share
 
@@ -70,9 +70,9 @@ class PieceJson(TypedDict):
     offset: Count
     """First byte in the file."""
     bytes: Count
-    start: Index
+    start: Counts
     """Index of the slice's first element in the whole array."""
-    shape: Index
+    shape: Counts
     array: NotRequired[str]
     """Name of the array in the file that the slice is of, where the tensor is made of such."""
 
@@ -90,10 +90,10 @@ class TensorJson(TypedDict):
     """Decoder layer, from 0."""
     dtype: str
     """Of the values: `int8`, `f32` and others."""
-    shape: Index
+    shape: Counts
     parameters: Count
     """Values; scales are not counted."""
-    scales_shape: Index | None
+    scales_shape: Counts | None
     """Of the scales, bf16."""
     scale_groups: int | None
     """Scale rows per matrix."""
