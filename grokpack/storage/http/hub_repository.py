@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.formats import bounded_json
 from grokpack.storage.http import range_requests, services
 from grokpack.storage.http.listing import PAGE_BYTES, hub_rows
@@ -33,7 +33,7 @@ def published_files(name: str, revision: str) -> tuple[str, list[Any]]:
     about = bounded_json.parse(_about(path), Place(path))
     commit = about.get("sha") if isinstance(about, dict) else None
     if not isinstance(commit, str) or not commit.isalnum():
-        raise GrokpackError("GP209", "the hub names no commit", Place(path))
+        raise MalformedInput("the hub names no commit", Place(path))
     return commit, hub_rows(_path(name, commit), services.hub(parse(_path(name, commit))))
 
 
