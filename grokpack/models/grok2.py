@@ -191,7 +191,6 @@ _TOKENIZER = TokenizerTable(
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
         "eos_token": "<|eos|>",
-        "model_max_length": 131072,
         "pad_token": "<|pad|>",
         "tokenizer_class": "PreTrainedTokenizerFast",
     },

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError, InputTooLarge, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.formats import bounded_json
 from grokpack.formats.tokenizers.byte_spelling import unspelled
 
@@ -61,11 +61,13 @@ def read(data: bytes, path: str) -> TokenTable:
     """Parse a tokenizer.tok.json.
 
     Raises:
-        GrokpackError: GP235 for one larger than any model has, GP209 if it is not JSON, GP242 if
-            it is not of this kind or contradicts itself, GP306 for an unknown way to split texts.
+        GrokpackError: GP235 for one larger than any model has, GP242 if it is not of this kind or
+            contradicts itself, GP306 for an unknown way to split texts.
     """
-    place = Place(path)
-    document = bounded_json.parse(data, place, _MEMORY_BYTES)
+    try:
+        document = bounded_json.parse(data, Place(path), _MEMORY_BYTES)
+    except MalformedInput as error:
+        raise broken(error.what, path) from error
     if not isinstance(document, dict):
         raise broken("the tokenizer is not a JSON object", path)
     ranks = _tokens(document, "regular_tokens", path)
@@ -173,5 +175,5 @@ def _check_together(table: TokenTable, size: object, path: str) -> None:
 
 def broken(what: str, path: str) -> GrokpackError:
     """Return the error for a file that contradicts itself."""
-    hint = "fetch tokenizer.tok.json again; `--tokenizer none` does without one"
+    hint = "fetch it again; where there is `--tokenizer`, `none` does without one"
     return GrokpackError("GP242", what, Place(path), hint=hint)
