@@ -91,17 +91,22 @@ class StoreValues:
         return self.read(Extent(node.path, node.offset, node.nbytes))
 
     def read(self, place: Encoded) -> bytes:
+        """Return a copy of the bytes at a location, as `read_view` does."""
+        return bytes(self.read_view(place))
+
+    def read_view(self, place: Encoded) -> memoryview:
         """Return the bytes at a location.
 
         Raises:
             GrokpackError: GP209 if a database names a file outside of its folder.
         """
         if isinstance(place, bytes):
-            return place
+            return memoryview(place)
         if place.path.startswith("/") or ".." in place.path.split("/"):
             raise MalformedInput("a database names a file outside of it", Place(self.folder))
-        file = storage.FileBytes(os.path.join(self.folder, place.path))
-        return file.read(place.offset, place.nbytes)
+        buffer = memoryview(bytearray(place.nbytes))
+        storage.read_into(os.path.join(self.folder, place.path), place.offset, buffer)
+        return buffer
 
 
 class ChunkLocations:

@@ -140,7 +140,7 @@ class FetchedChunks:
 
     def _fetch_run(self, run: _Run) -> None:
         assert self._values is not None  # noqa: S101  # set before chunks are located
-        data, at = memoryview(self._values.read(run.place)), 0
+        data, at = self._values.read_view(run.place), 0
         for key in run.keys:
             chunk = self._chunks[key]
             self._memory[key] = bytes(data[at : at + chunk.nbytes])
