@@ -141,11 +141,11 @@ def _describe_tensor(
     checkpoint: Checkpoint, entry: ModelTensor, pieces: dict[str, tuple[Piece, ...]]
 ) -> TensorJson:
     tensor = checkpoint.tensors[entry.name]
-    axis = partition.cut_axis(entry.rule, "engines")
+    axis, sliced = partition.cut_axis(entry.rule, "engines"), checkpoint.ranks > 1
     groups = tensor.scales.shape[-2] if tensor.scales else None
     arrays = {
         array.removeprefix(entry.name).lstrip("/") or "values": [
-            _piece(p, name if array in checkpoint.views else None)
+            _piece(p, name if sliced and array in checkpoint.views else None)
             for name in checkpoint.stored(array)
             for p in pieces.get(name, ())
         ]

@@ -74,7 +74,7 @@ class PieceJson(TypedDict):
     """Index of the slice's first element in the whole array."""
     shape: Counts
     array: NotRequired[str]
-    """Name of the array in the file that the slice is of, where the tensor is made of such."""
+    """Name of the array in the file, where files hold slices for ranks of what is joined."""
 
 
 class TensorJson(TypedDict):
