@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.core.events import Advanced, Event, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
+from grokpack.evaluation.input_tokens import Inputs
 from grokpack.evaluation.network import model as network_model
 from grokpack.evaluation.network.batch import batch
 from grokpack.evaluation.network.layer import PassOptions
+from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.models import registry
 from grokpack.models.grok2 import GROK2
 from tests.report.test_schemas import answer
@@ -156,3 +159,14 @@ def test_no_token_is_padding_and_shorter_rows_are_filled_up(tmp_path: Path) -> N
     answer("evaluate", RELEASE, "--tokens", tmp_path / "ids.npy", "--logits", found)
     wanted = logits(RELEASE, [np.array([7, 0, 9, 0]), np.array([5])])
     np.testing.assert_array_equal(np.load(found), wanted)
+
+
+def test_progress_counts_bytes_as_they_are_stored() -> None:
+    """Of weights in bfloat16 as well, which are widened while they are multiplied."""
+    seen: list[Event] = []
+    nothing = np.full(sum(map(len, PROMPTS)), -1)
+    options = EvaluateOptions(listen=seen.append)
+    evaluate(open_checkpoint(str(RELEASE)), Inputs(tuple(PROMPTS), nothing), options)
+    (total,) = (event.total_bytes for event in seen if isinstance(event, Started))
+    done = sum(event.nbytes for event in seen if isinstance(event, Advanced))
+    assert 0.95 * total < done <= total

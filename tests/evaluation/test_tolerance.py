@@ -116,7 +116,7 @@ def banded(made: np.ndarray, scales: np.ndarray, bits: int, *, transposed: bool)
     padded = np.concatenate((np.ones((len(padded), 2), np.float32), padded), axis=1)
     padded = np.ascontiguousarray(padded.T) if transposed else padded
     whole = (0, rows + group), (0, columns + 2)
-    band = CodedBand(*whole, np.empty((0, 0), np.int8), transposed, padded, 0, group)
+    band = CodedBand(*whole, np.empty((0, 0), np.int8), DType.I8, transposed, padded, 0, group)
     lying = np.ascontiguousarray(made.T).T if transposed else made
     return Side(lying, Form(bits=bits), band, (group, 2))
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType
-from grokpack.kernels.float_casts import to_f32
 from grokpack.transforms.dequantize import read_scales, rows_per_group
 
 if TYPE_CHECKING:
@@ -75,13 +74,14 @@ def matrix(
 
 @dataclass(frozen=True, slots=True)
 class CodedBand:
-    """Codes of a band, with scales that are not applied yet.
+    """Values of a band as they are stored, with scales that are not applied yet.
 
     Attributes:
         rows: First input in the matrix, and last + 1.
         columns: First output in the matrix, and last + 1.
-        values: `i8` codes or `f32` weights, contiguous: `[in, out]`, or `[out, in]` if
-            `transposed`.
+        values: `i8` codes, or the bits of weights in their dtype, contiguous: `[in, out]`, or
+            `[out, in]` if `transposed`.
+        dtype: Dtype of the values.
         transposed: True if the values are stored `[out, in]`.
         scales: `f32[group, out]`, or `[out, group]` if `transposed`; None where there are none.
         first: Index of the first input within its scale group.
@@ -91,6 +91,7 @@ class CodedBand:
     rows: tuple[int, int]
     columns: tuple[int, int]
     values: np.ndarray
+    dtype: DType
     transposed: bool
     scales: np.ndarray | None = None
     first: int = 0
@@ -99,7 +100,7 @@ class CodedBand:
     def transpose(self) -> CodedBand:
         """Return the transposed block, which must have no scales."""
         assert self.scales is None  # noqa: S101  # groups run along inputs
-        return CodedBand(self.columns, self.rows, self.values, not self.transposed)
+        return CodedBand(self.columns, self.rows, self.values, self.dtype, not self.transposed)
 
 
 MatrixRange = tuple[tuple[int, int], tuple[int, int]]
@@ -140,15 +141,15 @@ def read(
     dtype = tensor.values.dtype
     transposed = not bits.flags.c_contiguous and bits.T.flags.c_contiguous
     lying = bits.T if transposed else np.ascontiguousarray(bits)
-    values = lying.view(np.int8) if dtype is DType.I8 else to_f32(lying, dtype)
+    values = lying.view(np.int8) if dtype is DType.I8 else lying
     if tensor.scales is None:
-        return CodedBand(rows, columns, values, transposed)
+        return CodedBand(rows, columns, values, dtype, transposed)
     scales = read_scales(tensor, box, reader)
     scales = scales.reshape(scales.shape[-2:])
     scales = np.ascontiguousarray(scales.T if transposed else scales)
     per_group = rows_per_group(tensor)
     first = box.start[-2] % per_group
-    return CodedBand(rows, columns, values, transposed, scales, first, per_group)
+    return CodedBand(rows, columns, values, dtype, transposed, scales, first, per_group)
 
 
 def is_transposed(tensor: TensorSpec, reader: ArrayReader) -> bool:

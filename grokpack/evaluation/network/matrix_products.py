@@ -15,6 +15,7 @@ import numpy as np
 
 from grokpack.kernels import dequantized_tiles
 from grokpack.kernels.dispatch import twin
+from grokpack.kernels.float_casts import to_f32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -180,7 +181,7 @@ class Lanes:
         c = slice(columns[0] - band.columns[0], columns[1] - band.columns[0])
         part = (c, r) if band.transposed else (r, c)
         if band.scales is None:
-            made = band.values[part]
+            made = to_f32(band.values[part], band.dtype)
         else:
             made = np.empty([axis.stop - axis.start for axis in part], np.float32)
             kernel = twin(
