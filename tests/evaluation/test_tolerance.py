@@ -124,7 +124,7 @@ def banded(made: np.ndarray, scales: np.ndarray, bits: int, *, transposed: bool)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("group", [16, 64, 320])
 @pytest.mark.parametrize(("bits", "clip"), [(4, 1.0), (4, 0.8), (8, 1.0), (8, 0.98)])
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("transposed", [False, True])
 def test_half_a_step_is_within_and_a_code_more_is_not(
     seed: int,
     group: int,
