@@ -104,7 +104,7 @@ class StoreValues:
             return memoryview(place)
         if place.path.startswith("/") or ".." in place.path.split("/"):
             raise MalformedInput("a database names a file outside of it", Place(self.folder))
-        buffer = memoryview(bytearray(place.nbytes))
+        buffer = np.empty(place.nbytes, np.uint8).data
         storage.read_into(os.path.join(self.folder, place.path), place.offset, buffer)
         return buffer
 
