@@ -37,7 +37,7 @@ def empty(moto: Moto) -> None:
     s3 = client(moto)
     for row in s3.list_objects_v2(Bucket=BUCKET).get("Contents", []):
         s3.delete_object(Bucket=BUCKET, Key=row["Key"])
-    for row in s3.list_multipart_uploads(Bucket=BUCKET).get("BucketSink", []):
+    for row in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
         s3.abort_multipart_upload(Bucket=BUCKET, Key=row["Key"], UploadId=row["UploadId"])
     s3.close()
 
@@ -55,7 +55,7 @@ def objects(moto: Moto, prefix: str = "out/") -> dict[str, bytes]:
 
 def begun(moto: Moto) -> int:
     s3 = client(moto)
-    count = len(s3.list_multipart_uploads(Bucket=BUCKET).get("BucketSink", []))
+    count = len(s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
     s3.close()
     return count
 
