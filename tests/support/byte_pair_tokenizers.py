@@ -29,21 +29,10 @@ def random_table(tokens: int, special: tuple[str, ...], seed: int) -> TokenTable
     """Merge tokens at random, preferring early ones, as training would."""
     draw = random.Random(seed)
     made = [bytes([value]) for value in range(256)]
-    ranks = {token: number for number, token in enumerate(made, len(special))}
-    while len(ranks) < tokens - len(special):
+    ids = {token: number for number, token in enumerate(made, len(special))}
+    while len(ids) < tokens - len(special):
         one, other = (made[min(int(draw.expovariate(0.001)), len(made) - 1)] for _ in range(2))
-        if len(one + other) <= 10 and one + other not in ranks:
-            ranks[one + other] = len(ranks) + len(special)
+        if len(one + other) <= 10 and one + other not in ids:
+            ids[one + other] = len(ids) + len(special)
             made.append(one + other)
-    return TokenTable(ranks, {s: n for n, s in enumerate(special)}, tok_json.SPLITS["V1"])
-
-
-def render(table: TokenTable) -> bytes:
-    """The file of a vocabulary."""
-    special = {text.encode(): number for text, number in table.special.items()}
-    lists = {"regular_tokens": table.ranks, "special_tokens": special}
-    rows = {
-        key: [{"bytes": list(token), "token": number} for token, number in tokens.items()]
-        for key, tokens in lists.items()
-    }
-    return json.dumps({**rows, "word_split": "V1"}).encode()
+    return TokenTable(ids, {s: n for n, s in enumerate(special)}, tok_json.SPLITS["V1"])

@@ -73,13 +73,13 @@ class BytePairEncoder:
 
     def _merged(self, piece: bytes) -> list[int]:
         """Return the ids of a piece; empty ones, of a pattern that matches nothing, have none."""
-        ranks = self._table.ranks
-        whole = ranks.get(piece)
+        known = self._table.regular
+        whole = known.get(piece)
         if whole is not None:
             return [whole]
         ids = self._cache.get(piece)
         if ids is None:
-            ids = [ranks[part] for part in Merging(ranks, piece).parts()]
+            ids = [known[part] for part in Merging(known, piece).parts()]
             if len(self._cache) < _MOST_CACHED and len(piece) <= _MOST_CACHED_BYTES:
                 self._cache[piece] = ids
         return ids

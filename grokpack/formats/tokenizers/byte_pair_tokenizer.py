@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats.tokenizers import tok_json, tokenizer_json, vocabulary
 from grokpack.formats.tokenizers.byte_pair_encoder import BytePairEncoder
-from grokpack.formats.tokenizers.byte_pairs import merges
 from grokpack.formats.tokenizers.byte_spelling import spelled
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class BytePairTokenizer:
             raise GrokpackError("GP306", what, Place(self._path), hint=hint)
         tokens = [f"[PAD{number}]".encode() for number in range(max(rows, table.rows))]
         types = [vocabulary.UNUSED] * len(tokens)
-        for token, number in table.ranks.items():
+        for token, number in table.regular.items():
             tokens[number], types[number] = spelled(token).encode(), vocabulary.NORMAL
         for text, number in table.special.items():
             tokens[number], types[number] = text.encode(), vocabulary.CONTROL
@@ -74,5 +73,5 @@ class BytePairTokenizer:
             pre=_SPLITS[table.pattern],
             tokens=tokens,
             types=types,
-            merges=[f"{spelled(one)} {spelled(other)}" for one, other in merges(table.ranks)],
+            merges=tokenizer_json.spelled_merges(table),
         )

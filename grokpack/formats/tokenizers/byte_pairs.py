@@ -1,4 +1,4 @@
-"""Byte-pair encoding: pairs of neighbouring parts merged, those of the lowest rank first."""
+"""Byte-pair encoding: neighbouring parts merged, those of the lowest id first."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 class Merging:
     """Merging of one piece of text, from single bytes up.
 
-    Of equal ranks the leftmost goes first. A heap keeps the next pair at hand, so that a piece of a
+    Of equal ids the leftmost goes first. A heap keeps the next pair at hand, so that a piece of a
     megabyte takes seconds and not days.
 
     Args:
-        ranks: Ranks of tokens by their bytes; all single bytes are among them.
+        ids: Ids of tokens by their bytes; all single bytes are among them.
         piece: The bytes to merge, at least one.
     """
 
-    def __init__(self, ranks: Mapping[bytes, int], piece: bytes) -> None:
-        self._ranks, self._piece = ranks, piece
+    def __init__(self, ids: Mapping[bytes, int], piece: bytes) -> None:
+        self._ids, self._piece = ids, piece
         self._ends = list(range(1, len(piece) + 1))  # of the part that begins here; 0 if none does
         self._before = list(range(-1, len(piece) - 1))  # beginning of the part in front
         self._heap: list[tuple[int, int, int]] = []
@@ -41,9 +41,9 @@ class Merging:
             start = end
 
     def _offer(self, start: int, end: int) -> None:
-        rank = self._ranks.get(self._piece[start:end])
-        if rank is not None:
-            heappush(self._heap, (rank, start, end))
+        number = self._ids.get(self._piece[start:end])
+        if number is not None:
+            heappush(self._heap, (number, start, end))
 
     def _run(self) -> None:
         ends, before, total = self._ends, self._before, len(self._piece)
@@ -60,15 +60,15 @@ class Merging:
                 self._offer(before[start], end)
 
 
-def merges(ranks: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the two parts from which each token is merged, in the order of the ranks.
+def merges(ids: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the two parts from which each token is merged, in the order of the ids.
 
     In any text a token is made by the steps that make it alone, for until it is whole no merge
     crosses its ends; so the two parts of the last step are the only ones it is ever merged from.
     Tokens that no merges lead to, which only a piece that equals them becomes, are left out.
     """
-    for token in sorted(ranks, key=ranks.__getitem__):
+    for token in sorted(ids, key=ids.__getitem__):
         if len(token) > 1:
-            made = Merging(ranks, token)
+            made = Merging(ids, token)
             if next(made.parts()) == token:
                 yield token[: made.last], token[made.last :]

@@ -4,7 +4,7 @@
      "special_tokens": [{"bytes": [60, 124, ...], "token": 0}, ...],
      "word_split": "V1", "vocab_size": 131072}
 
-Ids of regular tokens are their ranks: of two merges the one that makes the lower id goes first.
+Ids of regular tokens order their merges: the lowest goes first.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ class TokenTable:
     """A vocabulary of byte pairs.
 
     Attributes:
-        ranks: Ids of the regular tokens by their bytes, which are also their ranks.
+        regular: Ids of the regular tokens by their bytes; the lower is merged first.
         special: Ids of the special tokens by their texts, which no merge makes.
         pattern: Regular expression of the pieces into which a text is split.
     """
 
-    ranks: Mapping[bytes, int]
+    regular: Mapping[bytes, int]
     special: Mapping[str, int]
     pattern: str
 
     @property
     def rows(self) -> int:
         """Rows of an embedding that has one for each token."""
-        return max(*self.ranks.values(), *self.special.values()) + 1
+        return max(*self.regular.values(), *self.special.values()) + 1
 
     def by_id(self) -> dict[int, bytes]:
         """Return the bytes of each token."""
         special = {number: text.encode() for text, number in self.special.items()}
-        return {number: token for token, number in self.ranks.items()} | special
+        return {number: token for token, number in self.regular.items()} | special
 
 
 def read(data: bytes, path: str) -> TokenTable:
@@ -70,15 +70,12 @@ def read(data: bytes, path: str) -> TokenTable:
         raise broken(error.what, path) from error
     if not isinstance(document, dict):
         raise broken("the tokenizer is not a JSON object", path)
-    ranks = _tokens(document, "regular_tokens", path)
-    special = {_text(token, path): number for token, number in _special(document, path).items()}
-    table = TokenTable(ranks, special, _pattern(document, path))
+    regular = _tokens(document, "regular_tokens", path)
+    special = _tokens(document, "special_tokens", path)
+    texts = {_text(token, path): number for token, number in special.items()}
+    table = TokenTable(regular, texts, _pattern(document, path))
     _check_together(table, document.get("vocab_size"), path)
     return table
-
-
-def _special(document: dict[str, Any], path: str) -> dict[bytes, int]:
-    return _tokens(document, "special_tokens", path)
 
 
 def _tokens(document: dict[str, Any], key: str, path: str) -> dict[bytes, int]:
@@ -158,15 +155,15 @@ def _check_together(table: TokenTable, size: object, path: str) -> None:
     Raises:
         GrokpackError: GP242.
     """
-    ids = [*table.ranks.values(), *table.special.values()]
+    ids = [*table.regular.values(), *table.special.values()]
     if len(set(ids)) != len(ids):
         raise broken("an id belongs to two tokens", path)
-    missing = [value for value in _BYTES if bytes([value]) not in table.ranks]
+    missing = [value for value in _BYTES if bytes([value]) not in table.regular]
     if missing:
         what = f"{len(missing)} of 256 single bytes are missing, the first of them {missing[0]}"
         raise broken(what, path)
     for text in table.special:
-        if not table.ranks.keys().isdisjoint({text.encode(), unspelled(text)}):
+        if not table.regular.keys().isdisjoint({text.encode(), unspelled(text)}):
             raise broken(f"{text!r:.80} is a regular token and a special one", path)
     if size is not None and (size != len(ids) or max(ids) != len(ids) - 1):
         found = f"{len(ids):,} tokens with ids up to {max(ids):,}"

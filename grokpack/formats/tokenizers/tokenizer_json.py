@@ -52,8 +52,13 @@ def render(table: TokenTable) -> bytes:
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
+def spelled_merges(table: TokenTable) -> list[str]:
+    """Return the two parts of each merge, spelled, with a space between them."""
+    return [f"{spelled(one)} {spelled(other)}" for one, other in merges(table.regular)]
+
+
 def _model(table: TokenTable) -> dict[str, Any]:
-    vocabulary = {spelled(token): number for token, number in table.ranks.items()}
+    vocabulary = {spelled(token): number for token, number in table.regular.items()}
     return {
         "type": "BPE",
         "dropout": None,
@@ -64,7 +69,7 @@ def _model(table: TokenTable) -> dict[str, Any]:
         "byte_fallback": False,
         "ignore_merges": True,
         "vocab": dict(sorted({**vocabulary, **table.special}.items(), key=_number)),
-        "merges": [f"{spelled(one)} {spelled(other)}" for one, other in merges(table.ranks)],
+        "merges": spelled_merges(table),
     }
 
 

@@ -54,10 +54,10 @@ def test_tokens_are_spelled_and_typed(fields: dict[str, Any]) -> None:
     assert (tokens[583], tokens[1], tokens[16]) == ("ĠAt", "<|separator|>", "Ā")
     control = {number for number, kind in enumerate(types) if kind == gguf.TokenType.CONTROL}
     assert control == set(table.special.values())
-    assert {types[number] for number in table.ranks.values()} == {int(gguf.TokenType.NORMAL)}
+    assert {types[number] for number in table.regular.values()} == {int(gguf.TokenType.NORMAL)}
 
 
-def test_merges_stand_in_the_order_of_their_ranks(fields: dict[str, Any]) -> None:
+def test_merges_stand_in_the_order_of_their_ids(fields: dict[str, Any]) -> None:
     tokens = below(fields, "tokens")
     made = [tokens.index(pair.replace(" ", "")) for pair in below(fields, "merges")]
     assert made == sorted(made)

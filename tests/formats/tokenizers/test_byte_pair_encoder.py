@@ -29,7 +29,7 @@ def reference(table: TokenTable) -> tiktoken.Encoding:
     return tiktoken.Encoding(
         "reference",
         pat_str=table.pattern,
-        mergeable_ranks=dict(table.ranks),
+        mergeable_ranks=dict(table.regular),
         special_tokens=dict(table.special),
     )
 
@@ -83,12 +83,12 @@ def test_a_long_piece_is_merged_in_the_time_of_its_length() -> None:
 @pytest.mark.parametrize("table", TABLES, ids=["golden", "random"])
 def test_merges_alone_make_every_token_again(table: TokenTable) -> None:
     """Of a pair that is listed, only those two parts become the token in whatever text."""
-    found = list(merges(table.ranks))
+    found = list(merges(table.regular))
     made = [one + other for one, other in found]
-    assert made == sorted(made, key=table.ranks.__getitem__)
+    assert made == sorted(made, key=table.regular.__getitem__)
     assert len(set(made)) == len(made)
-    unreached = {token for token in table.ranks if len(token) > 1} - set(made)
-    assert all(len([*Merging(table.ranks, token).parts()]) > 1 for token in unreached)
+    unreached = {token for token in table.regular if len(token) > 1} - set(made)
+    assert all(len([*Merging(table.regular, token).parts()]) > 1 for token in unreached)
 
 
 def test_a_pattern_that_is_none_is_refused() -> None:

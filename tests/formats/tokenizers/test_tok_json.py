@@ -75,8 +75,8 @@ CONTRADICTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 def test_the_golden_tokenizer_is_read() -> None:
     table = golden()
-    assert (len(table.ranks), len(table.special)) == (568, 32)
-    assert (table.ranks[b" At"], table.special["<|separator|>"]) == (583, 1)
+    assert (len(table.regular), len(table.special)) == (568, 32)
+    assert (table.regular[b" At"], table.special["<|separator|>"]) == (583, 1)
     assert table.by_id()[599] == b"<|control16|>"
     assert table.pattern.startswith("(?i:'s|'t")
 

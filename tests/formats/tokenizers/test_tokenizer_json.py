@@ -47,7 +47,7 @@ def test_any_text_has_the_same_ids(words: list[str]) -> None:
 
 def test_every_token_keeps_its_id() -> None:
     for table, (_, tokenizer) in zip(TABLES, PAIRS, strict=True):
-        held = {spelled(token): number for token, number in table.ranks.items()}
+        held = {spelled(token): number for token, number in table.regular.items()}
         assert tokenizer.get_vocab(with_added_tokens=True) == held | dict(table.special)
 
 
@@ -58,7 +58,7 @@ def test_special_tokens_may_have_any_ids() -> None:
 
 
 def test_a_piece_that_is_a_token_is_one_though_no_merges_lead_to_it() -> None:
-    table = replace(GOLDEN, ranks={**GOLDEN.ranks, b"qzqz": 600})
+    table = replace(GOLDEN, regular={**GOLDEN.regular, b"qzqz": 600})
     assert "q z" not in json.loads(tokenizer_json.render(table))["model"]["merges"]
     assert ids(loaded(table), "qzqz") == [600]
 
@@ -75,5 +75,5 @@ def test_bytes_are_spelled_one_to_one() -> None:
 def test_a_vocabulary_of_the_release_s_size() -> None:
     table = random_table(131_072, ("<|pad|>", "<|separator|>", "<|eos|>"), seed=9)
     encoder, tokenizer = BytePairEncoder(table, "here"), loaded(table)
-    text = " ".join(token.decode(errors="replace") for token in [*table.ranks][::50])
+    text = " ".join(token.decode(errors="replace") for token in [*table.regular][::50])
     assert ids(tokenizer, text) == encoder.encode(text)
