@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.escaping import escape_line
+from grokpack.models import registry
+from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.report import numbers
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def document(
         "source": described["source"],
         "format": described["format"],
         "source_folder": plan.source.place if plan.source else None,
+        "family": plan.source.model.title if plan.source else None,
         "out": out,
         "reads_bytes": plan.reads_bytes,
         "source_files": sum(1 for _ in plan.source.layout.files()) if plan.source else 0,
@@ -88,14 +91,22 @@ def summary(data: PlanJson) -> str:
     writes = f"{'at most ' if data['encoding'] else ''}{numbers.size(data['writes_bytes'])}"
     what = f"{writes} to write"
     if data["reads_bytes"]:
-        what = f"{numbers.size(data['reads_bytes'])} -> {writes}"
+        what = f"{_family(data)}, {numbers.size(data['reads_bytes'])} -> {writes}"
     return f"plan {data['plan'][:6]}  {what}, {numbers.size(data['memory_bytes'])} memory"
+
+
+def _family(data: PlanJson) -> str:
+    """Return the family that the source was taken for."""
+    name = (data["family"] or "").removesuffix(OTHER_DIMENSIONS)
+    return registry.FAMILIES[name].title if name else "no source"
 
 
 def render(data: PlanJson, out: str) -> str:
     """Render the whole plan, for `--dry-run`."""
     made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
-    source = numbers.shown_path(data["source_folder"]) if data["source_folder"] else "a seed"
+    source = "a seed"
+    if data["source_folder"]:
+        source = f"{numbers.shown_path(data['source_folder'])} ({_family(data)})"
     options = escape_line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
     rows = [
         f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",

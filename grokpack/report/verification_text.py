@@ -66,11 +66,10 @@ def _damage(verdict: Verdict) -> str:
 
 
 def _verdict(verdict: Verdict, seconds: float) -> list[str]:
-    found = verdict.survey
     rows = []
     if verdict.checks["structure"] == "ok":
         rows.append(
-            f"ok  structure: {numbers.files(found.expected)}, names, framing, shapes, dtypes and "
+            f"ok  structure: {_files(verdict)}, names, framing, shapes, dtypes and "
             f"sizes all as they should be   ({numbers.duration(seconds)})"
         )
     if verdict.complete is None:
@@ -84,6 +83,12 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
     if not verdict.whole:
         rows.append(_damage(verdict))
     return rows
+
+
+def _files(verdict: Verdict) -> str:
+    """Count the files, and say of which family of models they are."""
+    checkpoint, count = verdict.survey.checkpoint, numbers.files(verdict.survey.expected)
+    return count if checkpoint is None else f"{count} of {checkpoint.model.family.title}"
 
 
 def _ranks(verdict: Verdict) -> list[str]:

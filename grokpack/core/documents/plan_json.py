@@ -9,6 +9,7 @@ from grokpack.core.documents.answer_json import (
     Amount,
     AnswerJson,
     Count,
+    FamilyTitle,
     Positive,
     Sha256,
     Success,
@@ -119,6 +120,8 @@ class PlanJson(TypedDict):
     """sha256 of the source's headers."""
     source_folder: str | None
     """Folder that is read."""
+    family: FamilyTitle | None
+    """The family that the source was taken for; null without a source."""
     format: str
     """Format of the output."""
     encoding: dict[str, Any] | None
