@@ -14,7 +14,7 @@ from grokpack.cli import parsing
 from grokpack.cli.source_path import resolve
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
-from grokpack.evaluation import network_verdict
+from grokpack.evaluation import config_comparison, network_verdict
 from grokpack.evaluation.calibration import Calibration
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost
 from grokpack.evaluation.input_tokens import CONTEXT, Inputs, read_text, read_tokens
@@ -69,11 +69,12 @@ def options_of(
 
 
 def introduce(session: Session, checkpoint: Checkpoint, options: EvaluateOptions) -> NetworkJson:
-    """Say which network runs and what its config leaves open; return the first as JSON values."""
+    """Say which network runs, and where not as its config says; return the first as JSON values."""
     family = checkpoint.model.family
     gelu = options.gelu_of(family)
     session.say(f"network of {family.title}, GELU by {gelu}")
-    for note in hyperparameters.lacking(checkpoint.config, checkpoint.model):
+    lacking = hyperparameters.lacking(checkpoint.config, checkpoint.model)
+    for note in (*lacking, *config_comparison.unheeded(checkpoint)):
         session.say(note)
     return {"family": checkpoint.model.title, "gelu": gelu}
 

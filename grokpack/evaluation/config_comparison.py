@@ -11,6 +11,7 @@ from grokpack.models import hyperparameters
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.models.family import Family
 
 _DIMENSIONS = (
     "vocab",
@@ -75,12 +76,32 @@ def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
             continue
         default = {name: getattr(usual, name)}
         rows += _unequal(name, ours or default, theirs or default)
-    constants = {key for keys in first.model.family.hyperparameters.values() for key in keys}
-    for key in sorted({*_SWITCHES} - constants):
+    for key in _switches(first.model.family):
         one, other = first.config.get(key), second.config.get(key)
         if one is not None and other is not None and one != other:
             rows.append(_finding(key, repr(one), repr(other)))
     return rows
+
+
+def unheeded(checkpoint: Checkpoint) -> list[str]:
+    """Say which switches of a config are not those of the release, whose network runs anyway."""
+    released = checkpoint.model.family.config
+    pairs = (
+        (key, released.get(key), checkpoint.config.get(key))
+        for key in _switches(checkpoint.model.family)
+    )
+    return [
+        f"config.json of the source has {key} {found!r}: the network runs with the release's "
+        f"{wanted!r}"
+        for key, wanted, found in pairs
+        if wanted is not None and found is not None and found != wanted
+    ]
+
+
+def _switches(family: Family) -> list[str]:
+    """Return the switches that are no constants of a family."""
+    constants = {key for keys in family.hyperparameters.values() for key in keys}
+    return sorted({*_SWITCHES} - constants)
 
 
 def _unequal(name: str, ours: dict[str, float], theirs: dict[str, float]) -> list[Finding]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.cli.app import app
+from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import plan_synth_model
 from grokpack.core.events import Advanced, Event, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
 from grokpack.evaluation.input_tokens import Inputs
@@ -17,15 +23,14 @@ from grokpack.evaluation.network import model as network_model
 from grokpack.evaluation.network.batch import batch
 from grokpack.evaluation.network.layer import PassOptions
 from grokpack.evaluation.single_evaluation import evaluate
+from grokpack.execution.run import execute
 from grokpack.models import registry
+from grokpack.models.family import Model
 from grokpack.models.grok2 import GROK2
 from tests.report.test_schemas import answer
 from tests.support.checkpoints import GOLDEN as GROK1
 from tests.support.grok2 import GOLDEN, RELEASE, prompts
 from tests.support.network import change_constants, logits
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CLOSE = 2e-3
 """The largest difference of a logit that its README allows; 1.7e-4 is measured."""
@@ -170,3 +175,31 @@ def test_progress_counts_bytes_as_they_are_stored() -> None:
     (total,) = (event.total_bytes for event in seen if isinstance(event, Started))
     done = sum(event.nbytes for event in seen if isinstance(event, Advanced))
     assert 0.95 * total < done <= total
+
+
+def test_a_config_that_asks_for_another_network_is_told(tmp_path: Path) -> None:
+    """As is one that leaves a constant to the release."""
+    folder = Path(shutil.copytree(RELEASE, tmp_path / "copy"))
+    config = json.loads((folder / "config.json").read_text()) | {"rope_type": "yarn"}
+    del config["attn_temperature_len"]
+    (folder / "config.json").write_text(json.dumps(config))
+    np.save(tmp_path / "ids.npy", np.array([7, 9]))
+    told = CliRunner().invoke(app, ["evaluate", str(folder), "--tokens", str(tmp_path / "ids.npy")])
+    assert "network of Grok-2, GELU by erf" in told.stderr
+    assert "no attn_temperature_len: the release's 1024 is taken" in told.stderr
+    assert "has rope_type 'yarn': the network runs with the release's 'original'" in told.stderr
+    assert told.stderr.count("config.json of the source") == 2
+
+
+def test_any_width_computes_the_same(tmp_path: Path) -> None:
+    """Also twice as wide as the release, with two ranks for each key head."""
+    sized = replace(
+        GROK2.release, vocab=64, d_model=64, layers=1, ffn=64, mlp=128,
+        q_width=256, kv_width=128, head_dim=16,
+    )  # fmt: skip
+    execute(plan_synth_model(Model(GROK2, sized), 3), str(tmp_path / "8"))
+    source, tokens = open_checkpoint(str(tmp_path / "8")), [np.arange(20)]
+    wanted = logits(tmp_path / "8", tokens)
+    for width in (2, 16):
+        execute(plan_reshard(source, width), str(tmp_path / f"{width}"))
+        np.testing.assert_array_equal(logits(tmp_path / f"{width}", tokens), wanted)
