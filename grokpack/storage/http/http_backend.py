@@ -39,7 +39,8 @@ __all__ = [
     "tree",
 ]
 
-_LIBRARIES_BYTES = 16 << 20  # http and ssl, certificates, the threads of requests
+_LIBRARIES_BYTES = 32 << 20
+"""http and ssl, certificates, the threads of requests; botocore takes 8 MB more, google-auth 16."""
 READ_OVERHEAD = ReadOverhead(
     _LIBRARIES_BYTES + file_info.KEPT_BYTES,
     block_cache.IN_FLIGHT * block_cache.BLOCK_BYTES,
