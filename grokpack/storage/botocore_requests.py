@@ -13,7 +13,7 @@ from grokpack.storage.http import botocore_failures, range_requests
 from grokpack.storage.http.aws_settings import EXTRA
 from grokpack.storage.http.botocore_failures import Answer
 from grokpack.storage.http.request_threads import run_request
-from grokpack.storage.http.responses import REFUSED_CODES, Trouble
+from grokpack.storage.http.responses import REFUSED_CODES, RetryableFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def ask(work: Callable[[], T]) -> T:
     Raises:
         GrokpackError: GP403 once this thread is to stop, GP222 if whoever gives keys refuses.
         ClientError: botocore's error of the last attempt; likewise BotoCoreError.
-        Trouble: The last attempt to renew keys or a token.
+        RetryableFailure: The last attempt to renew keys or a token.
         LastingFailure: Another attempt to renew them would fail as well.
     """
     errors = import_extra("botocore.exceptions", EXTRA)
@@ -45,7 +45,7 @@ def ask(work: Callable[[], T]) -> T:
             request.check()
             try:
                 return work()
-            except (errors.ClientError, errors.BotoCoreError, Trouble) as error:
+            except (errors.ClientError, errors.BotoCoreError, RetryableFailure) as error:
                 tried += 1
                 if tried >= range_requests.TRIES or not may_pass(error):
                     raise
@@ -56,8 +56,8 @@ def ask(work: Callable[[], T]) -> T:
 
 def may_pass(error: Exception) -> bool:
     """Return whether a retry might succeed."""
-    return isinstance(error, Trouble) or botocore_failures.may_pass(error)
+    return isinstance(error, RetryableFailure) or botocore_failures.may_pass(error)
 
 
 def _after_s(error: Exception) -> float | None:
-    return error.after_s if isinstance(error, Trouble) else Answer.of(error).after_s
+    return error.after_s if isinstance(error, RetryableFailure) else Answer.of(error).after_s

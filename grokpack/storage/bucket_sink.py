@@ -29,7 +29,7 @@ from grokpack.storage.fault_injection import faults
 from grokpack.storage.http import parallel_requests, range_requests, services
 from grokpack.storage.http.aws_settings import EXTRA
 from grokpack.storage.http.botocore_failures import Answer, lasting
-from grokpack.storage.http.responses import LastingFailure, Trouble
+from grokpack.storage.http.responses import LastingFailure, RetryableFailure
 from grokpack.storage.sink_protocol import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
@@ -297,7 +297,7 @@ class BucketSink:
 
         try:
             return ask(attempt)
-        except Trouble as trouble:
+        except RetryableFailure as trouble:
             raise _busy(path, trouble.reason) from trouble
         except LastingFailure as failure:
             raise range_requests.out_of_reach(path, failure) from failure

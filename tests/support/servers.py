@@ -229,16 +229,16 @@ def serving(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
             thread.join()
 
 
-def connections_made(monkeypatch: pytest.MonkeyPatch) -> list[connections.Line]:
+def connections_made(monkeypatch: pytest.MonkeyPatch) -> list[connections.AbortableConnection]:
     """Connections that are made from now on; the idle ones are closed."""
-    made: list[connections.Line] = []
-    connect = connections.Line.connect
+    made: list[connections.AbortableConnection] = []
+    connect = connections.AbortableConnection.connect
 
-    def counted(line: connections.Line) -> None:
+    def counted(line: connections.AbortableConnection) -> None:
         made.append(line)
         connect(line)
 
-    monkeypatch.setattr(connections.Line, "connect", counted)
+    monkeypatch.setattr(connections.AbortableConnection, "connect", counted)
     connections.forget()
     return made
 

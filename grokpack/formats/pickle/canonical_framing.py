@@ -258,7 +258,7 @@ def _dtype(writer: _Writer, dtype: DType) -> None:
     writer.end(b"b")
 
 
-class _Hollow:
+class _ZeroPayloads:
     """Pickle whose payloads read as zeros."""
 
     def __init__(self, literals: Sequence[bytes], payloads: Sequence[int]) -> None:
@@ -295,9 +295,9 @@ def check_literals(
     specs = [values] if scales is None else [values, scales]
     if len(literals) != len(specs) + 1:
         return False
-    hollow = _Hollow(literals, [spec.nbytes for spec in specs])
+    zeros = _ZeroPayloads(literals, [spec.nbytes for spec in specs])
     try:
-        found = read(hollow, "framing")
+        found = read(zeros, "framing")
     except MalformedInput:  # made for arrays of other shapes
         return False
     return [a.spec for a in found.arrays()] == specs and found.literals == literals

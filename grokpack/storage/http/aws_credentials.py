@@ -47,7 +47,7 @@ class AwsCredentials:
         """Return the keys as they are now; None without any.
 
         Raises:
-            Trouble: The service that gives them may give them next time.
+            RetryableFailure: The service that gives them may give them next time.
             LastingFailure: It cannot be reached.
             GrokpackError: GP222 if it gives none, GP304 for settings that cannot be used.
         """

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from grokpack.kernels.dispatch import Implementation
     from grokpack.storage.http.redirects import Resource
     from grokpack.storage.http.request_threads import Request
-    from grokpack.storage.http.responses import Facts
+    from grokpack.storage.http.responses import FileFacts
 
 BLOCK_BYTES = 4 << 20
 CACHE_BYTES = 2 << 30
@@ -79,7 +79,9 @@ class BlockCache:
         self._file.close()
 
     @contextlib.contextmanager
-    def holding(self, path: str, facts: Facts, numbers: list[int]) -> Iterator[dict[int, _Slot]]:
+    def holding(
+        self, path: str, facts: FileFacts, numbers: list[int]
+    ) -> Iterator[dict[int, _Slot]]:
         """Hold blocks of a file for the length of a `with` block, fetching missing ones."""
         held = self._taken(path, facts, numbers)
         try:
@@ -87,7 +89,7 @@ class BlockCache:
         finally:
             self._let_go(held)
 
-    def _taken(self, path: str, facts: Facts, numbers: list[int]) -> dict[int, _Slot]:
+    def _taken(self, path: str, facts: FileFacts, numbers: list[int]) -> dict[int, _Slot]:
         """Hold blocks until all are ready, trying again if another thread failed to fetch one."""
         while True:
             held, mine = self._hold(path, facts, numbers)
@@ -102,7 +104,7 @@ class BlockCache:
             self._let_go(held)
 
     def _hold(
-        self, path: str, facts: Facts, numbers: list[int]
+        self, path: str, facts: FileFacts, numbers: list[int]
     ) -> tuple[dict[int, _Slot], list[int]]:
         """Hold blocks, all at once: holding some while waiting for others could deadlock.
 
@@ -153,7 +155,7 @@ class BlockCache:
         for key in done[:most]:
             self._free.append(self._slots.pop(key).at)
 
-    def _load(self, path: str, facts: Facts, mine: list[int], held: dict[int, _Slot]) -> None:
+    def _load(self, path: str, facts: FileFacts, mine: list[int], held: dict[int, _Slot]) -> None:
         """Fetch blocks, a few at a time."""
         source = resource(path)
         at_once = 1 if is_near(source) else IN_FLIGHT
@@ -174,7 +176,7 @@ class BlockCache:
             raise
 
     def _fetching(
-        self, source: Resource, facts: Facts, number: int, slot: _Slot
+        self, source: Resource, facts: FileFacts, number: int, slot: _Slot
     ) -> Callable[[Request[Any]], None]:
         """Return the function that fetches one block.
 
@@ -236,7 +238,7 @@ def clear(folder: str) -> None:
 
 def read_rows(
     path: str,
-    facts: Facts,
+    facts: FileFacts,
     offset: int,
     stride: int,
     rows: np.ndarray,

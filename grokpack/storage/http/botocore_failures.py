@@ -10,7 +10,7 @@ from grokpack.core.errors import AccessRefused
 from grokpack.core.optional_imports import import_extra
 from grokpack.storage.http.aws_settings import EXTRA
 from grokpack.storage.http.connection_failures import failed_attempt
-from grokpack.storage.http.responses import BUSY, LastingFailure, Trouble, plain, seconds
+from grokpack.storage.http.responses import BUSY, LastingFailure, RetryableFailure, plain, seconds
 
 reached = threading.Event()
 """Set once a service has responded: its name resolves, whatever a name server says later."""
@@ -75,6 +75,6 @@ def no_keys(error: Any) -> Exception:  # noqa: ANN401  # of botocore
         return failure
     reason = plain(str(error), _REASON_CHARACTERS)
     if may_pass(error):
-        return Trouble(f"no keys from AWS: {reason}", Answer.of(error).after_s)
+        return RetryableFailure(f"no keys from AWS: {reason}", Answer.of(error).after_s)
     facts = (("happened", reason),)
     return AccessRefused("AWS gives no keys to sign with", None, facts, _LOG_IN)

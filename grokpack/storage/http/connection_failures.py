@@ -12,7 +12,12 @@ from urllib.parse import urlsplit
 from urllib3 import exceptions
 
 from grokpack.storage.http import connections
-from grokpack.storage.http.responses import LastingFailure, NotAsAsked, Trouble, plain
+from grokpack.storage.http.responses import (
+    LastingFailure,
+    RetryableFailure,
+    UnexpectedResponse,
+    plain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,8 +49,8 @@ def failed_attempt(error: Exception, url: str, proxy: str | None, *, known: bool
         known: True if its host has responded before, so that its name does resolve.
 
     Returns:
-        `LastingFailure` where asking again changes nothing, else `Trouble`; `NotAsAsked` for a
-        response that is not HTTP.
+        `LastingFailure` where asking again changes nothing, `UnexpectedResponse` for a response
+        that is not HTTP, else `RetryableFailure`.
     """
     causes = [*_causes(error)]
     lasting = _refused_by_proxy(causes, proxy) or _untrusted(causes, url, proxy)
@@ -60,9 +65,9 @@ def wants_login(proxy: str | None, reason: str) -> LastingFailure:
     return LastingFailure(f"{named} answered {reason}", _LOGIN)
 
 
-def broken_off(done: int, wanted: int) -> Trouble:
+def broken_off(done: int, wanted: int) -> RetryableFailure:
     """Return the trouble with a response that ended too early."""
-    return Trouble(f"the answer broke off after {done:,} of {wanted:,} bytes")
+    return RetryableFailure(f"the answer broke off after {done:,} of {wanted:,} bytes")
 
 
 def _refused_by_proxy(causes: Causes, proxy: str | None) -> LastingFailure | None:
@@ -119,29 +124,29 @@ def _who(causes: Causes, url: str, proxy: str | None) -> str:
     return urlsplit(url).netloc
 
 
-def _passing(causes: Causes, error: Exception) -> Trouble:
+def _passing(causes: Causes, error: Exception) -> RetryableFailure:
     """Return the trouble with a connection that may succeed on a retry."""
     if _first(causes, exceptions.ConnectTimeoutError):
-        return Trouble(f"no connection within {connections.CONNECT_S:.0f} s")
+        return RetryableFailure(f"no connection within {connections.CONNECT_S:.0f} s")
     if _first(causes, exceptions.ReadTimeoutError) or _first(causes, TimeoutError):
-        return Trouble(f"nothing came for {connections.SILENCE_S:.0f} s")
-    return _cut(causes) or Trouble(_reason(str(error) or type(error).__name__))
+        return RetryableFailure(f"nothing came for {connections.SILENCE_S:.0f} s")
+    return _cut(causes) or RetryableFailure(_reason(str(error) or type(error).__name__))
 
 
-def _cut(causes: Causes) -> Trouble | None:
+def _cut(causes: Causes) -> RetryableFailure | None:
     """Return the trouble with a connection that ended, or that carried something else."""
     cut = _first(causes, exceptions.IncompleteRead)
     if cut is not None:
         return broken_off(cut.partial, cut.partial + cut.expected)
     if _first(causes, http.client.IncompleteRead):  # in the midst of a chunk
-        return Trouble("the answer broke off")
+        return RetryableFailure("the answer broke off")
     system = _first(causes, OSError)  # `RemoteDisconnected` is one, too
     if system is not None:
-        return Trouble(_reason(system.strerror or str(system)))
+        return RetryableFailure(_reason(system.strerror or str(system)))
     not_http = _first(causes, http.client.HTTPException) or _first(causes, exceptions.InvalidHeader)
     if not_http is not None:
         words = _reason(str(not_http) or type(not_http).__name__)
-        return NotAsAsked(f"the answer is no HTTP: {words}")
+        return UnexpectedResponse(f"the answer is no HTTP: {words}")
     return None
 
 

@@ -46,7 +46,7 @@ class _Running(threading.local):
 _thread = _Running()
 
 
-class Line(HTTPConnection):
+class AbortableConnection(HTTPConnection):
     """Connection that is known to its request, so that another thread can abort it."""
 
     _began = 0.0
@@ -168,7 +168,7 @@ def _manager(proxy: Proxy | None) -> urllib3.PoolManager:
 
 def _abortable(pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
     """Return a class of pools whose connections can be aborted."""
-    line = type(Line.__name__, (Line, pool.ConnectionCls), {})
+    line = type(AbortableConnection.__name__, (AbortableConnection, pool.ConnectionCls), {})
     return type(pool.__name__, (pool,), {"ConnectionCls": line})
 
 

@@ -17,7 +17,7 @@ from grokpack.storage.http.services import resource
 
 if TYPE_CHECKING:
     from grokpack.storage.http.request_threads import Request
-    from grokpack.storage.http.responses import Facts
+    from grokpack.storage.http.responses import FileFacts
 
 HEAD_BYTES = 8 << 10
 """Read with the first look: a pickle's header and the sample that detects copies, or a small
@@ -72,11 +72,11 @@ class _Windows:
 
 
 _windows = _Windows()
-_facts: dict[str, Facts | None] = {}
+_facts: dict[str, FileFacts | None] = {}
 _refused: dict[str, str] = {}
 
 
-def look(path: str) -> Facts | None:
+def look(path: str) -> FileFacts | None:
     """Return the size and tag of a file from its first response; None if there is no file.
 
     A refusal also gives None: without the right to list, a bucket refuses what does not exist.
@@ -87,33 +87,33 @@ def look(path: str) -> Facts | None:
     return _facts[path]
 
 
-def _first_look(path: str) -> Facts | None:
+def _first_look(path: str) -> FileFacts | None:
     source = resource(path)
 
-    def ask(request: Request[Any]) -> tuple[Facts, bytes]:
+    def ask(request: Request[Any]) -> tuple[FileFacts, bytes]:
         return range_requests.head(request, source, HEAD_BYTES)
 
     try:
         facts, data = run_request(ask)
-    except responses.Gone:
+    except responses.FileGone:
         return None
-    except responses.Refused as error:
+    except responses.RefusedRequest as error:
         _refused[path] = str(error)
         return None
     _windows.put(path, 0, data)
     return facts
 
 
-def look_again(path: str) -> Facts | None:
+def look_again(path: str) -> FileFacts | None:
     """Return the size and tag of a file as they are now."""
     source = resource(path)
 
-    def ask(request: Request[Any]) -> tuple[Facts, bytes]:
+    def ask(request: Request[Any]) -> tuple[FileFacts, bytes]:
         return range_requests.head(request, source, 1)
 
     try:
         return run_request(ask)[0]
-    except (responses.Gone, responses.Refused):
+    except (responses.FileGone, responses.RefusedRequest):
         return None
 
 
@@ -122,7 +122,7 @@ def refused(path: str) -> str | None:
     return _refused.get(path)
 
 
-def small(path: str, offset: int, nbytes: int, facts: Facts) -> memoryview:
+def small(path: str, offset: int, nbytes: int, facts: FileFacts) -> memoryview:
     """Return a few bytes of a file; the bytes around them are read and cached as well."""
     kept = _windows.get(path, offset, nbytes)
     if kept is not None:

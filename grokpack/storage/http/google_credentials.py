@@ -20,7 +20,7 @@ from grokpack.core.errors import AccessRefused, GrokpackError, Place
 from grokpack.core.optional_imports import import_extra, is_installed
 from grokpack.storage.http import connections, settings
 from grokpack.storage.http.connection_failures import failed_attempt
-from grokpack.storage.http.responses import LastingFailure, Trouble, plain
+from grokpack.storage.http.responses import LastingFailure, RetryableFailure, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class GoogleCredentials:
         """Return the headers of a request; none without a token.
 
         Raises:
-            Trouble: The service that gives tokens may give one next time.
+            RetryableFailure: The service that gives tokens may give one next time.
             LastingFailure: It cannot be reached.
             GrokpackError: GP222 if it gives none.
         """
@@ -127,7 +127,11 @@ def _of_machine() -> Any:  # noqa: ANN401  # google-auth's
     found = import_extra("google.auth.compute_engine", EXTRA).Credentials(scopes=[_SCOPE])
     try:
         found.refresh(_exchange)
-    except (Trouble, LastingFailure, import_extra("google.auth.exceptions", EXTRA).GoogleAuthError):
+    except (
+        RetryableFailure,
+        LastingFailure,
+        import_extra("google.auth.exceptions", EXTRA).GoogleAuthError,
+    ):
         return None
     return found
 
@@ -136,7 +140,7 @@ def _no_token(error: Any) -> Exception:  # noqa: ANN401  # of google-auth
     """Return the failure of an attempt to get a token, as those of other requests are."""
     reason = plain(str(error.args[0] if error.args else error), _REASON_CHARACTERS)
     if error.retryable:
-        return Trouble(f"no token from Google: {reason}")
+        return RetryableFailure(f"no token from Google: {reason}")
     facts = (("happened", reason),)
     hint = f"where the login has expired, log in again:\n{_LOG_IN}"
     return AccessRefused("Google gives no token", None, facts, hint)
@@ -153,7 +157,7 @@ def _exchange(
     """Make a request of google-auth's; see `google.auth.transport.Request`.
 
     Raises:
-        Trouble: It may succeed next time.
+        RetryableFailure: It may succeed next time.
         LastingFailure: It would fail each time.
     """
     proxy = connections.proxy_for(url)

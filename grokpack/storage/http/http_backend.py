@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.kernels.dispatch import Implementation
-    from grokpack.storage.http.responses import Facts
+    from grokpack.storage.http.responses import FileFacts
 
 __all__ = [
     "READ_OVERHEAD",
@@ -97,7 +97,7 @@ def read_rows(
         block_cache.read_rows(path, facts, offset, stride, rows, implementation)
 
 
-def _facts(path: str) -> Facts:
+def _facts(path: str) -> FileFacts:
     facts = file_info.look(path)
     if facts is None:
         reason = file_info.refused(path)
@@ -107,7 +107,7 @@ def _facts(path: str) -> Facts:
     return facts
 
 
-def _check_end(path: str, facts: Facts, end: int) -> None:
+def _check_end(path: str, facts: FileFacts, end: int) -> None:
     if end > facts.size:
         shown = ("needed", f"{end:,} bytes"), ("found", f"{facts.size:,} bytes")
         raise SourceChanged("source file became shorter", Place(path), shown)
@@ -210,7 +210,7 @@ def _listing(folder: str, *, deep: bool = False) -> Listing:
                 if isinstance(site, services.Plain)
                 else listed(folder, site, deep=deep)
             )
-        except responses.Refused:
+        except responses.RefusedRequest:
             found = probed(folder, read_into)
         _names[key] = found
     return _names[key]

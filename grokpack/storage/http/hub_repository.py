@@ -11,7 +11,7 @@ from grokpack.storage.http import range_requests, services
 from grokpack.storage.http.listing import PAGE_BYTES, hub_rows
 from grokpack.storage.http.redirects import Resource
 from grokpack.storage.http.request_threads import run_request
-from grokpack.storage.http.responses import Gone, Refused
+from grokpack.storage.http.responses import FileGone, RefusedRequest
 from grokpack.storage.urls import parse
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def _about(path: str) -> bytes:
 
     try:
         return run_request(ask)
-    except Gone as error:
+    except FileGone as error:
         facts = (("answer", str(error)),)
         what = "there is no such repository or revision, or it is private"
         raise GrokpackError("GP230", what, Place(path), facts, "is HF_TOKEN set?") from None
-    except Refused as error:
+    except RefusedRequest as error:
         raise range_requests.refused(resource, str(error)) from None
 
 

@@ -12,7 +12,7 @@ from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.formats import bounded_json
 from grokpack.storage.http.range_requests import document, refused
 from grokpack.storage.http.request_threads import run_request
-from grokpack.storage.http.responses import Gone, Refused, plain
+from grokpack.storage.http.responses import FileGone, RefusedRequest, plain
 from grokpack.storage.http.services import Hub
 from grokpack.storage.urls import WEB, Url, host_fault, parse
 
@@ -58,7 +58,7 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Listing:
     """List a folder; the result is empty if there is none.
 
     Raises:
-        responses.Refused: Listing is not allowed.
+        responses.RefusedRequest: Listing is not allowed.
         GrokpackError: GP221 and GP223 as `range_requests.document`, GP209 for a response that is no
             listing.
     """
@@ -92,7 +92,7 @@ def hub_rows(path: str, site: Hub) -> list[Any]:
 
     try:
         _read_pages(path, site, take, deep=True)
-    except Refused as error:
+    except RefusedRequest as error:
         raise refused(site.listing(parse(path), deep=True, after=None), str(error)) from None
     return found
 
@@ -139,11 +139,11 @@ def _asked(page: Resource, path: str, *, first: bool) -> tuple[bytes, str] | Non
 
     try:
         return run_request(ask)
-    except Gone as error:
+    except FileGone as error:
         if first:
             return None
         raise _broken(path, f"its next page is gone: {error}") from None
-    except Refused as error:
+    except RefusedRequest as error:
         if first:
             raise
         raise _broken(path, f"its next page is refused: {error}") from None

@@ -22,13 +22,13 @@ from grokpack.storage.http.responses import (
     NO_SUCH_RANGE,
     PARTIAL,
     WHOLE,
-    Changed,
-    Facts,
-    Gone,
+    FileChanged,
+    FileFacts,
+    FileGone,
     LastingFailure,
-    NotAsAsked,
-    Refused,
-    Trouble,
+    RefusedRequest,
+    RetryableFailure,
+    UnexpectedResponse,
     described,
     plain,
     tag,
@@ -53,24 +53,24 @@ _LONGEST_RETRY_AFTER_S = 300.0
 _SLOWEST_BYTES_PER_S = 64 << 10  # slower, even four at a time, the release takes two weeks
 
 
-def head(request: Request[Any], resource: Resource, nbytes: int) -> tuple[Facts, bytes]:
+def head(request: Request[Any], resource: Resource, nbytes: int) -> tuple[FileFacts, bytes]:
     """Return size and tag of a file, and its first bytes, in one request.
 
     Raises:
-        Gone: There is no such file.
-        Refused: Access is refused.
+        FileGone: There is no such file.
+        RefusedRequest: Access is refused.
         GrokpackError: GP221 if the server cannot be reached, GP223 if it serves no ranges.
     """
 
-    def receive(response: urllib3.BaseHTTPResponse) -> tuple[Facts, bytes]:
+    def receive(response: urllib3.BaseHTTPResponse) -> tuple[FileFacts, bytes]:
         if response.status == NO_SUCH_RANGE:
-            return Facts(0, tag(response)), b""
+            return FileFacts(0, tag(response)), b""
         start, stop, facts = described(response)
         if start != 0 or (response.status == PARTIAL and stop != min(nbytes, facts.size)):
-            raise NotAsAsked(f"it sent bytes {start:,} to {stop:,} instead")
+            raise UnexpectedResponse(f"it sent bytes {start:,} to {stop:,} instead")
         data = response.read(stop)
         if len(data) != stop:
-            raise Trouble("the answer broke off")
+            raise RetryableFailure("the answer broke off")
         return facts, data
 
     return _persist(request, resource, {"Range": f"bytes=0-{nbytes - 1}"}, nbytes, receive)
@@ -80,20 +80,22 @@ def document(request: Request[Any], resource: Resource, limit_bytes: int) -> tup
     """Return a whole response of bounded size, and its `Link` header.
 
     Raises:
-        Gone: There is no such page; other errors as in `head`.
+        FileGone: There is no such page; other errors as in `head`.
     """
 
     def receive(response: urllib3.BaseHTTPResponse) -> tuple[bytes, str]:
         data = response.read(limit_bytes + 1)
         response.read(1)  # nothing, which it is only at the end of a whole response
         if response.status != WHOLE or len(data) > limit_bytes:
-            raise NotAsAsked(f"status {response.status}, more than {limit_bytes:,} bytes")
+            raise UnexpectedResponse(f"status {response.status}, more than {limit_bytes:,} bytes")
         return data, response.headers.get("Link") or ""
 
     return _persist(request, resource, {}, limit_bytes, receive)
 
 
-def read(request: Request[Any], resource: Resource, offset: int, body: Body, seen: Facts) -> None:
+def read(
+    request: Request[Any], resource: Resource, offset: int, body: Body, seen: FileFacts
+) -> None:
     """Read bytes of a file, provided it is still the version that was seen.
 
     Raises:
@@ -107,16 +109,16 @@ def read(request: Request[Any], resource: Resource, offset: int, body: Body, see
     def receive(response: urllib3.BaseHTTPResponse) -> None:
         start, stop, facts = described(response)
         if facts != seen:
-            raise Changed(difference(seen, facts))
+            raise FileChanged(difference(seen, facts))
         if (start, stop) != (offset, offset + body.nbytes):
-            raise NotAsAsked(f"it sent bytes {start:,} to {stop:,} instead")
+            raise UnexpectedResponse(f"it sent bytes {start:,} to {stop:,} instead")
         body.take(request, response)
 
     try:
         _persist(request, resource, wanted, body.nbytes, receive)
-    except Gone:
+    except FileGone:
         raise changed(resource.path, "it is gone") from None
-    except Refused as error:
+    except RefusedRequest as error:
         raise refused(resource, str(error)) from None
 
 
@@ -134,7 +136,7 @@ def refused(resource: Resource, reason: str) -> GrokpackError:
     return AccessRefused("access is refused", Place(resource.path), facts, hint)
 
 
-def difference(seen: Facts, now: Facts) -> str:
+def difference(seen: FileFacts, now: FileFacts) -> str:
     """Describe how a file differs from its earlier version."""
     if seen.size != now.size:
         return f"{seen.size:,} bytes then, {now.size:,} now"
@@ -158,12 +160,12 @@ def _persist(
         request.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
         try:
             return follow(request, resource, wanted, receive)
-        except Changed as error:
+        except FileChanged as error:
             raise changed(resource.path, str(error)) from None
         except LastingFailure as failure:
             raise out_of_reach(resource.path, failure) from None
-        except Trouble as trouble:
-            tried, lies = tried + 1, lies + isinstance(trouble, NotAsAsked)
+        except RetryableFailure as trouble:
+            tried, lies = tried + 1, lies + isinstance(trouble, UnexpectedResponse)
             known = urlsplit(resource.url()).netloc in answered
             most = TRIES if known else min(TRIES, _TRIES_OF_A_STRANGER)
             if tried >= most or lies >= min(TRIES, _TRIES_OF_A_LIAR):
@@ -187,13 +189,15 @@ def out_of_reach(path: str, failure: LastingFailure) -> GrokpackError:
     return GrokpackError("GP243", what, Place(path), facts, failure.hint)
 
 
-def _failure(resource: Resource, trouble: Trouble, tried: int, seconds: float) -> GrokpackError:
+def _failure(
+    resource: Resource, trouble: RetryableFailure, tried: int, seconds: float
+) -> GrokpackError:
     facts = (
         ("happened", trouble.reason),
         ("tried", f"{tried} times in {seconds:.0f} s"),
     )
     place = Place(resource.path)
-    if isinstance(trouble, NotAsAsked):
+    if isinstance(trouble, UnexpectedResponse):
         hint = "nothing that it sent was used; take another server, or fetch the files first"
         return WrongAnswer("the server does not answer as asked", place, facts, hint)
     hint = "see that the server can be reached, and run the same command again; it continues"

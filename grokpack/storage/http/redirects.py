@@ -12,7 +12,14 @@ import urllib3
 
 from grokpack.storage.http import connections
 from grokpack.storage.http.connection_failures import failed_attempt, wants_login
-from grokpack.storage.http.responses import Gone, NotAsAsked, Refused, Trouble, plain, received
+from grokpack.storage.http.responses import (
+    FileGone,
+    RefusedRequest,
+    RetryableFailure,
+    UnexpectedResponse,
+    plain,
+    received,
+)
 from grokpack.storage.urls import WEB, host_fault
 
 if TYPE_CHECKING:
@@ -82,9 +89,9 @@ def follow(
     if known:
         try:
             return _walk(request, resource, (known,), wanted, receive)
-        except (Refused, Gone):
+        except (RefusedRequest, FileGone):
             _moved[url] = ""
-        except Trouble:
+        except RetryableFailure:
             _moved[url] = ""
             raise
     if known is not None:  # the tag is the file's, which the redirecting address lacks
@@ -108,7 +115,7 @@ def _walk(
             _moved[route[0]] = at
         return answer  # type: ignore[return-value]  # set where there is no location
     if len(route) > _MOST_REDIRECTS:
-        raise NotAsAsked(f"more than {_MOST_REDIRECTS} redirections")
+        raise UnexpectedResponse(f"more than {_MOST_REDIRECTS} redirections")
     return _walk(request, resource, (*route, _target(at, location)), wanted, receive)
 
 
@@ -118,11 +125,11 @@ def _target(at: str, location: str) -> str:
         url = urljoin(at, quote(location, safe=_LOCATION, encoding="latin-1", errors="replace"))
         parts, before = urlsplit(url), urlsplit(at)
     except ValueError:
-        raise NotAsAsked(_NO_ADDRESS) from None
+        raise UnexpectedResponse(_NO_ADDRESS) from None
     if parts.scheme not in WEB or host_fault(parts.netloc) is not None:
-        raise NotAsAsked(_NO_ADDRESS)
+        raise UnexpectedResponse(_NO_ADDRESS)
     if before.scheme == "https" and parts.scheme == "http":
-        raise NotAsAsked("it redirects from https to http")
+        raise UnexpectedResponse("it redirects from https to http")
     return url
 
 

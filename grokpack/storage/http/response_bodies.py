@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from grokpack.storage.http.connection_failures import broken_off
-from grokpack.storage.http.responses import SLICE_BYTES, NotAsAsked
+from grokpack.storage.http.responses import SLICE_BYTES, UnexpectedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Body(Protocol):
         """Read the bytes, and check that the response ends with them.
 
         Raises:
-            Trouble: The response is shorter or longer.
+            RetryableFailure: The response is shorter or longer.
             OSError: The connection fails.
         """
 
@@ -55,7 +55,7 @@ class InMemory:
                 raise broken_off(filled, self.nbytes)
             filled += got
         if response.read(1):
-            raise NotAsAsked("the answer is longer than what was asked for")
+            raise UnexpectedResponse("the answer is longer than what was asked for")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ _CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FileFacts:
     """Size and version of a file, as a server reports them.
 
     Attributes:
@@ -49,7 +49,7 @@ class Facts:
     tag: str
 
 
-class Trouble(Exception):  # whether it was a response or none, the next may be better
+class RetryableFailure(Exception):  # whether it was a response or none, the next may be better
     """Failed attempt that may succeed next time."""
 
     def __init__(self, reason: str, after_s: float | None = None) -> None:
@@ -57,7 +57,7 @@ class Trouble(Exception):  # whether it was a response or none, the next may be 
         self.reason, self.after_s = reason, after_s
 
 
-class NotAsAsked(Trouble):
+class UnexpectedResponse(RetryableFailure):
     """Attempt with a response other than the requested one, which a retry may not mend."""
 
 
@@ -69,45 +69,45 @@ class LastingFailure(Exception):
         self.reason, self.hint = reason, hint
 
 
-class Refused(Exception):
+class RefusedRequest(Exception):
     """Refused access: status 401 or 403, or S3's 400 with a code that says so."""
 
 
-class Gone(Exception):
+class FileGone(Exception):
     """Status 404 or 410."""
 
 
-class Changed(Exception):
+class FileChanged(Exception):
     """The file is not the one that was opened."""
 
 
-def described(response: urllib3.BaseHTTPResponse) -> tuple[int, int, Facts]:
+def described(response: urllib3.BaseHTTPResponse) -> tuple[int, int, FileFacts]:
     """Return the first byte of a response, one past its last, and the file's size and tag."""
     length = response.headers.get("Content-Length")
     declared = int(length) if length and length.isdecimal() else None
     if (response.headers.get("Content-Encoding") or "identity").lower() != "identity":
-        raise NotAsAsked("it sent the bytes in an encoding that was not asked for")
+        raise UnexpectedResponse("it sent the bytes in an encoding that was not asked for")
     if response.status == WHOLE:
         return _described_whole(response, declared)
     match = _RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
     if match is None:
-        raise NotAsAsked("it does not say which bytes it sent")
+        raise UnexpectedResponse("it does not say which bytes it sent")
     start, stop, size = int(match[1]), int(match[2]) + 1, int(match[3])
     if not start < stop <= size or declared not in (None, stop - start):
-        raise NotAsAsked(f"{length} bytes are not `{match[0]}`")
-    return start, stop, Facts(size, tag(response))
+        raise UnexpectedResponse(f"{length} bytes are not `{match[0]}`")
+    return start, stop, FileFacts(size, tag(response))
 
 
 def _described_whole(
     response: urllib3.BaseHTTPResponse, declared: int | None
-) -> tuple[int, int, Facts]:
+) -> tuple[int, int, FileFacts]:
     """Accept a small file that comes whole; a larger one shows a server without ranges."""
     kind = response.headers.get("Content-Type") or ""
     if kind.lower().startswith("text/html"):
-        raise NotAsAsked("it sent a web page, with status 200")
+        raise UnexpectedResponse("it sent a web page, with status 200")
     if declared is None or declared > SLICE_BYTES:
-        raise NotAsAsked("it serves whole files only, and no byte ranges")
-    return 0, declared, Facts(declared, tag(response))
+        raise UnexpectedResponse("it serves whole files only, and no byte ranges")
+    return 0, declared, FileFacts(declared, tag(response))
 
 
 def tag(response: urllib3.BaseHTTPResponse) -> str:
@@ -147,7 +147,7 @@ def received(
         return None, location
     learned = learn(response, body)
     if learned is not None:
-        raise Trouble(learned, after_s=0)
+        raise RetryableFailure(learned, after_s=0)
     code = _CODE.search(body)
     reason = f"{status} {code[1].decode() if code else plain(response.reason or '')}"
     raise _failure(response, reason)
@@ -157,16 +157,16 @@ def _failure(response: urllib3.BaseHTTPResponse, reason: str) -> Exception:
     """Return the exception for a response without data."""
     status = response.status
     if status in BUSY:
-        return Trouble(
+        return RetryableFailure(
             f"it answered {reason}", after_s=seconds(response.headers.get("Retry-After"))
         )
     if status in (_CHANGED, NO_SUCH_RANGE):
-        return Changed(f"the server answers {reason}")
+        return FileChanged(f"the server answers {reason}")
     if status in REFUSED or reason.partition(" ")[2] in REFUSED_CODES:
-        return Refused(reason)
+        return RefusedRequest(reason)
     if status in _GONE:
-        return Gone(reason)
-    return NotAsAsked(f"it answered {reason}")
+        return FileGone(reason)
+    return UnexpectedResponse(f"it answered {reason}")
 
 
 def seconds(retry_after: str | None) -> float | None:

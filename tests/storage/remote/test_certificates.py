@@ -143,13 +143,13 @@ def test_a_server_that_wants_a_certificate_of_its_clients_is_told_at_once(
     """With a pause the server has hung up before the request is sent, so that sending fails."""
     pem, context = certificate(tmp_path)
     context.verify_mode = ssl.CERT_REQUIRED
-    connect = connections.Line.connect
+    connect = connections.AbortableConnection.connect
 
-    def connect_late(line: connections.Line) -> None:
+    def connect_late(line: connections.AbortableConnection) -> None:
         connect(line)
         time.sleep(pause_s)
 
-    monkeypatch.setattr(connections.Line, "connect", connect_late)
+    monkeypatch.setattr(connections.AbortableConnection, "connect", connect_late)
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     connections.forget()
     with serving(served.root, context) as server, pytest.raises(GrokpackError) as caught:
