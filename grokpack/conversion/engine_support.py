@@ -93,7 +93,9 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
         return
     if engine not in LOADS:
         raise GrokpackError("GP304", f"--for takes {', '.join(LOADS)}, not `{engine}`")
-    check = LOADS[engine].get(target)
+    check, family = LOADS[engine].get(target), source.model.family
+    if engine == "transformers" and not family.code:
+        raise _refused(engine, target, f"it has no code for {family.title}", "--for vllm")
     if check is None:
         raise _refused(engine, target, "it does not read this format for a model with GELU experts")
     for scheme in {r for _, r in policy.schemes(source.model) if r is not None}:
@@ -101,7 +103,7 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
         if reason is not None:
             raise _refused(engine, target, reason)
     if engine == "vllm":
-        _refuse_unlike(target, source.model.family, policy.schemes(source.model))
+        _refuse_unlike(target, family, policy.schemes(source.model))
 
 
 def _refuse_unlike(

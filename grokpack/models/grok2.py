@@ -143,6 +143,15 @@ _SGLANG = Convention(
     _NAMES,
     "lm_head.weight",
     Classes("Grok1ForCausalLM", "", "git", tied=False),
+    # modules of vLLM 0.24's models/grok1.py, by which it looks weights up in quantization configs
+    fused={
+        "expert_gate": "gate_proj",
+        "expert_down": "down_proj",
+        "expert_up": "up_proj",
+        "query": "qkv_proj",
+        "mlp_gate": "gate_up_proj",
+    },
+    renamed={"self_attn": "attn", "block_sparse_moe": "moe_block"},
 )
 _GGUF = GgufNames(
     "grok",

@@ -49,6 +49,7 @@ class Convention:
         classes: Names of the model in config.json.
         fused: Names in quantization configs of the modules that vLLM puts together, by the part
             whose name they stand for.
+        renamed: Names of vLLM's modules by the word of a tensor's name that they replace.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Convention:
     head: str
     classes: Classes
     fused: Mapping[Part, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, entry: ModelTensor, expert: int | None = None) -> str:
         """Name a tensor, or one expert of it."""
@@ -110,7 +112,7 @@ def rank_axis(convention: Convention, name: str) -> int | None:
 def pattern_of(convention: Convention, part: Part, layers: list[int] | None) -> str:
     """Make a pattern of the modules of one kind of weight, for quantization configs.
 
-    With names that vLLM reads, it matches the fused modules that vLLM asks for as well.
+    With names that vLLM reads, it matches the fused and renamed modules that vLLM asks for as well.
 
     Args:
         convention: The names.
@@ -122,6 +124,8 @@ def pattern_of(convention: Convention, part: Part, layers: list[int] | None) -> 
     if part in convention.fused:
         stem, _, leaf = rest.rpartition(r"\.")
         rest = rf"{stem}\.({leaf}|{convention.fused[part]})"
+    for word, theirs in convention.renamed.items():
+        rest = rest.replace(word, f"({word}|{theirs})")
     return "re:" + re.escape(convention.layer.partition("{")[0]) + which + r"\." + rest + "$"
 
 

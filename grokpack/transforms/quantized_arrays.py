@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
@@ -71,6 +71,19 @@ class _OrientedArray(QuantizedArray):
     operations: ClassVar[dict[Orientation, str]]
     orientation: Orientation = Orientation.IN_PLACE
 
+    @property
+    def inputs_each(self) -> int:
+        """Number of inputs that an element of a row stands for, in rows."""
+        return self.scheme.inputs_per_group(self.weight.shape[0])
+
+    def quantizer(self, box: Box) -> GroupQuantizer:
+        """Return the quantizer of a matrix; in rows, of the inputs that the box has columns for."""
+        whole = QuantizedArray.quantizer(self, box)
+        first, count = (self.inputs_each * edge for edge in (box.start[-1], box.shape[-1]))
+        if self.orientation is not Orientation.ROWS or count >= self.weight.shape[0]:
+            return whole
+        return replace(whole, part=(first, count))
+
     def found(
         self, box: Box, part: tuple[int, int], reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -105,6 +118,11 @@ class QuantizedCodes(_OrientedArray):
         Orientation.IN_PLACE: "codes in place",
     }
     signed: bool = False
+
+    @property
+    def inputs_each(self) -> int:
+        """Number of inputs that an element of a row stands for, in rows."""
+        return 1 if self.signed else self.scheme.per_word
 
     def stream(
         self, box: Box, reader: ArraySource, step_sizes: StepSizes

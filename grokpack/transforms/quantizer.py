@@ -61,16 +61,19 @@ class GroupQuantizer:
         weight: The source's weight, `[..., in, out]`.
         expert: The expert of a stack; None without a stack.
         scheme: The quantization scheme.
+        part: First input and number of inputs to quantize, whole groups; None for all.
     """
 
     weight: SourceWeight
     expert: int | None
     scheme: QuantizationScheme
+    part: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of inputs and outputs."""
-        return self.weight.shape
+        inputs, outputs = self.weight.shape
+        return self.part[1] if self.part else inputs, outputs
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -80,7 +83,7 @@ class GroupQuantizer:
     @property
     def per_group(self) -> int:
         """Number of inputs that share a scale."""
-        return self.scheme.inputs_per_group(self.shape[0])
+        return self.scheme.inputs_per_group(self.weight.shape[0])
 
     @property
     def groups(self) -> int:
@@ -91,17 +94,16 @@ class GroupQuantizer:
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Yield outputs `first` to `last` in batches, each with its first output."""
-        inputs = self.shape[0]
+        inputs, row = self.shape[0], self.part[0] if self.part else 0
         width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(step_sizes.step_bytes * 8 // (inputs * self.scheme.bits))
         for left, right in aligned_ranges(first, last, width):
-            values, scales = self.weight.read(
-                self.lead, Box((0, left), (inputs, right - left)), reader
-            )
-            per_group = inputs // len(scales)
+            box = Box((row, left), (inputs, right - left))
+            values, scales = self.weight.read(self.lead, box, reader)
+            fine, scales = self._aligned(box, scales)
             for begin, end in aligned_ranges(left, right, height):
                 quantized = self._quantize(
-                    (values, scales, per_group), begin - left, end - begin, 0, step_sizes
+                    (values, scales, fine), begin - left, end - begin, row, step_sizes
                 )
                 self._remember(begin, quantized, reader)
                 yield begin, quantized

@@ -76,7 +76,7 @@ def folder(
         made[words] += 1
     layout = arrays.layout(options.shard_bytes)
     schemes = [f"{words}: {count} matrices" for words, count in made.items() if words]
-    card = ModelCard(f"{source.model.family.title}, {form}", _how(schemes), _USAGE)
+    card = ModelCard(f"{source.model.family.title}, {form}", _how(source, schemes), _USAGE)
     finals = {
         **huggingface_folder.sidecars(
             source,
@@ -94,12 +94,15 @@ def folder(
     return Target(form, layout, arrays.ops, finals, source.framings, notes=notes, lossless=False)
 
 
-def _how(schemes: list[str]) -> str:
-    return f"Quantised weights: {'; '.join(schemes)}. {_PRECISE}"
+def _how(source: Checkpoint, schemes: list[str]) -> str:
+    precise = source.model.family.release_layout.others
+    others = _PRECISE if precise is DType.F32 else _AS_RELEASED
+    return f"Quantised weights: {'; '.join(schemes)}. {others}"
 
 
 # Spelled as before: a card is in the digest of its plan, by which unfinished runs are continued.
 _PRECISE = "Router and norms are float32, embedding and whatever else is not quantised bfloat16."
+_AS_RELEASED = "Router, norms, embedding and whatever else is not quantised are bfloat16."
 _USAGE = """`grokpack.json` has the account of what was lost, tensor by tensor."""
 
 

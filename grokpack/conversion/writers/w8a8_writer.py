@@ -3,8 +3,9 @@
 In the release, query, key, value, gate and up projections have exactly this form. Down projections
 have eight groups of inputs. Cut for eight ranks, each rank's slice has one group, so that they stay
 exact as well. The attention's output projection, which every rank loads whole, is quantized anew,
-and so are the down projections of a folder that is not cut. The format follows SGLang's
-layers/quantization/w8a8_int8.py, and the share of each rank models/grok.py.
+and so are the down projections of a folder that is not cut. Floating-point weights can be cut for
+any width: a down projection of an expert gets a scale for each output and rank. The format follows
+SGLang's layers/quantization/w8a8_int8.py, and the share of each rank models/grok.py.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import huggingface_config, quantized_folder, sglang_writer
 from grokpack.conversion.writers.huggingface_folder import INDEX, SHARD_BYTES
+from grokpack.conversion.writers.scale_groups import has_int8_codes
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
+from grokpack.models.partition import refuse_width
 from grokpack.transforms.quantized_arrays import Orientation, QuantizedCodes, QuantizedScales
 from grokpack.transforms.repacked import CodeRows, OutputScales
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.source_weight import SourceWeight
 
 NAME = "w8a8-int8"
+_INPUTS = -1  # axis of a matrix `[out, in]`
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class W8A8Options:
     """Options of writing w8a8_int8.
 
     Attributes:
-        tp: Number of ranks, by default the source's scale groups; 1 for a folder that is not cut.
+        tp: Number of ranks, by default the source's scale groups, or as many as the release is cut
+            for; 1 for a folder that is not cut.
         shard_bytes: Maximum size of a file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
     """
@@ -56,21 +61,17 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
         options: Ranks, sizes, tokenizer.
 
     Raises:
-        GrokpackError: GP309 for a width at which the scale groups do not fit the ranks.
+        GrokpackError: GP309 or GP301 for a width that does not fit.
     """
-    groups = source.geometry.scale_groups or 1
-    ranks = groups if options.tp is None else options.tp
-    if ranks not in (1, groups):
-        what = f"down projections have {groups} groups of inputs, which {ranks} ranks do not share"
-        hint = f"--tp {groups} keeps them exact; --tp 1 quantizes them anew and loads at any width"
-        raise GrokpackError("GP309", what, hint=hint)
+    ranks = _ranks(source, options.tp)
+    names = huggingface_config.convention(source.model.family, sglang_writer.NAME)
 
     def unit(
         base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme
     ) -> Unit:
-        return _unit(base, weight, expert, scheme, ranks)
+        by_inputs = tensor_names.rank_axis(names, f"{base}.weight") == _INPUTS
+        return _unit(base, weight, expert, scheme, ranks if by_inputs else 1)
 
-    names = huggingface_config.convention(source.model.family, sglang_writer.NAME)
     config = {
         "quant_method": "w8a8_int8",
         "ignore": ["lm_head", tensor_names.pattern_of(names, "router", None)],
@@ -91,18 +92,36 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
     return replace(target, layout=layout, finals=finals)
 
 
+def _ranks(source: Checkpoint, given: int | None) -> int:
+    """Return the number of ranks, by default that of the source's scale groups or of the release.
+
+    Raises:
+        GrokpackError: GP309 where scale groups do not fit the ranks, GP301 for a width that the
+            model cannot be cut into.
+    """
+    groups = source.geometry.scale_groups or source.model.family.release_layout.ranks
+    ranks = groups if given is None else given
+    if not has_int8_codes(source):
+        refuse_width(source.geometry, ranks)
+    elif ranks not in (1, groups):
+        what = f"down projections have {groups} groups of inputs, which {ranks} ranks do not share"
+        hint = f"--tp {groups} keeps them exact; --tp 1 quantizes them anew and loads at any width"
+        raise GrokpackError("GP309", what, hint=hint)
+    return ranks
+
+
 def _unit(
-    base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme, ranks: int
+    base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme, groups: int
 ) -> Unit:
-    """Make codes and scales of one weight, exactly if the source's groups allow it."""
+    """Make codes and scales of one weight, exactly if the source has as many groups of inputs."""
     inputs, outputs = weight.shape
     codes: Any
     scales: Any
-    groups = weight.scale_rows if weight.coded else 0
-    if groups == 1 or (groups == ranks and expert is not None):
+    if weight.coded and weight.scale_rows == groups:
         codes, scales = CodeRows(weight.tensor, expert), OutputScales(weight, expert)
     else:
-        rows, groups = (weight, scheme, expert, Orientation.ROWS), 1
+        own = scheme if groups == 1 else replace(scheme, group=inputs // groups)
+        rows = weight, own, expert, Orientation.ROWS
         codes, scales = QuantizedCodes(*rows, signed=True), QuantizedScales(*rows)
     return {
         f"{base}.weight": (ArraySpec((outputs, inputs), DType.I8), codes),
