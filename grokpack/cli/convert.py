@@ -74,6 +74,7 @@ class ConvertFlags:
         Literal["zstd"] | None,
         typer.Option("--compress", help="zarr, orbax: compress each chunk"),
     ] = None
+    yarn: target_options.Yarn = False
     out: options.Out = None
     head_dim: options.HeadDim = None
 
@@ -90,6 +91,7 @@ class ConvertFlags:
             shard_bytes=parsing.parse_bytes(self.shard_size) if self.shard_size else None,
             tokenizer=self.tokenizer or None,
             compress=self.compress,
+            yarn=self.yarn or None,
         )
 
 

@@ -123,6 +123,7 @@ class QuantizeFlags:
         typer.Option("--shard-size", metavar="SIZE", help="Largest file, 5GB by default"),
     ] = None
     tokenizer: target_options.Tokenizer = None
+    yarn: target_options.Yarn = False
     out: options.Out = None
     head_dim: options.HeadDim = None
 
@@ -147,6 +148,7 @@ class QuantizeFlags:
             shard_bytes=parsing.parse_bytes(self.shard_size) if self.shard_size else None,
             tokenizer=self.tokenizer or None,
             importance=self.importance,
+            yarn=self.yarn or None,
         )
 
 

@@ -17,6 +17,10 @@ Names = Annotated[
         help="Whose names tensors have in Hugging Face folders; hpcai by default",
     ),
 ]
+Yarn = Annotated[
+    bool,
+    typer.Option("--yarn", help="gguf of Grok-2: keys that make llama.cpp rotate by YaRN"),
+]
 Tokenizer = Annotated[
     str | None,
     typer.Option(

@@ -32,6 +32,7 @@ class ConvertOptions:
         shard_bytes: Maximum size of a file, also of a split `gguf`.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
         compress: `zstd` to compress chunks, for `zarr` and `orbax`.
+        yarn: True for the keys of YaRN, for `gguf` of a family that has them.
         out: The output's folder, for `view`, whose contents depend on it; None for the usual one.
     """
 
@@ -43,6 +44,7 @@ class ConvertOptions:
     shard_bytes: int | None = None
     tokenizer: str | None = None
     compress: str | None = None
+    yarn: bool | None = None
     out: str | None = None
 
 

@@ -33,6 +33,7 @@ _FLAGS = {
     "symmetric": "--asymmetric",
     "tp": "--tp",
     "importance": "--importance",
+    "yarn": "--yarn",
 }
 """Options that only some formats take, in the order in which they are refused."""
 SCALES = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
@@ -62,6 +63,7 @@ class QuantizeOptions:
         shard_bytes: Maximum size of a file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
         importance: A calibration file, with which the search for scales weighs errors.
+        yarn: True for the keys of YaRN, for a GGUF of a family that has them.
     """
 
     bits: int = 4
@@ -80,6 +82,7 @@ class QuantizeOptions:
     shard_bytes: int | None = None
     tokenizer: str | None = None
     importance: str | None = None
+    yarn: bool | None = None
 
     @property
     def target(self) -> str:
@@ -192,5 +195,6 @@ def _parameters(options: QuantizeOptions, chosen: Policy) -> dict[str, Any]:
         "tp": options.tp,
         "shard_bytes": options.shard_bytes,
         "importance": None if chosen.importance is None else chosen.importance.digest,
+        "yarn": options.yarn,
     }
     return {name: value for name, value in given.items() if value not in (None, [])}

@@ -70,6 +70,7 @@ class Publication:
         license: The licence of the weights as Hugging Face has it: SPDX's name, or `other`.
         license_words: The same licence in words.
         license_name: Its name on Hugging Face where `license` is `other`.
+        host: Where the repository that GGUF files name lies.
     """
 
     organization: str
@@ -77,6 +78,12 @@ class Publication:
     license: str
     license_words: str
     license_name: str = ""
+    host: str = "https://huggingface.co"
+
+    @property
+    def url(self) -> str:
+        """Address of the repository."""
+        return f"{self.host}/{self.repository}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -37,6 +37,16 @@ CONSTANTS: Mapping[str, str] = {
 """Constant of `Constants` by key, likewise."""
 
 
+def square_attention(geometry: Geometry) -> str:
+    """Say what src/models/grok.cpp of llama.cpp, load_arch_tensors, does not take."""
+    if geometry.q_width == geometry.d_model:
+        return ""
+    return (
+        "it takes no Grok whose query heads together are "
+        f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
+    )
+
+
 def no_limit(_geometry: Geometry) -> str:
     """Say that llama.cpp loads a model whatever its dimensions."""
     return ""
@@ -53,6 +63,9 @@ class GgufNames:
             the first that a file has is read.
         constants: Constant by key, likewise.
         fixed: Numbers that are written whatever the model, by key.
+        yarn: Keys of the family's config by llama.cpp's keys of YaRN, which are written on request
+            only; empty for a family that has none.
+        otherwise: What llama.cpp computes otherwise, in words; empty if nothing.
         head: Name of the output head where it is a copy of the embedding.
         limit: Says why llama.cpp will not load a model of some dimensions; "" if it will.
     """
@@ -62,6 +75,8 @@ class GgufNames:
     dimensions: Mapping[str, str] = field(default_factory=lambda: DIMENSIONS)
     constants: Mapping[str, str] = field(default_factory=lambda: CONSTANTS)
     fixed: Mapping[str, float] = field(default_factory=dict)
+    yarn: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str = ""
     head: str = "output.weight"
     limit: Callable[[Geometry], str] = no_limit
 

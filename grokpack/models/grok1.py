@@ -21,7 +21,7 @@ from grokpack.models.family import (
     Publication,
     ReleaseLayout,
 )
-from grokpack.models.gguf_names import GgufNames
+from grokpack.models.gguf_names import GgufNames, square_attention
 from grokpack.models.tensor_names import Classes, Convention
 from grokpack.models.tokenizer_table import TokenizerTable
 
@@ -177,16 +177,6 @@ _SGLANG = Convention(
 )
 
 
-def _limit(geometry: Geometry) -> str:
-    """Say what src/models/grok.cpp, load_arch_tensors, does not take."""
-    if geometry.q_width == geometry.d_model:
-        return ""
-    return (
-        "it takes no Grok whose query heads together are "
-        f"{geometry.q_width:,} wide and its residual {geometry.d_model:,}"
-    )
-
-
 _GGUF = GgufNames(
     "grok",
     {
@@ -207,7 +197,7 @@ _GGUF = GgufNames(
     },
     # what llama.cpp's converter writes and takes by default; its network has none
     fixed={"router_logit_softcapping": 30.0},
-    limit=_limit,
+    limit=square_attention,
 )
 
 _TOKENIZER = TokenizerTable(
@@ -239,6 +229,7 @@ GROK1 = Family(
         repository="xai-org/grok-1",
         license="apache-2.0",
         license_words="Apache License 2.0",
+        host="https://github.com",
     ),
     network=Architecture(gelu="tanh"),
     constants=constants,

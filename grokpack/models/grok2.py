@@ -12,7 +12,7 @@ import math
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import Constants, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
-from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames
+from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames, square_attention
 from grokpack.models.tensor_names import Classes, Convention
 from grokpack.models.tokenizer_table import ChatFormat, TokenizerTable
 
@@ -182,6 +182,18 @@ _GGUF = GgufNames(
         "final_logit_softcapping": "final_logit_cap",
         "attention.temperature_length": "temperature_context",
     },
+    # as llama.cpp's converter writes them; the release's `rope_type` is `original`, which is none
+    yarn={
+        "factor": "scaling_factor",
+        "original_context_length": "original_max_position_embeddings",
+        "yarn_ext_factor": "extrapolation_factor",
+        "yarn_attn_factor": "attn_factor",
+        "yarn_beta_fast": "beta_fast",
+        "yarn_beta_slow": "beta_slow",
+    },
+    otherwise="no temperature of attention, no cap of the router's logits, gates of the chosen "
+    "experts that add up to one, the tanh form of GELU",
+    limit=square_attention,
 )
 
 _CHAT = ChatFormat(

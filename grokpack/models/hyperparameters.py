@@ -95,12 +95,19 @@ def _short(number: float) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
+def real(config: Mapping[str, Any], key: str, usual: float) -> float:
+    """Return a number of a config, or the usual one where there is none that engines can hold."""
+    number = _number(config, key, key)
+    return float(usual if number is None else number)
+
+
 def from_float32(config: Mapping[str, Any], model: Model) -> dict[str, Any]:
     """Restore the reference's digits in a config whose constants passed through float32.
 
-    A constant that float32 rounds to the same value as the reference's is the reference's.
+    A constant that float32 rounds to the same value as the reference's is the reference's. It is
+    spelled as in the release's config.json, and left out where that has no such key.
     """
-    usual, mended = defaults(model), dict(config)
+    usual, mended, released = defaults(model), dict(config), model.family.config
     keys = model.family.hyperparameters
     for field in fields(Constants):
         wanted = getattr(usual, field.name)
@@ -109,8 +116,15 @@ def from_float32(config: Mapping[str, Any], model: Model) -> dict[str, Any]:
             if not isinstance(found, float) or not _possible(found, field.name):
                 continue
             if _as_float32(found) == _as_float32(wanted):
-                mended[key] = wanted
+                mended[key] = _spelled(wanted, released.get(key))
+            if released and key not in released and mended[key] == wanted:
+                del mended[key]
     return mended
+
+
+def _spelled(number: float, released: float | None) -> float:
+    """Return a number as the release's config has it, where it is that number."""
+    return number if released is None or released != number else released
 
 
 def _as_float32(number: float) -> bytes:

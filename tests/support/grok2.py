@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import deserialize
+
+from tests.support import packed
 
 GOLDEN = Path(__file__).parents[1] / "data" / "grok2-tiny"
 RELEASE = GOLDEN / "release"
@@ -19,6 +22,20 @@ def listed() -> dict[str, dict[str, Any]]:
     rows = json.loads((GOLDEN / "merged_names.json").read_text())["tensors"]
     return {
         name: {key: row[key] for key in ("dtype", "shape", "sha256")} for name, row in rows.items()
+    }
+
+
+@cache
+def released() -> dict[str, np.ndarray]:
+    """Every tensor of the merged model, slices of ranks joined, matrices `f64[out, in]`."""
+    found = packed.arrays(RELEASE)
+    names = {name.partition("@")[0] for name in found}
+    return {
+        name: np.concatenate(
+            [found[key] for key in sorted(found) if key.partition("@")[0] == name],
+            axis=1 if ".w2." in name else 0,
+        ).astype(np.float64)
+        for name in names
     }
 
 

@@ -23,7 +23,7 @@ from grokpack.planning.target import Target
 from grokpack.transforms.ggml_blocks import PackQ8
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.gguf_vocabulary import GgufVocabulary
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 NAME = "gguf"
 _QUANTIZATION_VERSION = 2  # ggml.h: GGML_QNT_VERSION
 _GIGABYTE = 10**9
-_REPOSITORIES = "https://github.com/"
+_YARN = "rope.scaling"
+_COUNTS = ("original_context_length",)  # keys of YaRN that are whole numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,14 @@ class GgufOptions:
         shard_bytes: Maximum size of each file of a split; None for a single file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint, `none`
             for a file without vocabulary.
+        yarn: True to write the keys that switch YaRN on, as llama.cpp's converter does.
     """
 
     type: str | None = None
     embedding: str | None = None
     shard_bytes: int | None = None
     tokenizer: str | None = None
+    yarn: bool = False
 
 
 def to_gguf(source: Checkpoint, options: GgufOptions) -> Target:
@@ -99,10 +102,16 @@ def assemble(
     for entry in source.model.network_order():
         infos[entry.gguf], made[entry.gguf] = tensor(entry)
     groups = _groups(infos, options.shard_bytes)
+    yarn = _yarn(source, table) if options.yarn else {}
+
+    def add_keys(writer: Any) -> None:  # noqa: ANN401  # gguf.GGUFWriter
+        _add_keys(writer, source, table, kind, vocabulary)
+        _add_yarn(writer, table, yarn)
+
     files = gguf.lay_out(
         _paths(source.model.family, kind, len(groups)),
         groups,
-        lambda writer: _add_keys(writer, source, table, kind, vocabulary),
+        add_keys,
         table.architecture,
     )
     arrays = {name: info.stored for name, info in infos.items()}
@@ -113,6 +122,7 @@ def assemble(
         framings=source.framings,
         notes=(
             *_limits(source, table, vocabulary),
+            *_otherwise(table, yarn),
             *hyperparameters.notes(source.config, source.model),
         ),
         single=options.shard_bytes is None,
@@ -172,8 +182,10 @@ def _refuse_q8(source: Checkpoint) -> None:
         if not entry.rule.quantized:
             continue
         if tensor.scales is None or tensor.values.dtype is not DType.I8:
-            what = f"q8_0 re-packages int8 codes, and {tensor.name} has none in this source"
-            hint = "--type bf16 keeps what the source has; `grokpack quantize` requantizes"
+            held = tensor.values.dtype.label
+            what = f"q8_0 re-packages int8 codes, and {tensor.name} is {held}, not exact in it"
+            keeping = held if held in FLOATS else "f32"
+            hint = f"--type {keeping} keeps it; `grokpack quantize --bits 8 --to gguf` rounds it"
             raise GrokpackError("GP306", what, hint=hint)
         groups = collapsed_groups(source.geometry, entry, tensor) or tensor.scales.shape[-2]
         per_group = tensor.values.shape[-2] // groups
@@ -231,7 +243,8 @@ def _add_keys(
     writer.add_license(own.license)
     if own.license_name:
         writer.add_license_name(own.license_name)
-    writer.add_repo_url(_REPOSITORIES + own.repository)
+        writer.add_license_link(f"{own.url}/blob/main/LICENSE")
+    writer.add_repo_url(own.url)
     writer.add_file_type(kind.file_type)
     writer.add_quantization_version(_QUANTIZATION_VERSION)
     _add_numbers(writer, source, table)
@@ -256,6 +269,41 @@ def _add_numbers(writer: Any, source: Checkpoint, table: GgufNames) -> None:  # 
         add(f"{below}.{key}", number)
     for key, number in table.fixed.items():
         writer.add_float32(f"{below}.{key}", number)
+
+
+def _yarn(source: Checkpoint, table: GgufNames) -> dict[str, float]:
+    """Return the numbers of YaRN by key, from the source's config or else the release's.
+
+    Raises:
+        GrokpackError: GP304 for a family that has none.
+    """
+    family = source.model.family
+    if not table.yarn:
+        raise GrokpackError("GP304", f"--yarn: there are no keys of YaRN for {family.title}")
+    return {
+        key: hyperparameters.real(source.config, name, family.config[name])
+        for key, name in table.yarn.items()
+    }
+
+
+def _add_yarn(writer: Any, table: GgufNames, numbers: Mapping[str, float]) -> None:  # noqa: ANN401
+    """Add the keys that switch YaRN on; none for no numbers."""
+    below = f"{table.architecture}.{_YARN}"
+    if numbers:
+        writer.add_string(f"{below}.type", "yarn")
+    for key, number in numbers.items():
+        if key in _COUNTS:
+            writer.add_uint32(f"{below}.{key}", int(number))
+        else:
+            writer.add_float32(f"{below}.{key}", number)
+
+
+def _otherwise(table: GgufNames, yarn: Mapping[str, float]) -> list[str]:
+    """Return notes on what llama.cpp computes otherwise."""
+    said = [f"llama.cpp computes otherwise: {table.otherwise}"] if table.otherwise else []
+    if yarn:
+        said.append("with these keys llama.cpp rotates by YaRN, which the release does not")
+    return said
 
 
 def _notes(kind: GGMLType, kept: Fidelity) -> list[str]:

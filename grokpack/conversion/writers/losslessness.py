@@ -1,10 +1,11 @@
-"""Losslessness of a conversion, judged by its ops before anything is written."""
+"""Losslessness of a conversion, judged by its ops and a few values before anything is written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grokpack.conversion.writers.prechecks import exact_in_bf16
 from grokpack.core.tensors import DType
 from grokpack.transforms.dequantize import Cast, Dequantize, EngineMatrix
 
@@ -49,10 +50,29 @@ def judge(source: Checkpoint, made: Mapping[str, Op]) -> Fidelity:
     """Judge what the ops of a target preserve of the source."""
     rules = {e.name: e.rule for e in source.model.tensors()}
     products = {n for n, packing in source.packings.items() if not packing.centred}
-    losses = dict.fromkeys(loss for op in made.values() for loss in _losses(op, rules, products))
+    narrowed = {name for op in made.values() if (name := _narrowed(op)) is not None}
+    small = [name for name in sorted(narrowed) if rules[name].role in ("norm", "router")]
+    exact = exact_in_bf16(source, small)
+    losses = dict.fromkeys(
+        loss
+        for op in made.values()
+        if _narrowed(op) not in exact
+        for loss in _losses(op, rules, products)
+    )
     if _Loss("products", DType.I8, DType.BF16) in losses:  # those are all of them
         losses.pop(_Loss("row-parallel products", DType.I8, DType.BF16), None)
     return Fidelity(not losses, tuple(_sentences(list(losses))))
+
+
+def _narrowed(op: Op) -> str | None:
+    """Return the tensor whose float32 values an op writes as bfloat16; None if it does not."""
+    if isinstance(op, EngineMatrix):
+        name, kinds = op.tensor.name, (op.tensor.values.dtype, op.dtype)
+    elif isinstance(op, Cast):
+        name, kinds = op.array, (op.source, op.dtype)
+    else:
+        return None
+    return name if kinds == (DType.F32, DType.BF16) else None
 
 
 def _losses(op: Op, rules: Mapping[str, TensorRule], products: set[str]) -> Iterator[_Loss]:

@@ -11,7 +11,7 @@ from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.reading_memory import is_readable_within
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.core.layout import Box
+from grokpack.core.layout import Box, whole_box
 from grokpack.core.tensors import DType, scales_name
 from grokpack.transforms.dequantize import (
     Cast,
@@ -33,6 +33,7 @@ _LIMIT_BYTES = 1 << 30  # the release's scales have 125 MB; expanded ones as man
 _LARGEST = 65504.0  # of float16
 _OVERFLOWS = 65520.0  # what rounds to infinity
 _LARGEST_CODE = 128
+_BELOW_BF16 = np.uint32(0xFFFF)  # bits of a float32 that bfloat16 has not
 _MOST_RUNS = 64  # runs of a weight's codes that are read to find products that are too large
 
 
@@ -49,6 +50,30 @@ def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
         return
     reader = ArrayReader(source)
     storage.map_all(source.folder, lambda pack: pack.check(reader), packs)
+
+
+def exact_in_bf16(source: Checkpoint, names: Sequence[str]) -> frozenset[str]:
+    """Find the tensors of a few whose float32 values all are bfloat16's, as where they came from.
+
+    Args:
+        source: The checkpoint to convert.
+        names: Tensors in float32, routers and norms.
+
+    Returns:
+        Those that bfloat16 holds exactly; none if they are too many to read before a run.
+    """
+    specs = {name: source.tensors[name].values for name in names}
+    nbytes = sum(spec.nbytes for spec in specs.values())
+    if not names or nbytes > _LIMIT_BYTES or not is_readable_within(source):
+        return frozenset()
+    reader = ArrayReader(source)
+
+    def exact(name: str) -> bool:
+        values = reader.read(name, whole_box(specs[name].shape))
+        return not (values & _BELOW_BF16).any()
+
+    found = storage.map_all(source.folder, exact, names)
+    return frozenset(name for name, fits in zip(names, found, strict=True) if fits)
 
 
 def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:

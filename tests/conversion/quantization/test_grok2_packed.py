@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from grokpack.models.grok2 import GROK2
 from grokpack.verification.verify_structure import verify_structure
 from tests.support import packed
 from tests.support.evaluated_pairs import errors, evaluated
-from tests.support.grok2 import RELEASE
+from tests.support.grok2 import RELEASE, released
 from tests.support.quantizing import quantize
 
 if TYPE_CHECKING:
@@ -53,20 +52,6 @@ def modules() -> Iterator[str]:
         if entry.rule.quantized:
             for expert in range(EXPERTS) if entry.rule.stacked else (None,):
                 yield NAMES.of(entry, expert).removesuffix(".weight")
-
-
-@cache
-def released() -> dict[str, np.ndarray]:
-    """Every matrix of the release, its ranks' slices joined, `f64[out, in]`."""
-    found = packed.arrays(RELEASE)
-    names = {name.partition("@")[0] for name in found}
-    return {
-        name: np.concatenate(
-            [found[key] for key in sorted(found) if key.partition("@")[0] == name],
-            axis=1 if ".w2." in name else 0,
-        ).astype(np.float64)
-        for name in names
-    }
 
 
 def test_every_weight_is_near_what_was_released(made: tuple[str, Path]) -> None:
