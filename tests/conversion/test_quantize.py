@@ -127,6 +127,16 @@ def test_experts_presharded_for_sglang_are_exact(blocky: Path, tmp_path: Path) -
             np.testing.assert_array_equal(made, exact, err_msg=entry.name)
 
 
+def test_floating_point_weights_are_presharded_too(blocky: Path, tmp_path: Path) -> None:
+    """Their config.json gives scale groups, though nothing has scales."""
+    plan = plan_convert(open_checkpoint(str(blocky)), "hf", ConvertOptions(dtype="f32"))
+    execute(plan, str(tmp_path / "hf"))
+    found = packed.arrays(quantize(tmp_path / "hf", tmp_path / "out", bits=8, to="w8a8-int8"))
+    for entry, expert, exact in weights(blocky, 1):
+        made = packed.w8a8(found, packed.module("sglang", entry, expert))
+        assert np.abs(made - exact).max() <= np.abs(exact).max() / 127, entry.name
+
+
 def test_router_and_norms_stay_float32_and_the_embedding_becomes_bf16(
     wide: Path, tmp_path: Path
 ) -> None:
