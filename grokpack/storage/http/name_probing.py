@@ -1,7 +1,8 @@
 """Names of a folder on a server without listings: named by an index, or found by probing.
 
-Files of the release are called `tensor00000_000` and so on. They are requested many at a time,
-until a whole batch is missing.
+Files of pickled releases are called `tensor00000_000` and so on, those of releases that are cut for
+ranks `pytorch_model-00000-TP-common.safetensors`. They are requested many at a time, until a whole
+batch is missing.
 """
 
 from __future__ import annotations
@@ -17,17 +18,22 @@ from grokpack.storage.http.listing import Listing, is_plain
 from grokpack.storage.http.parallel_requests import map_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     ReadRange = Callable[[str, int, memoryview], None]
 
 _INDEXES = ("grokpack.json", "grokpack.index.json", "model.safetensors.index.json")
-_SMALL = ("config.json", "model.safetensors")
+_CONFIG = "config.json"
+_SMALL = (_CONFIG, "model.safetensors")
 _BATCH = 64  # consecutive files that must be missing at the end
 _MOST_TENSORS = 1 << 12  # three hundred layers
 _MOST_HOSTS = 16  # as many as the release can be cut for
 _MOST_FILES = 1 << 14
 """Of all hosts; a server with more claims to have whatever it is asked for."""
+_STEMS = ("pytorch_model", "model")
+_MOST_KINDS = 32  # of tensors, with a file for each
+_RANKS = 8  # consecutive ranks whose files must be missing at the end
+_MOST_RANKS = 1 << 7
 
 
 def probed(folder: str, read: ReadRange) -> Listing:
@@ -40,7 +46,7 @@ def probed(folder: str, read: ReadRange) -> Listing:
     Raises:
         GrokpackError: GP221 and GP223 as `range_requests.head`.
     """
-    found = Listing(sought=(*_INDEXES, *_SMALL, _tensor(0, 0)))
+    found = Listing(sought=(*_INDEXES, *_SMALL, _tensor(0, 0), _rank_file(_STEMS[0], 0, "common")))
     fixed = (*_INDEXES, *_SMALL)
     present = map_all(lambda name: file_info.look(os.path.join(folder, name)) is not None, fixed)
     found.files = {name for name, there in zip(fixed, present, strict=True) if there}
@@ -49,6 +55,8 @@ def probed(folder: str, read: ReadRange) -> Listing:
             found.files.update(_named(folder, index, read))
     if not any(name.startswith("tensor") for name in found.files):
         found.files.update(_pickles(folder, "") or _pickles(folder, SUFFIX))
+    if found.files <= {_CONFIG}:
+        found.files.update(*(_rank_files(folder, stem) for stem in _STEMS))
     return found
 
 
@@ -89,14 +97,9 @@ def _pickles(folder: str, suffix: str) -> set[str]:
         ]
         if first == 0 and not hosts:
             batch = batch[:4]  # a folder that lacks the first few has none
-        present = map_all(lambda name: _is_there(folder, name), batch)
-        there = {name for name, is_there in zip(batch, present, strict=True) if is_there}
+        there, refused = _ask(folder, batch)
         found |= there
-        refused = {
-            name for name in batch if file_info.refused(os.path.join(folder, name)) is not None
-        }
-        if refused | there < set(batch):  # the server tells refused files from missing ones
-            withheld |= refused
+        withheld |= refused
         if len(found) > _MOST_FILES:
             what = f"the server claims more than {_MOST_FILES:,} tensor files"
             raise InputTooLarge(what, Place(folder))
@@ -105,9 +108,44 @@ def _pickles(folder: str, suffix: str) -> set[str]:
     return found | withheld if found else found
 
 
+def _rank_files(folder: str, stem: str) -> set[str]:
+    """Find a file for each kind of tensor, or one for each rank that shares it."""
+    shared = {_rank_file(stem, kind, "common"): kind for kind in range(_MOST_KINDS)}
+    found, withheld = _ask(folder, shared)
+    if not found:
+        return set()
+    kinds = {*shared.values()} - {shared[name] for name in found | withheld}
+    for first in range(0, _MOST_RANKS, _RANKS):
+        own = {
+            _rank_file(stem, kind, f"{rank:03d}"): kind
+            for kind in kinds
+            for rank in range(first, first + _RANKS)
+        }
+        there, refused = _ask(folder, own)
+        found |= there | refused
+        kinds = {own[name] for name in there | refused}
+    return found | withheld
+
+
+def _ask(folder: str, names: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return the files that are there, and those that the server refuses and knows.
+
+    The second are none where it refuses whatever it does not have.
+    """
+    asked = list(names)
+    present = map_all(lambda name: _is_there(folder, name), asked)
+    there = {name for name, is_there in zip(asked, present, strict=True) if is_there}
+    refused = {n for n in asked if file_info.refused(os.path.join(folder, n)) is not None}
+    return there, refused if refused | there < set(asked) else set()
+
+
 def _is_there(folder: str, name: str) -> bool:
     return file_info.look(os.path.join(folder, name)) is not None
 
 
 def _tensor(index: int, host: int) -> str:
     return f"tensor{index:05d}_{host:03d}"
+
+
+def _rank_file(stem: str, kind: int, rank: str) -> str:
+    return f"{stem}-{kind:05d}-TP-{rank}.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import threading
@@ -17,7 +18,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.execution.run import execute
 from grokpack.verification.verify_structure import verify_structure
-from tests.support import forked
+from tests.support import forked, grok2
 from tests.support.checkpoints import synthesize, tree
 from tests.support.servers import Answer, Asked, Crowd, Server, serving
 
@@ -55,6 +56,22 @@ def test_what_was_written_is_read_from_a_server_too(
         assert found.checkpoint is not None
         execute(plan_convert(found.checkpoint, "hf", ConvertOptions(tokenizer="none")), str(out))
     assert tree(outs[0]) == tree(outs[1])
+
+
+def test_a_release_that_is_cut_for_ranks_is_found_without_an_index(served: Server) -> None:
+    release = served.root / "release"
+    shutil.copytree(grok2.RELEASE, release)
+    far, near = survey(f"{served.url}/release"), survey(str(release))
+    assert far.whole
+    assert far.checkpoint is not None
+    assert near.checkpoint is not None
+    assert far.checkpoint.identity() == near.checkpoint.identity()
+    (release / "pytorch_model-00007-TP-003.safetensors").unlink()
+    storage.forget(served.url)
+    damaged = verify_structure(survey(f"{served.url}/release"))
+    assert [(f.code, f.file) for f in damaged.findings] == [
+        ("GP101", "pytorch_model-00007-TP-003.safetensors")
+    ]
 
 
 def test_inspect_and_verify_read_little_more_than_headers(served: Server) -> None:
