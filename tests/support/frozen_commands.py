@@ -74,6 +74,7 @@ _COMMANDS = {
     "reshard": """
         reshard s --tp 1 -o tp1
         reshard s --tp 2 -o tp2
+        reshard s --tp 2 --to sglang -o sglang-2
         reshard s -o tp8
         reshard s --tp 4 --scales expanded -o tp4-expanded
         reshard s --tp 2 --to ckpt-0 -o ckpt-2
