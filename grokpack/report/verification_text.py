@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from grokpack import storage
+from grokpack.checkpoint import manifest_file
 from grokpack.core.escaping import escape_line
 from grokpack.core.finding import of_kinds, only_errors
 from grokpack.report import numbers
@@ -92,11 +94,12 @@ def _files(verdict: Verdict) -> str:
 
 
 def _ranks(verdict: Verdict) -> list[str]:
-    """Say that nothing read so far tells one rank's slices from another's."""
+    """Say that nothing read so far tells one rank's slices from another's, as checksums do."""
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None or checkpoint.ranks == 1 or not verdict.whole:
         return []
-    if verdict.contents is not None:
+    recorded = storage.exists(os.path.join(checkpoint.home, manifest_file.FILE))
+    if recorded or verdict.contents is not None:
         return []
     return ["--  ranks: headers do not tell whose slices a file holds; `--against` a checksum does"]
 
