@@ -51,6 +51,15 @@ _COMMANDS = {
         convert q8_0.gguf --to ckpt-0 --tp 8 -o from-gguf-8
         convert bf16.gguf --to hf --dtype f32 -o from-bf16
         """,
+    "grok-2": """
+        synth g --model grok-2 --layers 2
+        reshard g --to sglang --tp 4 -o g-4
+        reshard g-4 --to safetensors --tp 2 -o g-ranks
+        convert g --to hf -o g-hf
+        convert g --to gguf --type bf16 -o g.gguf
+        quantize g --bits 8 --for sglang --tp 4 -o g-int8
+        quantize g-hf --to gguf --type q4_0 -o g-q4_0.gguf
+        """,
     "stores": """
         convert s --to safetensors -o safetensors
         convert s --to safetensors --tp 4 -o safetensors-4
