@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OBJECT = "s3://grok/ckpt-0/tensor00000_000"
 HUB = "hf://xai-org/grok-1/config.json"
-KEYS = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "of-somebody"}
+KEYS = {"AWS_ACCESS_KEY_ID": "key-of-somebody", "AWS_SECRET_ACCESS_KEY": "of-somebody"}
 ENDPOINTS = ("GROKPACK_S3_ENDPOINT", "GROKPACK_GS_ENDPOINT", "HF_ENDPOINT")
 
 
