@@ -209,6 +209,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
         ({"to": "gguf", "scales": "f16"}, "GP304", "--scale-dtype does not belong"),
         ({"bits": 8, "to": "ckpt-0", "scales": "f32"}, "GP304", "--scale-dtype does not belong"),
         ({"bits": 8, "to": "w8a8-int8", "tp": 4}, "GP309", "8 groups of inputs"),
+        ({"bits": 8, "to": "w8a8-int8", "keep": ("attention",)}, "GP309", "none can be kept"),
         ({"to": "safetensors", "group": "channel"}, "GP309", "groups of inputs"),
         ({"engine": "ollama"}, "GP304", "--for takes"),
         ({"engine": "sglang"}, "GP313", "does not read this format"),

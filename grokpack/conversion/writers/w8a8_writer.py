@@ -61,8 +61,9 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
         options: Ranks, sizes, tokenizer.
 
     Raises:
-        GrokpackError: GP309 or GP301 for a width that does not fit.
+        GrokpackError: GP309 or GP301 for a width that does not fit, GP309 for weights to be kept.
     """
+    _refuse_kept(source, policy)
     ranks = _ranks(source, options.tp)
     names = huggingface_config.convention(source.model.family, sglang_writer.NAME)
 
@@ -90,6 +91,19 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
     layout = sglang_writer.presharded(arrays, axes, ranks, options.shard_bytes)
     finals = {name: data for name, data in target.finals.items() if name != INDEX}
     return replace(target, layout=layout, finals=finals)
+
+
+def _refuse_kept(source: Checkpoint, policy: Policy) -> None:
+    """Refuse weights that stay as they are: SGLang would take their bytes for int8 codes.
+
+    Raises:
+        GrokpackError: GP309.
+    """
+    kept = next((entry for entry, scheme in policy.schemes(source.model) if scheme is None), None)
+    if kept is not None:
+        what = f"SGLang loads every matrix of {NAME} as int8, so that none can be kept"
+        hint = "--to compressed-tensors has a list of what is kept"
+        raise GrokpackError("GP309", what, None, (("kept", kept.name),), hint)
 
 
 def _ranks(source: Checkpoint, given: int | None) -> int:

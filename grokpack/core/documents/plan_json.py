@@ -120,7 +120,7 @@ class PlanJson(TypedDict):
     """sha256 of the source's headers."""
     source_folder: str | None
     """Folder that is read."""
-    family: FamilyTitle | None
+    family: NotRequired[FamilyTitle | None]
     """The family that the source was taken for; null without a source."""
     format: str
     """Format of the output."""
