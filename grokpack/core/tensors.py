@@ -20,6 +20,9 @@ class DType(Enum):
     I8 = "I8"
     I32 = "I32"  # words of packed codes
     I64 = "I64"  # shapes, beside packed codes
+    F8_E4M3 = "F8_E4M3"  # codes and scales; no infinities, NaN in 0x7F and 0xFF
+    F8_E5M2 = "F8_E5M2"
+    F8_E8M0 = "F8_E8M0"  # scales: powers of two
     BF16 = "BF16"
     F16 = "F16"
     F32 = "F32"
@@ -27,34 +30,42 @@ class DType(Enum):
     @property
     def itemsize(self) -> int:
         """Bytes per element."""
-        return {"U8": 1, "I8": 1, "BF16": 2, "F16": 2, "F32": 4, "I32": 4, "I64": 8}[self.value]
+        return _ITEMSIZES.get(self.value, 1)
 
     @property
     def label(self) -> str:
-        """Name for people: int8, bf16, f16, f32."""
-        labels = {"U8": "blocks", "I8": "int8", "I32": "packed", "I64": "int64"}
-        return labels.get(self.value, self.value.lower())
+        """Name for people: int8, bf16, f16, f32, fp8."""
+        return _LABELS.get(self.value, self.value.lower())
 
     def numpy(self) -> np.dtype[Any]:
-        """Return the little-endian numpy dtype; bfloat16 comes from ml_dtypes."""
+        """Return the little-endian numpy dtype; those that numpy lacks come from ml_dtypes."""
         import numpy as np
 
-        if self is DType.BF16:
-            import ml_dtypes
+        if self.value in _PLAIN:
+            plain: np.dtype[Any] = np.dtype(_PLAIN[self.value])
+            return plain
+        import ml_dtypes
 
-            wide: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-            return wide
-        plain: np.dtype[Any] = np.dtype(
-            {
-                "U8": "u1",
-                "I8": "i1",
-                "I32": "<i4",
-                "I64": "<i8",
-                "F16": "<f2",
-                "F32": "<f4",
-            }[self.value]
-        )
-        return plain
+        other: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _OTHERS[self.value]))
+        return other
+
+
+_ITEMSIZES = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "I64": 8}  # all others are bytes
+_LABELS = {
+    "U8": "blocks",
+    "I8": "int8",
+    "I32": "packed",
+    "I64": "int64",
+    "F8_E4M3": "fp8",
+    "F8_E5M2": "fp8 (e5m2)",
+}
+_PLAIN = {"U8": "u1", "I8": "i1", "I32": "<i4", "I64": "<i8", "F16": "<f2", "F32": "<f4"}
+_OTHERS = {
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +165,30 @@ class Packing:
         if self.zeros is not None:
             stored[zeros_name(self.name)] = self.zeros
         return stored
+
+
+@dataclass(frozen=True, slots=True)
+class FloatPacking:
+    """A weight stored as codes that are floats themselves, with a scale for each block of them.
+
+    It is read as float32: a code's value times its scale.
+
+    Attributes:
+        name: xAI's own parameter name.
+        codes: `[..., in, out]`.
+        scales: `[..., in, out]`, one for each block.
+        block: Inputs and outputs of a block; those at the edges may have fewer.
+    """
+
+    name: str
+    codes: ArraySpec
+    scales: ArraySpec
+    block: tuple[int, int]
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The tensor that it decodes to."""
+        return TensorSpec(self.name, ArraySpec(self.codes.shape, DType.F32))
 
 
 SCALES_SUFFIX = "/scales"

@@ -31,7 +31,7 @@ _ALIGNMENT = 8  # the reference writer pads the header so that the first array i
 _MAX_DIMENSIONS = 16  # far above any tensor's; bounds what a hostile header can cost
 _UNREAD = (
     *("BOOL", "I16", "U16", "U32", "U64", "F64", "C64"),
-    *("F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"),
+    *("F4", "F6_E2M3", "F6_E3M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"),
 )
 """The format's other dtypes, which are refused by name."""
 _LARGEST_SIZE = 1 << 63  # larger than any file

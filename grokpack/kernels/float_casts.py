@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from grokpack.core.tensors import DType
@@ -15,6 +17,8 @@ def to_f32(bits: np.ndarray, dtype: DType) -> np.ndarray:
         return widen_bf16(bits)
     if dtype is DType.F16:
         return widen_f16(bits)
+    if dtype.itemsize == 1:
+        return widen_octets(bits, dtype)
     values: np.ndarray = bits.view(dtype.numpy()).astype(np.float32, copy=False)
     return values
 
@@ -29,6 +33,19 @@ def widen_bf16(bits: np.ndarray) -> np.ndarray:
 def widen_f16(bits: np.ndarray) -> np.ndarray:
     """Convert float16 bits to float32, exactly."""
     return bits.view(np.float16).astype(np.float32)
+
+
+def widen_octets(bits: np.ndarray, dtype: DType) -> np.ndarray:
+    """Convert codes of a dtype of 8 bits to float32, exactly; a transposed view stays one."""
+    if not bits.flags.c_contiguous and bits.T.flags.c_contiguous:
+        return widen_octets(bits.T, dtype).T
+    return _values_of_codes(dtype).take(bits.view(np.uint8))
+
+
+@cache
+def _values_of_codes(dtype: DType) -> np.ndarray:
+    """Return the value of each code, `f32[256]`."""
+    return np.arange(256, dtype=np.uint8).view(dtype.numpy()).astype(np.float32)
 
 
 def narrow_bf16(values: np.ndarray) -> np.ndarray:
