@@ -152,7 +152,7 @@ class DecompressingBackend:
             try:
                 return plain()
             except GrokpackError:
-                found = self._find(path)
+                found = self._find(path, fresh=False)
                 if found is None:
                     raise
         return compressed(found)
@@ -162,7 +162,7 @@ class DecompressingBackend:
         try:
             found = self._backend.stamp(path, fresh=fresh)
         except GrokpackError:
-            compressed = self._find(path)
+            compressed = self._find(path, fresh=fresh)
             if compressed is None:
                 raise
             return compressed.table.nbytes, compressed.stamp[1]
@@ -211,12 +211,12 @@ class DecompressingBackend:
     def _is_compressed(self, path: str) -> bool:
         return not path.endswith(_NEVER) and self._backend.exists(path + SUFFIX)
 
-    def _find(self, path: str) -> CompressedFile | None:
+    def _find(self, path: str, *, fresh: bool) -> CompressedFile | None:
         """Find the compressed file for a path at which there is no uncompressed one."""
         if self._backend.exists(path) or not self._is_compressed(path):
             self._compressed.pop(path, None)
             return None
-        stamp = self._backend.stamp(path + SUFFIX, fresh=True)
+        stamp = self._backend.stamp(path + SUFFIX, fresh=fresh)
         known = self._compressed.get(path)
         if known is None or known.stamp != stamp:
             table = self._read_table(path + SUFFIX, stamp[0])

@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from grokpack.core.errors import Place, SourceChanged, SourceUnreadable
+from grokpack.formats import ckpt0
+from grokpack.formats.zstd_seekable import SUFFIX
 from grokpack.storage.backend import ReadOverhead
 from grokpack.storage.http import block_cache, file_info, range_requests, responses, services
 from grokpack.storage.http.listing import Listing, listed
@@ -18,6 +20,8 @@ from grokpack.storage.http.response_bodies import InMemory
 from grokpack.storage.urls import parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
     from grokpack.kernels.dispatch import Implementation
@@ -158,9 +162,7 @@ def is_file(path: str) -> bool:
 
 def is_folder(path: str) -> bool:
     """Return whether the path is a folder."""
-    if path.endswith(_FILES):
-        return False
-    return not _listing(path).empty
+    return not _must_be_file(path) and not _listing(path).empty
 
 
 def names(folder: str) -> list[str]:
@@ -174,16 +176,36 @@ def tree(folder: str) -> list[str]:
     return sorted(_listing(folder, deep=True).files)
 
 
+def _must_be_file(path: str) -> bool:
+    """Return whether a path is that of a file, there or missing, compressed or not."""
+    path = path.removesuffix(SUFFIX)
+    pickled = ckpt0.parse_name(os.path.basename(path)) is not None
+    return pickled or path.endswith(_FILES) or _is_indexed(path)
+
+
 def _may_be_file(path: str) -> bool:
     """Return whether a path may be a file rather than a folder's page.
 
-    On a web server only names tell: a file has a dot in its name, or an index of its folder names
-    it.
+    On a web server only names tell: a file has a dot in its name, or an index of a folder above
+    names it.
     """
-    folder, name = os.path.split(path)
-    known = _names.get((folder, False))
-    indexed = known is not None and name in known.files
-    return indexed or "." in name or parse(path).scheme not in ("http", "https")
+    dotted = "." in os.path.basename(path)
+    return dotted or parse(path).scheme not in ("http", "https") or _is_indexed(path)
+
+
+def _is_indexed(path: str) -> bool:
+    """Return whether a file is among those that were named or probed from a folder above."""
+    return any(known.sought and below in known.files for known, below in _listings_above(path))
+
+
+def _listings_above(path: str) -> Iterator[tuple[Listing, str]]:
+    """Yield what is known of the folders above a path, and its path below each."""
+    at = path
+    while (at := at.rpartition("/")[0]) and not at.endswith("/"):
+        for deep in (True, False):
+            known = _names.get((at, deep))
+            if known is not None:
+                yield known, path[len(at) + 1 :]
 
 
 def _is_withheld(path: str, reason: str | None) -> bool:
@@ -200,20 +222,31 @@ def _is_withheld(path: str, reason: str | None) -> bool:
 
 
 def _listing(folder: str, *, deep: bool = False) -> Listing:
-    """Return the names in a folder, listed by the site or found by probing."""
+    """Return the names in a folder: known from one above, listed by the site, or probed."""
     key = folder, deep
     if key not in _names:
-        site = services.of(parse(folder))
-        try:
-            found = (
-                probed(folder, read_into)
-                if isinstance(site, services.Plain)
-                else listed(folder, site, deep=deep)
-            )
-        except responses.RefusedRequest:
-            found = probed(folder, read_into)
-        _names[key] = found
+        _names[key] = _known_from_above(folder) or _asked(folder, deep=deep)
     return _names[key]
+
+
+def _known_from_above(folder: str) -> Listing | None:
+    """Return the names in a folder that files of one above are listed below; None without any."""
+    for known, place in _listings_above(folder):
+        files = known.below(place)
+        if files:
+            return Listing(files, {f.split("/")[0] for f in files if "/" in f}, known.sought)
+    return None
+
+
+def _asked(folder: str, *, deep: bool) -> Listing:
+    """Return the names in a folder that the site lists, or that probing finds."""
+    site = services.of(parse(folder))
+    if isinstance(site, services.Plain):
+        return probed(folder, read_into)
+    try:
+        return listed(folder, site, deep=deep)
+    except responses.RefusedRequest:
+        return probed(folder, read_into)
 
 
 def sought(folder: str) -> tuple[str, ...]:
@@ -232,9 +265,10 @@ def sought(folder: str) -> tuple[str, ...]:
 
 
 def forget(folder: str) -> None:
-    """Forget the names and files below a folder."""
+    """Forget the files below a folder, and the names that lead to it."""
     base = folder.rstrip("/")
     for key in list(_names):
-        if key[0] == base or key[0].startswith(f"{base}/"):
+        at = key[0]
+        if at == base or at.startswith(f"{base}/") or base.startswith(f"{at}/"):
             del _names[key]
     file_info.forget(base)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from xml.parsers import expat
@@ -31,12 +33,15 @@ _MOST_NAMES = 1 << 18  # 200 pages of a thousand, and the other names of a page
 _MOST_LEVELS = 16  # of nested elements; S3's pages have 4
 _NEXT = re.compile(r'<([^<>]+)>(?:\s*;[^,<>]*)?;\s*rel="?next\b', re.IGNORECASE)
 _LISTING = "ListBucketResult"
+_AFTER_SLASH = chr(ord("/") + 1)  # sorts right behind everything below a folder
 _FOLDER_MARKER = "_$folder$"  # ends the names of empty objects that stand for Hadoop's folders
 
 
-@dataclass(slots=True)
+@dataclass
 class Listing:
     """Names directly in a folder or, if asked, all files below it.
+
+    `below` is for those that are complete.
 
     Attributes:
         files: Paths of files, relative to the folder.
@@ -52,6 +57,15 @@ class Listing:
     def empty(self) -> bool:
         """True if nothing was found."""
         return not self.files and not self.folders
+
+    @cached_property
+    def _ordered(self) -> list[str]:
+        return sorted(self.files)
+
+    def below(self, folder: str) -> set[str]:
+        """Return the files below a folder in this one, relative to it."""
+        first, last = (bisect_left(self._ordered, folder + end) for end in ("/", _AFTER_SLASH))
+        return {path[len(folder) + 1 :] for path in self._ordered[first:last]}
 
 
 def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Listing:

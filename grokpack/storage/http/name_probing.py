@@ -1,12 +1,13 @@
 """Names of a folder on a server without listings: named by an index, or found by probing.
 
 Files of pickled releases are called `tensor00000_000` and so on, those of releases that are cut for
-ranks `pytorch_model-00000-TP-common.safetensors`. They are requested many at a time, until a whole
-batch is missing.
+ranks `pytorch_model-00000-TP-common.safetensors`. The first few names of each kind are requested
+together; of a kind that is there, names are then requested in batches until a whole one is missing.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _INDEXES = ("grokpack.json", "grokpack.index.json", "model.safetensors.index.json")
 _CONFIG = "config.json"
 _SMALL = (_CONFIG, "model.safetensors")
+_FEW = 4  # files of a kind that are missing at the beginning if there are none
 _BATCH = 64  # consecutive files that must be missing at the end
 _MOST_TENSORS = 1 << 12  # three hundred layers
 _MOST_HOSTS = 16  # as many as the release can be cut for
@@ -46,17 +48,14 @@ def probed(folder: str, read: ReadRange) -> Listing:
     Raises:
         GrokpackError: GP221 and GP223 as `range_requests.head`.
     """
-    found = Listing(sought=(*_INDEXES, *_SMALL, _tensor(0, 0), _rank_file(_STEMS[0], 0, "common")))
     fixed = (*_INDEXES, *_SMALL)
-    present = map_all(lambda name: file_info.look(os.path.join(folder, name)) is not None, fixed)
-    found.files = {name for name, there in zip(fixed, present, strict=True) if there}
+    found = Listing(sought=(*fixed, _tensor(0, 0), _rank_file(_STEMS[0], 0, "common")))
+    found.files, _ = _ask(folder, fixed)
     for index in _INDEXES:
         if index in found.files:
             found.files.update(_named(folder, index, read))
-    if not any(name.startswith("tensor") for name in found.files):
-        found.files.update(_pickles(folder, "") or _pickles(folder, SUFFIX))
-    if found.files <= {_CONFIG}:
-        found.files.update(*(_rank_files(folder, stem) for stem in _STEMS))
+    if found.files <= {_CONFIG, *_INDEXES}:
+        found.files |= _unnamed(folder)
     return found
 
 
@@ -83,6 +82,19 @@ def _paths(document: Any) -> Iterator[object]:  # noqa: ANN401  # JSON is what i
         yield from (part["file"] for part in array["parts"])
 
 
+def _unnamed(folder: str) -> set[str]:
+    """Find weights that no index names. Answers are cached: none of these names is asked twice."""
+    pickles = [_tensor(index, 0) for index in range(_FEW)]
+    compressed = [name + SUFFIX for name in pickles]
+    shared = [[_rank_file(stem, kind, "common") for kind in range(_FEW)] for stem in _STEMS]
+    there, _ = _ask(folder, [*pickles, *compressed, *itertools.chain(*shared)])
+    for suffix, names in (("", pickles), (SUFFIX, compressed)):
+        if not there.isdisjoint(names):
+            return _pickles(folder, suffix)
+    stems = [stem for stem, names in zip(_STEMS, shared, strict=True) if there & {*names}]
+    return set[str]().union(*(_rank_files(folder, stem) for stem in stems))
+
+
 def _pickles(folder: str, suffix: str) -> set[str]:
     hosts = 0
     while hosts < _MOST_HOSTS and _is_there(folder, _tensor(0, hosts) + suffix):
@@ -95,8 +107,6 @@ def _pickles(folder: str, suffix: str) -> set[str]:
             for index in range(first, first + _BATCH)
             for host in range(max(hosts, 1))
         ]
-        if first == 0 and not hosts:
-            batch = batch[:4]  # a folder that lacks the first few has none
         there, refused = _ask(folder, batch)
         found |= there
         withheld |= refused
@@ -105,15 +115,13 @@ def _pickles(folder: str, suffix: str) -> set[str]:
             raise InputTooLarge(what, Place(folder))
         if not there:
             break
-    return found | withheld if found else found
+    return found | withheld
 
 
 def _rank_files(folder: str, stem: str) -> set[str]:
     """Find a file for each kind of tensor, or one for each rank that shares it."""
     shared = {_rank_file(stem, kind, "common"): kind for kind in range(_MOST_KINDS)}
     found, withheld = _ask(folder, shared)
-    if not found:
-        return set()
     kinds = {*shared.values()} - {shared[name] for name in found | withheld}
     for first in range(0, _MOST_RANKS, _RANKS):
         own = {

@@ -51,6 +51,8 @@ def test_a_store_on_a_server_is_read_as_it_is_from_a_folder(
     verdict = verify_values(verify_structure(survey(far)))
     assert verdict.whole
     assert not verdict.findings
+    files = [path for path in (server.root / "store").rglob("*") if path.is_file()]
+    assert len(server.asked) < 3 * len(files)  # a look, and the end that the manifest tells
     near = document(survey(str(server.root / "store")), None)
     assert document(survey(far), None)["tensors"] == near["tensors"]
     execute(plan_convert(open_checkpoint(far), "ckpt-0"), str(tmp_path / "back"))

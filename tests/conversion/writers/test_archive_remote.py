@@ -35,6 +35,8 @@ def test_an_archive_on_a_server_is_read_as_it_is_from_a_folder(
         verdict = verify_values(verify_structure(survey(far)))
         assert verdict.whole
         assert not verdict.findings
+        asked = [request.path for request in server.asked]
+        assert not [path for path in asked if "/tensor" in path.rpartition("/")[0]]
         for to in ("ckpt-0", "hf", "files"):
             for place, name in ((far, "far"), (str(near), "near")):
                 out = tmp_path / f"{name}-{to}"
