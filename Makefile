@@ -67,8 +67,8 @@ fuzz-coverage: $(VENV)/.ready-test ## Coverage-guided fuzzing of the readers of 
 		$(BIN)/python -m tests.faults.readers $(FUZZ_SECONDS) $$reader || exit 1; done
 
 .PHONY: slow
-slow: $(VENV)/.ready-test ## Tests that take minutes or gigabytes, with fresh random examples
-	$(PYTEST) -m slow --hypothesis-profile=explore
+slow: $(VENV)/.ready-test ## Tests that take minutes or gigabytes; every property, by fresh random examples
+	$(PYTEST) -m "slow or hypothesis and not faults" --hypothesis-profile=explore
 
 .PHONY: docs
 docs: $(VENV)/.ready-docs ## Build the documentation; any warning fails

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorstore as ts
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import grokpack
@@ -162,7 +162,6 @@ def test_weights_with_other_scales_than_the_releases_are_multiplied_with_their_o
             assert (value(lazy[name]) == rounded(values, rounds)).all(), name
 
 
-@settings(max_examples=40)
 @given(st.data())
 def test_any_box_is_what_the_programs_own_dequantization_makes(
     origin: Path, data: st.DataObject

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import xxhash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack import storage
@@ -282,7 +282,6 @@ def test_frames_that_are_not_the_file_publish_nothing(tmp_path: Path, surplus: i
 
 
 @given(st.integers(1, 9000), st.data())
-@settings(max_examples=40)
 def test_blocks_and_frames_of_any_length_make_the_same_file(
     tmp_path_factory: pytest.TempPathFactory, nbytes: int, data: Any
 ) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.formats import ocdbt
@@ -78,7 +78,6 @@ def body(framed: bytes) -> bytes:
 KEYS = st.text("abc/0", min_size=1, max_size=6)
 
 
-@settings(max_examples=60)
 @given(
     inline=st.dictionaries(KEYS, st.binary(max_size=5), max_size=12),
     runs=st.dictionaries(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grokpack import storage
@@ -72,7 +72,6 @@ LENGTHS = st.lists(st.integers(0, 300), min_size=1, max_size=12).filter(any)
 
 
 @given(LENGTHS, st.data(), st.booleans(), st.sampled_from([frame, streamed]))
-@settings(max_examples=60)
 def test_any_range_and_any_rows_are_those_of_the_plain_file(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], data: Any, sums: bool, make: Any
 ) -> None:
@@ -279,7 +278,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes]
 
 
 @given(st.data())
-@settings(max_examples=400)
 def test_changed_bytes_end_in_a_code_or_in_the_same_bytes(
     sound: tuple[Path, bytes, bytes], data: Any
 ) -> None:
@@ -305,7 +303,6 @@ def test_changed_bytes_end_in_a_code_or_in_the_same_bytes(
 
 @given(st.binary(max_size=200))
 @example(b"")
-@settings(max_examples=200)
 def test_any_bytes_at_all_end_in_a_code_or_a_file(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:

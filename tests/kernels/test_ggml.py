@@ -7,7 +7,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.kernels import dispatch, ggml
@@ -89,7 +89,6 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 
 @needs_compiler
 @pytest.mark.parametrize("name", QUANTIZERS)
-@settings(max_examples=25)
 @given(source=sources())
 def test_twins_leave_the_same_bits(name: str, source: dict[str, Any]) -> None:
     plain, fast = (quantized(kernel_of(name, e), **source) for e in ("numpy", "numba"))
@@ -124,7 +123,6 @@ def test_blocks_of_q4_k_are_those_of_ggml(implementation: str, case: str) -> Non
 
 
 @given(source=sources(), name=st.sampled_from(QUANTIZERS))
-@settings(max_examples=25)
 def test_each_row_has_the_scale_of_its_group(source: dict[str, Any], name: str) -> None:
     column, count = source["part"]
     groups = np.arange(len(source["values"])) // source["per_group"]

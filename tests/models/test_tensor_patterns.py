@@ -6,7 +6,7 @@ import fnmatch
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
@@ -73,7 +73,6 @@ patterns = st.lists(words, min_size=1, max_size=4).map("/".join) | st.sampled_fr
 )
 
 
-@settings(max_examples=60)
 @given(patterns)
 def test_keeping_and_policies_take_what_inspecting_shows(pattern: str) -> None:
     shown = [entry for entry in ENTRIES if tensor_patterns.matches(entry, pattern)]

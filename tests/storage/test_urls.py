@@ -136,7 +136,7 @@ HEADERS = ("Content-Range", "Content-Length", "Location", "ETag", "Last-Modified
            "x-amz-bucket-region")  # fmt: skip
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(suppress_health_check=list(HealthCheck))
 @given(
     status=st.sampled_from((200, 204, 206, 301, 302, 304, 401, 404, 412, 416, 429, 500, 503, 999)),
     headers=st.dictionaries(st.sampled_from(HEADERS), odd, max_size=4),

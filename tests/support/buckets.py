@@ -52,7 +52,7 @@ def _kind(query: str) -> str:
 def running() -> Iterator[Moto]:
     """moto as long as the block runs."""
     moto = Moto()
-    thread = threading.Thread(target=moto.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=moto.server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield moto

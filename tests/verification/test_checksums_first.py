@@ -64,7 +64,7 @@ def header_bytes(file: Path) -> int:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data(), elsewhere=st.booleans())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_flipped_bit_of_a_header_is_damage_of_that_file(
     made: dict[str, Path], name: str, data: st.DataObject, elsewhere: bool
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gguf
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
@@ -129,7 +129,6 @@ def shown(path: Path) -> str:
     return text.render(verify_structure(survey(str(path))), 0.1)
 
 
-@settings(max_examples=25)
 @given(st.data())
 def test_every_finding_has_a_name_and_no_count_is_more_than_there_are(
     apart: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

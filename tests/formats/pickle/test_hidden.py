@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.core.errors import GrokpackError
@@ -87,7 +87,6 @@ values = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=25)
 @given(values, st.integers(0, 5), st.integers(0, 5))
 def test_python_s_own_plain_values_are_not_hostile_and_a_call_behind_them_is(
     value: object, protocol: int, later: int
@@ -110,7 +109,6 @@ def good_files() -> list[bytes]:
 FILES = good_files()
 
 
-@settings(max_examples=60)
 @given(st.sampled_from(FILES), st.data())
 def test_files_that_are_cut_or_run_on_are_damaged_and_not_hostile(
     data: bytes, drawn: st.DataObject

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
@@ -78,7 +78,6 @@ def test_what_is_larger_than_any_model_is_refused_before_a_library_sees_it(data:
     assert code_of(data) == "GP235"
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([GOOD, WITH_BYTES]),
     st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8),

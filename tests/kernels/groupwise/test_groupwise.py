@@ -94,7 +94,6 @@ def test_codes_are_those_of_a_division_done_in_twice_the_digits(
 @implementations
 @kinds
 @widths
-@settings(max_examples=30)
 @given(data=st.data())
 def test_codes_are_those_of_compressed_tensors_arithmetic(
     implementation: Any, symmetric: bool, bits: int, data: st.DataObject

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack import storage
@@ -56,7 +56,6 @@ def expected(offset: int, stride: int, count: int, nbytes: int) -> np.ndarray:
 
 
 @given(strips(), st.sampled_from(["numpy", "numba"]))
-@settings(max_examples=60)
 def test_any_strips_are_what_the_file_holds(
     place: tuple[Server, str], cut: tuple[int, int, int, int], implementation: Any
 ) -> None:

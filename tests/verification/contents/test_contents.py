@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack import storage
@@ -41,7 +41,6 @@ def test_what_was_written_is_whole(model: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
 def test_every_flipped_bit_is_found_in_its_file(made: Path, data: st.DataObject) -> None:
     files = sorted((made / "ckpt-0").iterdir())
     path = data.draw(st.sampled_from(files))
