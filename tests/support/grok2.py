@@ -25,18 +25,23 @@ def listed() -> dict[str, dict[str, Any]]:
     }
 
 
-@cache
-def released() -> dict[str, np.ndarray]:
-    """Every tensor of the merged model, slices of ranks joined, matrices `f64[out, in]`."""
-    found = packed.arrays(RELEASE)
+def joined(folder: Path) -> dict[str, np.ndarray]:
+    """Every tensor as the merged model has it, slices of ranks joined, matrices `[out, in]`."""
+    found = packed.arrays(folder)
     names = {name.partition("@")[0] for name in found}
     return {
         name: np.concatenate(
             [found[key] for key in sorted(found) if key.partition("@")[0] == name],
             axis=1 if ".w2." in name else 0,
-        ).astype(np.float64)
+        )
         for name in names
     }
+
+
+@cache
+def released() -> dict[str, np.ndarray]:
+    """Every tensor of the release, joined, in float64."""
+    return {name: values.astype(np.float64) for name, values in joined(RELEASE).items()}
 
 
 def hashed(folder: Path) -> dict[str, dict[str, Any]]:

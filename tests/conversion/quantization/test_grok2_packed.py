@@ -132,6 +132,31 @@ def test_vllm_finds_what_is_kept_by_its_own_names(to: str, role: str) -> None:
             assert matched is (other == role), name
 
 
+def test_a_policy_decides_by_role_name_and_layer(tmp_path: Path) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text(
+        '[[tensors]]\nrole = "mlp"\nbits = 8\n[[tensors]]\nname = "w2"\nlayers = [-1]\nbits = 16\n'
+    )
+    found = packed.arrays(
+        quantize(RELEASE, tmp_path / "out", group="32", method="rtn", policy=str(rules))
+    )
+
+    def bits(module: str) -> int:
+        words, inputs = (
+            found[f"{module}.weight_packed"].shape[1],
+            found[f"{module}.weight_shape"][1],
+        )
+        return int(words * 32 // inputs)
+
+    assert bits("model.layers.1.mlp.up_proj") == 8
+    assert bits("model.layers.2.self_attn.q_proj") == 4
+    experts = [f"block_sparse_moe.experts.{number}.w2" for number in range(EXPERTS)]
+    assert {bits(f"model.layers.1.{expert}") for expert in experts} == {4}
+    for expert in experts:
+        kept = found[f"model.layers.2.{expert}.weight"]
+        np.testing.assert_array_equal(kept, released()[f"model.layers.2.{expert}.weight"])
+
+
 def test_a_width_that_the_model_cannot_be_cut_into_is_refused() -> None:
     with pytest.raises(GrokpackError, match="cannot be cut into 3") as caught:
         plan_quantize(open_checkpoint(str(RELEASE)), QuantizeOptions(bits=8, to="w8a8-int8", tp=3))

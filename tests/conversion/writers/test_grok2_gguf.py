@@ -14,8 +14,10 @@ import pytest
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
+from grokpack.conversion.plan_synth import plan_synth_model
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
+from grokpack.models.family import Model
 from grokpack.models.grok2 import GROK2
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.evaluated_pairs import errors, evaluated
@@ -171,3 +173,21 @@ def test_blocks_are_as_near_as_their_type_allows(tmp_path: Path, options: dict[s
     assert (kinds["output"], kinds["token_embd"]) == ("BF16", "BF16")
     assert (kinds["blk.1.ffn_gate_inp"], kinds["blk.1.post_ffw_norm"]) == ("F32", "F32")
     assert errors(evaluated(RELEASE, out)) == []
+
+
+def test_rows_of_super_blocks_are_quantized_as_near_as_these_allow(tmp_path: Path) -> None:
+    """Rows divide by 256, as the release's do."""
+    sized = replace(
+        GROK2.release, vocab=64, d_model=256, layers=2, experts=2, ffn=256, mlp=512,
+        q_width=256, kv_width=64, head_dim=32,
+    )  # fmt: skip
+    source, out = tmp_path / "wide", tmp_path / "x.gguf"
+    execute(plan_synth_model(Model(GROK2, sized), 2), str(source))
+    options = QuantizeOptions(to="gguf", type="q4_k", tokenizer="none")
+    execute(plan_quantize(open_checkpoint(str(source)), options), str(out))
+    layers = [t for t in gguf.GGUFReader(out).tensors if t.name.startswith("blk.")]
+    kinds = {t.name.split(".")[2]: t.tensor_type.name for t in layers if len(t.shape) > 1}
+    assert kinds.pop("ffn_gate_inp") == "F32"
+    assert set(kinds.values()) == {"Q4_K"}
+    assert len(kinds) == 10
+    assert errors(evaluated(source, out)) == []

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.conversion.plan_synth import plan_synth_model
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
 from grokpack.execution.run import execute
+from grokpack.execution.run_options import RunOptions
+from grokpack.models.family import Model
+from grokpack.models.grok2 import GROK2
 from grokpack.verification.verify_structure import verify_structure
-from tests.support.grok2 import RELEASE, hashed, listed
+from tests.faults.crashing import Crash, counted, crash_after
+from tests.support.checkpoints import tree
+from tests.support.grok2 import RELEASE, hashed, joined, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +96,38 @@ def test_another_width_keeps_names_and_grouping_and_leads_back(
     assert config(tmp_path / "cut")["load_presharded_moe"] is (tp > 1)
     made(plan_reshard(cut, 8), tmp_path / "back")
     assert weights(tmp_path / "back") == weights(RELEASE)
+
+
+def test_more_ranks_than_the_release_has_join_to_its_tensors_and_lead_back(tmp_path: Path) -> None:
+    """As many as xAI's can have: eight of 64 share a key head. Each width is made of the last."""
+    sized = replace(
+        GROK2.release, vocab=64, d_model=64, layers=1, ffn=128, mlp=128,
+        q_width=256, kv_width=32, head_dim=4,
+    )  # fmt: skip
+    source = made(plan_synth_model(Model(GROK2, sized), 5), tmp_path / "8")
+    wanted = {name: values.tobytes() for name, values in joined(tmp_path / "8").items()}
+    for tp in (64, 32, 16):
+        out = tmp_path / f"{tp}"
+        source = made(plan_reshard(source, tp), out)
+        assert len(list(out.glob("*-00007-TP-*.safetensors"))) == tp
+        assert {name: values.tobytes() for name, values in joined(out).items()} == wanted
+    made(plan_reshard(source, 8), tmp_path / "back")
+    assert weights(tmp_path / "back") == weights(tmp_path / "8")
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_files(
+    release: Checkpoint, tmp_path: Path
+) -> None:
+    plan = plan_reshard(release, 4)
+    with counted() as operations:
+        execute(plan, str(tmp_path / "whole"), RunOptions(workers=1))
+    crash_after(len(operations) // 2)
+    with pytest.raises(Crash):
+        execute(plan, str(tmp_path / "out"), RunOptions(workers=1))
+    storage.faults.hook = None
+    assert not (tmp_path / "out" / "grokpack.json").exists()
+    made(plan, tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
 def test_reshard_by_default_and_convert_to_sglang_make_one_plan(release: Checkpoint) -> None:
