@@ -91,6 +91,16 @@ docs-check: $(VENV)/.ready-docs ## Check the documentation without writing anyth
 	$(BIN)/python docs/_generate.py --check
 	$(BIN)/sphinx-build -q -n -W --keep-going -d $(BUILD)/doctrees -b dummy docs $(BUILD)/docs-check
 
+.PHONY: dist
+dist: $(VENV)/.ready-dist ## Build the package and check it as the index does, and in an environment of its own
+	@rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	@rm -rf $(BUILD)/dist && "$(PYTHON)" -m venv $(BUILD)/dist
+	@$(BUILD)/dist/bin/python -m pip -qq --disable-pip-version-check install dist/*.whl
+	@cd $(BUILD)/dist && bin/grokpack synth tiny -q && bin/grokpack verify tiny -q && rm -rf tiny
+	@echo "dist: $$(cd dist && echo *)"
+
 .PHONY: bench
 bench: $(VENV)/.ready-run ## Measure speed and memory; prints ratios of one run
 	$(BIN)/python -m benchmarks
@@ -120,6 +130,11 @@ $(VENV)/.ready-run: $(VENV)/.made pyproject.toml
 $(VENV)/.ready-test: $(VENV)/.ready-run pyproject.toml
 	@echo "installing what the tests need"
 	@$(INSTALL) --group test --group lint --group typing
+	@touch $@
+
+$(VENV)/.ready-dist: $(VENV)/.ready-run pyproject.toml
+	@echo "installing what builds packages"
+	@$(INSTALL) --group dist
 	@touch $@
 
 $(VENV)/.ready-docs: $(VENV)/.ready-run pyproject.toml

@@ -8,6 +8,7 @@ copyright = author  # noqa: A001  # Sphinx asks for this name
 release = version = grokpack.__version__
 
 extensions = ["myst_parser"]
+myst_enable_extensions = ["deflist"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 nitpicky = True
@@ -23,7 +24,7 @@ man_pages = [
     (
         "reference/cli",
         "grokpack",
-        "check, look into, cut and convert Grok-1 checkpoints",
+        "check, look into, cut, quantize and convert Grok-1 and Grok-2 checkpoints",
         author,
         1,
     ),

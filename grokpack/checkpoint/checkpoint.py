@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
+from grokpack.core.byte_size import byte_size
 from grokpack.core.layout import Literal as LiteralBytes
 from grokpack.core.layout import Part
+from grokpack.core.notebook_table import notebook_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.protocols import LazyArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Checkpoint:
     """Opened checkpoint, of which only headers have been read.
 
@@ -61,6 +63,27 @@ class Checkpoint:
     cache_bytes: int = 0
     packings: Mapping[str, Packing] = field(default_factory=dict)
     owns_folder: bool = True
+
+    def __repr__(self) -> str:
+        facts = self._facts()
+        listed = f"{facts['model']}, {facts['format']}, {facts['parameters']} parameters"
+        return f"<Checkpoint {self.place}: {listed}, {facts['files']}>"
+
+    def _repr_html_(self) -> str:
+        return notebook_table(self.place, self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """Return what identifies the checkpoint, for people."""
+        geometry, counted = self.geometry, self.model.parameters()
+        files = sum(1 for _ in self.layout.files())
+        return {
+            "model": self.model.title,
+            "format": self.format if self.ranks == 1 else f"{self.format}, {self.ranks} ranks",
+            "parameters": f"{counted.total:,}",
+            "active": f"{counted.active:,} per token",
+            "layers": f"{geometry.layers}, with {geometry.experts} experts each",
+            "files": f"{files} files, {byte_size(self.layout.nbytes)}",
+        }
 
     @property
     def geometry(self) -> Geometry:
@@ -154,7 +177,7 @@ def _literal_digest(file: FileLayout) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Survey:
     """Result of reading every header of a checkpoint, whether or not it is whole.
 
@@ -176,6 +199,12 @@ class Survey:
     checkpoint: Checkpoint | None
     view: str | None = None
     count_source: str | None = None
+
+    def __repr__(self) -> str:
+        state = {True: "complete", False: "not whole", None: "completeness not known"}
+        count = len(self.findings)
+        found = f"{count} finding{'s' * (count != 1)}"
+        return f"<Survey {self.place}: {self.format}, {state[self.complete]}, {found}>"
 
     @property
     def complete(self) -> bool | None:

@@ -9,7 +9,7 @@ from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.summary import describe_tensors, unread_names
 from grokpack.core.arrays import bytes_of
-from grokpack.core.errors import GrokpackError, Interrupted, Place
+from grokpack.core.errors import GrokpackError, Interrupted, Place, UnusableValue
 from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole_box
 from grokpack.core.tiles import row_bands
@@ -18,11 +18,12 @@ from grokpack.formats import npy, safetensors
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.documents.inspection_json import ExtractedJson
+    from grokpack.core.paths import StrPath
 
 _STEP_BYTES = 4 << 20
 
 
-def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> ExtractedJson:
+def extract(checkpoint: Checkpoint, patterns: list[str], path: StrPath) -> ExtractedJson:
     """Write tensors, as they are stored, to a file whose suffix gives the format.
 
     Args:
@@ -31,16 +32,16 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: str) -> Extracted
         path: A new file that ends in `.npy` or `.safetensors`.
 
     Raises:
-        GrokpackError: GP202 if one of them cannot be read, GP304 for another suffix or no names,
+        GrokpackError: GP202 if one of them cannot be read, GP346 for another suffix or no names,
             GP323 if the file exists, GP403 if this thread is to stop.
     """
+    path = os.fspath(path)
     chosen = [checkpoint.tensors[view["name"]] for view in describe_tensors(checkpoint, patterns)]
     absent = unread_names(checkpoint, patterns, checkpoint.tensors)
     suffix = os.path.splitext(path)[1]
     if not patterns or suffix not in (npy.SUFFIX, safetensors.SUFFIX):
-        raise GrokpackError(
-            "GP304", "--extract needs tensor names and a file that ends in .npy or .safetensors"
-        )
+        what = "--extract needs tensor names and a file that ends in .npy or .safetensors"
+        raise UnusableValue(what, None, (("option", "--extract"),))
     if absent:
         what = f"{absent[0]} cannot be read: its file is missing or wrong"
         verifying = (

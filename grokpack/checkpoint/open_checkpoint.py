@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from grokpack import storage
+from grokpack.checkpoint import meant_paths
 from grokpack.checkpoint.readers import expected_counts, reader_registry, sglang_rank_files
 from grokpack.checkpoint.state_folder import has_unfinished_run
 from grokpack.core.errors import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
     from grokpack.checkpoint.readers.reader_row import Reader
     from grokpack.core.finding import Finding
+    from grokpack.core.paths import StrPath
 
 
 VARIABLE = "GROKPACK_CHECKPOINT"
@@ -67,7 +69,7 @@ def _find(path: str) -> tuple[str, Reader] | None:
     return None
 
 
-def survey(path: str, head_dim: int | None = None) -> Survey:
+def survey(path: StrPath, head_dim: int | None = None) -> Survey:
     """Read every header of the checkpoint at `path`, whole or not.
 
     Args:
@@ -78,6 +80,7 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
         GrokpackError: GP201 if there is nothing, GP203 if the format is not known, GP212 for the
             output of an unfinished run.
     """
+    path = os.fspath(path)
     path = storage.absolute(path) if storage.is_url(path) else path
     storage.forget(path)
     for home in (path, storage.parent(path)):
@@ -91,22 +94,34 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     if found is None:
         raise _nothing(path)
     folder, reader = found
+    if reader.name == "hf" and not storage.is_url(folder):
+        _refuse_rank(folder)
     return expected_counts.against_manifest(reader.survey(folder, head_dim))
+
+
+def _refuse_rank(folder: str) -> None:
+    """Refuse the folder of one rank, whose files look like those of a Hugging Face folder.
+
+    Raises:
+        GrokpackError: GP203.
+    """
+    above = storage.parent(folder)
+    if reader_registry.reader("safetensors").is_store(above):
+        what = "this is a part of a checkpoint that is cut for several ranks"
+        hint = f"name the folder of all ranks: `{escape_line(above)}`"
+        raise GrokpackError("GP203", what, Place(folder), hint=hint)
 
 
 def _nothing(path: str) -> GrokpackError:
     if storage.is_url(path):
         return _nothing_at(path)
+    paths = meant_paths.meant(path, lambda folder: (_find(folder) or (None,))[0])
+    named = " or ".join(f"`{escape_line(one)}`" for one in paths)
+    hint = f"did you mean {named}?" if named else f"fetch the release:\n{_DOWNLOAD}"
     if not storage.exists(path):
-        near = _nearest(path)
-        hint = (
-            f"did you mean `{escape_line(near)}`?" if near else f"fetch the release:\n{_DOWNLOAD}"
-        )
         return NothingThere("no such folder", Place(path), hint=hint)
     if storage.is_folder(path) and not storage.names(path):
-        return NothingThere(
-            "the folder is empty", Place(path), hint=f"fetch the release:\n{_DOWNLOAD}"
-        )
+        return NothingThere("the folder is empty", Place(path), hint=hint)
     pickled = [n for n in storage.names(path) if _TORCH.fullmatch(n)]
     if pickled:
         return _torch_pickles(path, pickled)
@@ -114,7 +129,7 @@ def _nothing(path: str) -> GrokpackError:
         "GP203",
         "no checkpoint of a known format here",
         Place(path),
-        hint=f"expected {reader_registry.in_words()}",
+        hint=hint if named else f"expected {reader_registry.in_words()}",
     )
 
 
@@ -144,17 +159,7 @@ def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
     return GrokpackError("GP220", what, Place(path), facts, hint)
 
 
-def _nearest(path: str) -> str | None:
-    """Return the folder beside it that has almost this name."""
-    import difflib
-
-    above, name = os.path.split(os.path.normpath(path))
-    folders = [n for n in storage.names(above or ".") if storage.is_folder(os.path.join(above, n))]
-    near = difflib.get_close_matches(name, folders, 1, 0.7)
-    return os.path.join(above, near[0]) if near else None
-
-
-def open_checkpoint(path: str, head_dim: int | None = None) -> Checkpoint:
+def open_checkpoint(path: StrPath, head_dim: int | None = None) -> Checkpoint:
     """Open a checkpoint that is whole.
 
     Raises:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.readers import virtual_store_reader as views
 from grokpack.checkpoint.virtual_store import store_index
 from grokpack.checkpoint.virtual_store.chunk_grid import banded_chunk_shape
-from grokpack.core.errors import GrokpackError
-from grokpack.core.tensors import ArraySpec, DType
+from grokpack.core.errors import GrokpackError, UnusableValue
+from grokpack.core.tensors import SCALES_SUFFIX, ArraySpec, DType
+from grokpack.models import tensor_patterns
 from grokpack.transforms.copies import Copy
 from grokpack.transforms.dequantize import Cast, Dequantize
 
@@ -22,14 +24,16 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.layout import Box
+    from grokpack.core.paths import StrPath
     from grokpack.core.tensors import Shape, TensorSpec
     from grokpack.models.architecture import Geometry
 
+_FEW = 5  # names that an error lists
 _FLOATS = (DType.BF16, DType.F16, DType.F32)
 _LONG_NAMES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
 
-def open(path: str, head_dim: int | None = None) -> Opened:  # noqa: A001  # as in `grokpack.open`
+def open(path: StrPath, head_dim: int | None = None) -> Opened:  # noqa: A001  # as in `grokpack.open`
     """Open a checkpoint's arrays by name, lazily: no value is read yet.
 
     Args:
@@ -40,13 +44,14 @@ def open(path: str, head_dim: int | None = None) -> Opened:  # noqa: A001  # as 
         GrokpackError: GP226 if files changed since a view was made, and the errors of
             `open_checkpoint`.
     """
-    return Opened(str(path), head_dim)
+    return Opened(os.fspath(path), head_dim)
 
 
 class Opened(Mapping[str, "ts.TensorStore"]):
     """Arrays of a checkpoint, by name, each a `tensorstore.TensorStore`.
 
-    Names are xAI's; the scales of a weight are `<name>/scales`. An array that the files hold as it
+    Names are xAI's, or patterns that match one of them, as `inspect` takes them; the scales of a
+    weight are `<name>/scales`. An array that the files hold as it
     is, is opened in place; one that they hold transposed or in blocks is computed on each read.
 
     Args:
@@ -85,14 +90,15 @@ class Opened(Mapping[str, "ts.TensorStore"]):
                 TensorStore's names and types are accepted as well.
 
         Raises:
-            GrokpackError: GP304 for another dtype.
+            GrokpackError: GP346 for another dtype.
         """
         return DequantizedTensors(self.checkpoint, _float(dtype))
 
     def __getitem__(self, name: str) -> ts.TensorStore:
         found = self._opened.get(name)
         if found is None:
-            found = self._opened[name] = self._open(name)
+            full = name if name in self._arrays else full_name(self.checkpoint, name, self._arrays)
+            found = self._opened[name] = self._open(full)
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -105,7 +111,10 @@ class Opened(Mapping[str, "ts.TensorStore"]):
         return name in self._arrays
 
     def __repr__(self) -> str:
-        return f"<arrays of {self.path}>"
+        return f"<{len(self)} arrays of {self.path}>"
+
+    def _repr_html_(self) -> str:
+        return self.checkpoint._repr_html_()  # as a notebook calls it
 
     @cached_property
     def _arrays(self) -> dict[str, ArraySpec]:
@@ -159,7 +168,8 @@ class DequantizedTensors(Mapping[str, "ts.TensorStore"]):
     def __getitem__(self, name: str) -> ts.TensorStore:
         from grokpack.checkpoint.tensorstore.open_arrays import open_computed
 
-        tensor = self._checkpoint.tensors[name]
+        named = self._checkpoint.tensors
+        tensor = named.get(name) or named[full_name(self._checkpoint, name, named)]
         array = ArraySpec(tensor.values.shape, self.dtype)
         if tensor.scales is None:
             op: Cast | Dequantize = Cast(name, tensor.values.dtype, self.dtype)
@@ -178,7 +188,27 @@ class DequantizedTensors(Mapping[str, "ts.TensorStore"]):
         return len(self._checkpoint.tensors)
 
     def __repr__(self) -> str:
-        return f"<tensors of {self._checkpoint.place} as {self.dtype.label}>"
+        return f"<{len(self)} tensors of {self._checkpoint.place} as {self.dtype.label}>"
+
+
+def full_name(checkpoint: Checkpoint, pattern: str, names: Collection[str]) -> str:
+    """Return the only one of the names that a pattern matches.
+
+    Raises:
+        KeyError: It matches none or several; the error lists the nearest.
+    """
+    words = pattern.removesuffix(SCALES_SUFFIX)
+    try:
+        matching = tensor_patterns.select(checkpoint.model.tensors(), words)
+    except GrokpackError as error:
+        near = ", ".join(value for _, value in error.facts)
+        raise KeyError(f"{error.what}{f'; near: {near}' if near else ''}") from None
+    found = [entry.name + pattern[len(words) :] for entry in matching]
+    found = [name for name in found if name in names]
+    if len(found) != 1:
+        some = ", ".join(found[:_FEW]) + (", ..." if len(found) > _FEW else "")
+        raise KeyError(f"{len(found)} arrays match `{pattern}`{f': {some}' if found else ''}")
+    return found[0]
 
 
 def _tile(checkpoint: Checkpoint, name: str, array: ArraySpec) -> Shape:
@@ -196,11 +226,11 @@ def _float(dtype: object) -> DType:
     """Return the dtype that a user names.
 
     Raises:
-        GrokpackError: GP304 if it is no float that grokpack writes.
+        GrokpackError: GP346 if it is no float that grokpack writes.
     """
     text = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     label = _LONG_NAMES.get(str(text).lower(), str(text).lower())
     for known in _FLOATS:
         if dtype is known or label == known.label:
             return known
-    raise GrokpackError("GP304", f"dtype takes bf16, f16 and f32, not `{text}`")
+    raise UnusableValue.choice("dtype", text, (known.label for known in _FLOATS))

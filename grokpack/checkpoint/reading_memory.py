@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, Place
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def refuse_chunks(source: Checkpoint, memory_bytes: int = DEFAULT_MEMORY_BYTES) 
     if is_readable_within(source, memory_bytes):
         return
     needs = _reading_bytes(source)
-    facts = (("needs", f"{needs / 1e6:.0f} MB"), ("allowed", f"{memory_bytes / 1e6:.0f} MB"))
+    facts = (("needs", byte_size(needs)), ("allowed", byte_size(memory_bytes)))
     hint = (
         "where you trust it, copy it into smaller chunks first: "
         f"`grokpack convert --to zarr --memory {-(-2 * needs // 10**9)}GB`"

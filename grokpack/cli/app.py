@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import TYPE_CHECKING
 
 import typer
 
 from grokpack.cli import machine_output, overview
 from grokpack.cli.command_group import CommandGroup
 from grokpack.core.errors import GrokpackError
-from grokpack.core.escaping import escape_line, escape_terminal
+from grokpack.core.escaping import escape_terminal
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.version import __version__
-from grokpack.report.envelope import failure, usage
-
-if TYPE_CHECKING:
-    from grokpack.core.documents.answer_json import Answer
+from grokpack.report.envelope import failure
 
 app = typer.Typer(
     name="grokpack",
@@ -60,27 +55,17 @@ def main() -> int:
     except typer.Abort:
         return int(ExitStatus.INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # the last resort of what is no command's
-        show = getattr(error, "show", None)  # Typer's usage errors have it; nothing else does
-        if show is None:
-            return _fail(error)
-        error.message = escape_line(str(error))  # type: ignore[attr-defined]  # Typer's have it
-        said = io.StringIO()
-        show(file=said)
-        typer.echo(escape_terminal(said.getvalue()), nl=False, err=True)
-        _answer(usage(str(error)))
-        return int(ExitStatus.USAGE)
+        return _fail(error)
     return status if isinstance(status, int) else 0
 
 
 def _fail(error: Exception) -> int:
-    from grokpack.cli import crash_report
+    from grokpack.cli import crash_report, usage_errors
     from grokpack.report import error_text
 
-    told = error if isinstance(error, GrokpackError) else crash_report.bug(error)
+    own = error if isinstance(error, GrokpackError) else usage_errors.usage_error(error)
+    told = own or crash_report.bug(error)
     typer.echo(escape_terminal(error_text.render(told)), err=True)
-    _answer(failure("usage", told, told.exit_status))
+    form = machine_output.form_of(sys.argv[1:])
+    machine_output.write(form, failure("usage", told, told.exit_status))
     return int(told.exit_status)
-
-
-def _answer(document: Answer) -> None:
-    machine_output.write(machine_output.form_of(sys.argv[1:]), document)

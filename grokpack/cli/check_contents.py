@@ -27,7 +27,7 @@ def limits(
     """Return what to read, from the options as given; None for nothing.
 
     Raises:
-        GrokpackError: GP304 for options that are invalid, or need `--data`.
+        GrokpackError: GP346 for values that cannot be, GP304 for options that need `--data`.
     """
     if not wanted:
         given = {"--subset": subset, "--max-age": max_age, "--max-duration": max_duration}
@@ -38,13 +38,13 @@ def limits(
         return None
     from grokpack.verification.read_options import ReadOptions
 
-    seconds, began = parsing.parse_seconds(max_duration), time.monotonic()
+    seconds, began = parsing.parse_seconds("--max-duration", max_duration), time.monotonic()
 
     def stopping() -> bool:
         late = seconds is not None and time.monotonic() - began > seconds
         return late or session.stop.is_set()
 
-    return ReadOptions(_share(subset, parsing.parse_seconds(max_age)), stopping)
+    return ReadOptions(_share(subset, parsing.parse_seconds("--max-age", max_age)), stopping)
 
 
 def _share(subset: str | None, max_age_s: float | None) -> Sample:
@@ -53,11 +53,11 @@ def _share(subset: str | None, max_age_s: float | None) -> Sample:
     if subset is None:
         return Sample(max_age_s=max_age_s)
     if "/" in subset:
-        part = parsing.parse_part(subset, "slice", "write 3/10: n from 1 to t")
+        part = parsing.parse_part("--subset", subset)
         return Sample(part=part, max_age_s=max_age_s)
     if subset.endswith("%"):
-        return Sample(fraction=parsing.parse_percentage(subset), max_age_s=max_age_s)
-    return Sample(nbytes=parsing.parse_bytes(subset), max_age_s=max_age_s)
+        return Sample(fraction=parsing.parse_percentage("--subset", subset), max_age_s=max_age_s)
+    return Sample(nbytes=parsing.parse_bytes("--subset", subset), max_age_s=max_age_s)
 
 
 def _replay(session: Session, out: Checkpoint, origin: str, chosen: ReadOptions) -> ReadResult:

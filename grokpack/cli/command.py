@@ -10,22 +10,41 @@ command's output. Errors become messages and exit statuses; a signal asks the bo
 from __future__ import annotations
 
 import inspect
+import os
+import re
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from typer.models import OptionInfo
+from typer.models import OptionInfo, ParameterInfo
 
 from grokpack.cli.options import OutputFlags
 from grokpack.cli.session import Session, session
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 
 Body = Callable[..., None]
 
-declared: dict[str, Body] = {}
-"""Commands of the modules imported so far, as Typer takes them, by name."""
+_PATH = re.compile(r"(SRC|CKPT|PATH|FILE|OUT|OTHER|A|B)\b")  # how the metavar of a path begins
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """Command as Typer takes it.
+
+    Attributes:
+        run: Function with an option for each parameter.
+        examples: Lines for a shell, shown at the end of its help.
+    """
+
+    run: Body
+    examples: tuple[str, ...]
+
+
+declared: dict[str, Declared] = {}
+"""Commands of the modules imported so far, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +57,15 @@ class _Choice:
 
     def check(self, given: Any) -> None:  # noqa: ANN401  # words and numbers
         if given is not None and given not in self.allowed:
-            listed = ", ".join(map(str, self.allowed))
-            raise GrokpackError("GP304", f"{self.flag} takes {listed}, not `{given}`")
+            raise UnusableValue.choice(self.flag, given, self.allowed)
 
 
-def command(name: str, *, output: bool = True) -> Callable[[Body], Body]:
+def command(name: str, *examples: str, output: bool = True) -> Callable[[Body], Body]:
     """Decorate the body of a command.
 
     Args:
         name: Name of the command, also in JSON.
+        examples: Lines for a shell, without the program's name, that show its uses.
         output: Whether it has the options of `OutputFlags`.
     """
 
@@ -59,8 +78,10 @@ def command(name: str, *, output: bool = True) -> Callable[[Body], Body]:
         if output:
             shown += _fields(OutputFlags)
         choices = [choice for choice in map(_choice, shown) if choice is not None]
+        paths = [parameter.name for parameter in shown if _is_path(parameter)]
 
         def run(**given: Any) -> None:  # noqa: ANN401  # Typer's values
+            given |= {key: _expanded(given[key]) for key in paths}
             flags = _taken(OutputFlags, given) if output else OutputFlags()
             with session(name, flags) as current:
                 for choice in choices:
@@ -73,7 +94,8 @@ def command(name: str, *, output: bool = True) -> Callable[[Body], Body]:
         signature = inspect.Signature([_for_typer(parameter) for parameter in shown])
         run.__signature__ = signature  # type: ignore[attr-defined]  # what Typer goes by
         run.__annotations__ = {}
-        declared[name] = run
+        lines = tuple(f"grokpack {line}" for line in examples)
+        declared[name] = Declared(run, lines)
         return run
 
     return decorate
@@ -107,6 +129,19 @@ def _taken(group: Any, given: dict[str, Any]) -> Any:  # noqa: ANN401  # a datac
     return group(**{field.name: given.pop(field.name) for field in fields(group)})
 
 
+def _is_path(parameter: inspect.Parameter) -> bool:
+    """Return whether a parameter names a file or folder, as its metavar says."""
+    option = _declared_by(parameter)
+    return option is not None and _PATH.match(option.metavar or "") is not None
+
+
+def _expanded(path: Any) -> Any:  # noqa: ANN401  # a string, a `Path`, or neither
+    """Expand `~`, which no shell does in `--out=~/x` or in a variable's value."""
+    if not isinstance(path, (str, Path)) or not str(path).startswith("~"):
+        return path
+    return type(path)(os.path.expanduser(path))
+
+
 def _choice(parameter: inspect.Parameter) -> _Choice | None:
     """Return the fixed choices of a parameter whose type is a `Literal`."""
     option, allowed = _option(parameter), _allowed(parameter)
@@ -135,10 +170,16 @@ def _for_typer(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def _option(parameter: inspect.Parameter) -> OptionInfo | None:
     """Return the option that annotates a parameter."""
+    found = _declared_by(parameter)
+    return found if isinstance(found, OptionInfo) else None
+
+
+def _declared_by(parameter: inspect.Parameter) -> ParameterInfo | None:
+    """Return the option or the argument that annotates a parameter."""
     if get_origin(parameter.annotation) is not Annotated:
         return None
     return next(
-        (one for one in get_args(parameter.annotation) if isinstance(one, OptionInfo)), None
+        (one for one in get_args(parameter.annotation) if isinstance(one, ParameterInfo)), None
     )
 
 

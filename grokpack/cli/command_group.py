@@ -16,6 +16,7 @@ from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
 from grokpack.cli import command
+from grokpack.cli.command_help import CommandHelp
 
 COMMANDS = {
     "verify": "Check that a checkpoint is whole.",
@@ -52,7 +53,8 @@ class _Commands(Mapping[str, Any]):
 @cache
 def _build(name: str) -> Any:  # noqa: ANN401  # a class that Typer keeps to itself
     importlib.import_module(f"grokpack.cli.{name}")
-    info = CommandInfo(name, callback=command.declared[name])
+    found = command.declared[name]
+    info = CommandInfo(name, cls=CommandHelp, callback=found.run, epilog="\n".join(found.examples))
     return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
 
 

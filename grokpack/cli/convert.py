@@ -88,14 +88,21 @@ class ConvertFlags:
             type=self.type,
             embedding=self.embedding,
             tp=self.tp,
-            shard_bytes=parsing.parse_bytes(self.shard_size) if self.shard_size else None,
+            shard_bytes=parsing.parse_bytes("--shard-size", self.shard_size)
+            if self.shard_size
+            else None,
             tokenizer=self.tokenizer or None,
             compress=self.compress,
             yarn=self.yarn or None,
         )
 
 
-@command("convert")
+@command(
+    "convert",
+    "convert ckpt-0 --to gguf --type q8_0",
+    "convert grok-2 --to hf -o grok-2-merged",
+    "convert ckpt-0 --to view",
+)
 def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) -> None:
     """Write the format that another program loads.
 
@@ -111,9 +118,10 @@ def convert(session: Session, flags: ConvertFlags, run: options.PartedRunFlags) 
     checkpoint = open_checkpoint(path, flags.head_dim)
     writer = writer_of(flags.to)
     if writer.beside is not None:
-        chosen = replace(chosen, out=output_path(flags.out, writer.beside(checkpoint)))
+        target = output_path(flags.out, writer.beside(checkpoint))
+        chosen = replace(chosen, out=target)
+    else:
+        target = output_path(flags.out, default_out(path, default_suffix(flags.to, chosen)))
     plan = plan_convert(checkpoint, flags.to, chosen)
-    usual = default_out(path, default_suffix(flags.to, chosen))
-    target = chosen.out or output_path(flags.out, usual)
     opens = writer.opens(checkpoint, target) if writer.opens is not None else None
     carry_out(session, plan, target, run, following=verifying(target), opens=opens)

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from grokpack.verification.compare import Comparison
 
 
-@command("diff")
+@command(
+    "diff",
+    "diff ckpt-0 grok-1-hf",
+    "diff ckpt-0 grok-1-int4 --max-error 0.12",
+    "diff A B --json",
+)
 def diff(
     session: Session,
     first: Annotated[str, typer.Argument(metavar="A", help="Folder, file or URL of a checkpoint")],

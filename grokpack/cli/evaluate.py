@@ -7,7 +7,12 @@ from grokpack.cli.network_options import EvaluateFlags, NetworkFlags
 from grokpack.cli.session import Session
 
 
-@command("evaluate")
+@command(
+    "evaluate",
+    "evaluate ckpt-0 --text wiki.txt --max-tokens 512",
+    "evaluate ckpt-0 --against grok-1-int4 --max-kl 0.05",
+    "evaluate ckpt-0 --text wiki.txt --calibrate importance.safetensors",
+)
 def evaluate(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
     """Run the network over a text, or two networks side by side.
 

@@ -8,10 +8,16 @@ import typer
 
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 
 
-@command("explain", output=False)
+@command(
+    "explain",
+    "explain",
+    "explain GP204",
+    "explain --schema verify",
+    output=False,
+)
 def explain(
     session: Session,
     code: Annotated[str | None, typer.Argument(metavar="CODE", help="For example GP204")] = None,
@@ -43,7 +49,5 @@ def explain(
         return
     row = CODES.get(code.upper())
     if row is None:
-        raise GrokpackError(
-            "GP304", f"there is no code `{code}`", hint="`grokpack explain` lists them"
-        )
+        raise UnusableValue(f"there is no code `{code}`", hint="`grokpack explain` lists them")
     session.result(code_text.page(row), {})

@@ -7,7 +7,12 @@ from grokpack.cli.network_options import GenerateFlags, NetworkFlags
 from grokpack.cli.session import Session
 
 
-@command("generate")
+@command(
+    "generate",
+    'generate ckpt-0 --prompt "The answer is"',
+    'generate grok-2 --chat --prompt "Why is the sky blue?"',
+    "generate grok-2 --messages conversation.json --max-new-tokens 32",
+)
 def generate(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
     """Continue a prompt, with the weights streamed anew for each token.
 

@@ -9,11 +9,18 @@ import typer
 from grokpack.cli import overview
 from grokpack.cli.command import command
 from grokpack.cli.command_group import COMMANDS, CommandGroup
+from grokpack.cli.command_help import CommandHelp
 from grokpack.cli.session import Session
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import WrongUsage
 
 
-@command("help", output=False)
+@command(
+    "help",
+    "help",
+    "help common",
+    "help exit-codes",
+    output=False,
+)
 def topics(
     session: Session,
     context: typer.Context,
@@ -23,19 +30,22 @@ def topics(
 ) -> None:
     """Show a help topic.
 
-    There are exit-codes, environment and formatting; the name of a command shows its options.
+    There are common (options that commands share), exit-codes, environment and formatting; the
+    name of a command shows its options.
     """
     from grokpack.report.topics import TOPICS
 
     if topic is None:
         session.result(overview.render(), {})
+    elif topic == overview.COMMON:
+        session.result(_shared_options(cast("typer.Context", context.parent)), {})
     elif topic in TOPICS:
         session.result(TOPICS[topic], {})
     elif topic in COMMANDS:
         session.result(_help_of(topic, cast("typer.Context", context.parent)), {})
     else:
-        hint = f"topics: {', '.join(TOPICS)}; and every command"
-        raise GrokpackError("GP304", f"there is no topic `{topic}`", hint=hint)
+        hint = f"topics: {', '.join(overview.TOPICS)}; and every command"
+        raise WrongUsage(f"there is no topic `{topic}`", hint=hint)
 
 
 def _help_of(name: str, program: typer.Context) -> str:
@@ -43,3 +53,12 @@ def _help_of(name: str, program: typer.Context) -> str:
     command = cast("CommandGroup", program.command).commands[name]
     with type(program)(command, info_name=name, parent=program) as below:
         return str(command.get_help(below))
+
+
+def _shared_options(program: typer.Context) -> str:
+    """Return what commands share, described by a command that has all of it."""
+    command = cast("CommandHelp", cast("CommandGroup", program.command).commands["reshard"])
+    with type(program)(command, info_name="reshard", parent=program) as below:
+        formatter = below.make_formatter()
+        command.format_shared(below, formatter)
+        return str(formatter.getvalue()).rstrip("\n")

@@ -13,7 +13,12 @@ from grokpack.cli.session import Session
 from grokpack.core.exit_status import ExitStatus
 
 
-@command("inspect")
+@command(
+    "inspect",
+    "inspect ckpt-0",
+    "inspect grok-2 experts --stats",
+    "inspect ckpt-0 decoder_layer_1 --extract layer-1.safetensors",
+)
 def inspect(
     session: Session,
     source: options.Source = None,

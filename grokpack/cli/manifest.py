@@ -9,12 +9,18 @@ import typer
 from grokpack.cli import options
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
+from grokpack.core.byte_size import byte_size
 
 if TYPE_CHECKING:
     from grokpack.core.documents.manifest_json import RecordingJson
 
 
-@command("manifest")
+@command(
+    "manifest",
+    "manifest ckpt-0",
+    "manifest ckpt-0 --sha256 -o grok-1.json",
+    "verify ckpt-0 --against grok-1.json",
+)
 def manifest(
     session: Session,
     source: options.Source = None,
@@ -54,7 +60,7 @@ def manifest(
         listen=session.listener(),
     )
     seconds = time.monotonic() - began
-    of = f"{numbers.files(made.files)}, {numbers.size(made.nbytes)}"
+    of = f"{numbers.files(made.files)}, {byte_size(made.nbytes)}"
     text = f"wrote {numbers.shown_path(made.path)}: {of}   {numbers.duration(seconds)}"
     following = verifying(path, "--data")
     data: RecordingJson = {

@@ -44,7 +44,7 @@ Memory = Annotated[
         envvar="GROKPACK_NETWORK_MEMORY",
         metavar="SIZE",
         help="Resident memory that the run keeps to; activations beyond it go to disk",
-        rich_help_panel="Work",
+        rich_help_panel=options.WORK,
     ),
 ]
 

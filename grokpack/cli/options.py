@@ -1,4 +1,4 @@
-"""Options that several commands share, one by one and in groups, under three headings of help."""
+"""Options that several commands share, one by one and in groups, under the headings of help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_WORK, _OUTPUT, _MODEL = "Work", "Output", "Model"
+GROUPS = OUTPUT, WORK, FORM = "Output", "Work", "Form of the answer"
+"""Headings of shared options in help, in the order shown."""
 
 Source = Annotated[
     str | None,  # a URL as well, which Path would mangle
@@ -28,7 +29,7 @@ Out = Annotated[
         "-o",
         metavar="PATH",
         help="Where to write; a name beside SRC by default",
-        rich_help_panel=_WORK,
+        rich_help_panel=OUTPUT,
     ),
 ]
 Workers = Annotated[
@@ -38,7 +39,7 @@ Workers = Annotated[
         envvar="GROKPACK_WORKERS",
         metavar="N|serial|dask://HOST:PORT",
         help="Threads, one per core by default, 8 at most; or a Dask cluster",
-        rich_help_panel=_WORK,
+        rich_help_panel=WORK,
     ),
 ]
 Threads = Annotated[
@@ -48,7 +49,7 @@ Threads = Annotated[
         envvar="GROKPACK_WORKERS",
         metavar="N|serial",
         help="Threads; one per core by default, 8 at most",
-        rich_help_panel=_WORK,
+        rich_help_panel=WORK,
     ),
 ]
 Memory = Annotated[
@@ -58,7 +59,7 @@ Memory = Annotated[
         envvar="GROKPACK_MEMORY",
         metavar="SIZE",
         help="Resident memory that the run keeps to",
-        rich_help_panel=_WORK,
+        rich_help_panel=WORK,
     ),
 ]
 MaxDuration = Annotated[
@@ -67,7 +68,7 @@ MaxDuration = Annotated[
         "--max-duration",
         metavar="30m",
         help="Stop cleanly after this time, with exit status 75",
-        rich_help_panel=_WORK,
+        rich_help_panel=WORK,
     ),
 ]
 PartOfRun = Annotated[
@@ -76,7 +77,7 @@ PartOfRun = Annotated[
         "--part",
         metavar="i/n",
         help="Write the i-th of n parts, for job arrays; the last to end publishes",
-        rich_help_panel=_WORK,
+        rich_help_panel=WORK,
     ),
 ]
 RequireComplete = Annotated[
@@ -84,17 +85,17 @@ RequireComplete = Annotated[
     typer.Option(
         "--require-complete",
         help="With --part: exit status 75 as long as other parts are outstanding",
-        rich_help_panel=_WORK,
+        rich_help_panel=WORK,
     ),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", "-n", help="Show the plan and write nothing", rich_help_panel=_WORK),
+    typer.Option("--dry-run", "-n", help="Show the plan and write nothing", rich_help_panel=OUTPUT),
 ]
 Restart = Annotated[
     bool,
     typer.Option(
-        "--restart", help="Discard what an earlier run left in --out", rich_help_panel=_WORK
+        "--restart", help="Discard what an earlier run left in --out", rich_help_panel=OUTPUT
     ),
 ]
 HeadDim = Annotated[
@@ -103,7 +104,6 @@ HeadDim = Annotated[
         "--head-dim",
         min=1,
         help="Size of an attention head, where no config.json has it",
-        rich_help_panel=_MODEL,
     ),
 ]
 Format = Annotated[
@@ -112,11 +112,11 @@ Format = Annotated[
         "--format",
         envvar="GROKPACK_FORMAT",
         help="Form of the result on stdout",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=FORM,
     ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="The same as --format json", rich_help_panel=_OUTPUT)
+    bool, typer.Option("--json", help="The same as --format json", rich_help_panel=FORM)
 ]
 Progress = Annotated[
     Literal["auto", "bar", "lines", "json", "none"],
@@ -124,7 +124,7 @@ Progress = Annotated[
         "--progress",
         envvar="GROKPACK_PROGRESS",
         help="Form of the progress on stderr",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=FORM,
     ),
 ]
 Report = Annotated[
@@ -133,15 +133,15 @@ Report = Annotated[
         "--report",
         metavar="FILE.json|FILE.html",
         help="Write the answer to a file as well: as JSON, or (not every command) a page",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=FORM,
     ),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Nothing on stderr but errors", rich_help_panel=_OUTPUT),
+    typer.Option("--quiet", "-q", help="Nothing on stderr but errors", rich_help_panel=FORM),
 ]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show tracebacks of bugs", rich_help_panel=_OUTPUT)
+    bool, typer.Option("--verbose", "-v", help="Show tracebacks of bugs", rich_help_panel=FORM)
 ]
 Color = Annotated[
     Literal["auto", "always", "never"],
@@ -149,7 +149,7 @@ Color = Annotated[
         "--color",
         envvar="GROKPACK_COLOR",
         help="Colour on a terminal; NO_COLOR and FORCE_COLOR are heeded",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=FORM,
     ),
 ]
 

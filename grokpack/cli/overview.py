@@ -6,6 +6,10 @@ from grokpack.cli.command_group import COMMANDS
 from grokpack.core.version import __version__
 from grokpack.report import topics
 
+COMMON = "common"
+TOPICS = (COMMON, *topics.TOPICS)
+"""Topics of `grokpack help` beside commands."""
+
 _PURPOSE = "check, look into and convert Grok checkpoints too big for memory"
 _EXAMPLES = (
     "grokpack inspect ckpt-0",
@@ -30,6 +34,6 @@ def render() -> str:
         "",
         *(f"  {left:<{column}}{right}" for left, right in pairs),
         "",
-        f"  grokpack help {' | '.join(topics.TOPICS)} | COMMAND",
+        f"  grokpack help {' | '.join(TOPICS)} | COMMAND",
     ]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 
 _UNITS = {
     "": 1,
@@ -27,69 +27,70 @@ _VARIABLES = ("GROKPACK_MEMORY", "GROKPACK_NETWORK_MEMORY", "GROKPACK_WORKERS")
 _NUMBER = rf"\d{{1,{_DIGITS}}}(?:\.\d{{1,{_DIGITS}}})?"
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(option: str, text: str) -> int:
     """Parse `512MiB`, `1.5GB` or a number of bytes.
 
+    Args:
+        option: The option that has the value, for the error.
+        text: Its value.
+
     Raises:
-        GrokpackError: GP304 for anything else.
+        GrokpackError: GP346 for anything else.
     """
     match = re.fullmatch(rf"\s*({_NUMBER})\s*([kmgt]?i?b?)\s*", text, re.IGNORECASE)
     unit = match[2].upper() if match else ""
     unit = unit if unit in _UNITS else f"{unit}B"
     if match is None or unit not in _UNITS:
-        raise GrokpackError("GP304", f"{_shown(text)} is not a size", hint="write 512MiB or 2GB")
+        raise _unusable(option, text, "a size", "512MiB or 2GB")
     return int(float(match[1]) * _UNITS[unit])
 
 
-def _shown(text: str) -> str:
-    """Return a value for a message, with the variable that gave it, if one did."""
+def _unusable(option: str, text: str, form: str, example: str) -> UnusableValue:
+    """Return the error for a value, with the variable that gave it, if one did."""
     variable = next((name for name in _VARIABLES if os.environ.get(name) == text), None)
-    return f"`{text}`" if variable is None else f"`{text}` of {variable}"
+    value = f"`{text}`" if variable is None else f"`{text}` of {variable}"
+    facts = (("option", option),)
+    return UnusableValue(f"{option}: {value} is not {form}", None, facts, f"write {example}")
 
 
-def parse_seconds(text: str | None) -> float | None:
+def parse_seconds(option: str, text: str | None) -> float | None:
     """Parse `90`, `30m`, `2h` into seconds; None stays None.
 
     Raises:
-        GrokpackError: GP304 for anything else.
+        GrokpackError: GP346 for anything else.
     """
     if text is None:
         return None
     match = re.fullmatch(rf"\s*({_NUMBER})\s*([smhdw]?)\s*", text)
     if match is None:
-        raise GrokpackError("GP304", f"`{text}` is not a duration", hint="write 90s, 30m or 2h")
+        raise _unusable(option, text, "a duration", "90s, 30m or 2h")
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def parse_part(text: str, noun: str, hint: str) -> tuple[int, int]:
-    """Parse `3/10` into a number and how many there are.
-
-    Args:
-        text: The option's value.
-        noun: Name of what is parsed, for the error.
-        hint: Description of the right form.
+def parse_part(option: str, text: str) -> tuple[int, int]:
+    """Parse `3/10` into a number, from 1, and how many there are.
 
     Raises:
-        GrokpackError: GP304 for anything else.
+        GrokpackError: GP346 for anything else.
     """
     match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)  # beyond, each has nothing
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise GrokpackError("GP304", f"`{text}` is no {noun}", hint=hint)
+        raise _unusable(option, text, "a part", "3/10, the third of ten")
     return int(match[1]), int(match[2])
 
 
-def parse_percentage(text: str) -> float:
+def parse_percentage(option: str, text: str) -> float:
     """Parse `5%` into a fraction.
 
     Raises:
-        GrokpackError: GP304 for anything else.
+        GrokpackError: GP346 for anything else.
     """
     try:
         fraction = float(text.removesuffix("%")) / _HUNDRED
     except ValueError:
         fraction = 0.0
     if not 0 < fraction <= 1:
-        raise GrokpackError("GP304", f"`{text}` is no share", hint="write 5%, up to 100%")
+        raise _unusable(option, text, "a share", "5%, up to 100%")
     return fraction
 
 
@@ -97,7 +98,7 @@ def parse_workers(text: str | None) -> int | None:
     """Parse a number of threads, or `serial`; None stays None.
 
     Raises:
-        GrokpackError: GP304 for anything else.
+        GrokpackError: GP346 for anything else.
     """
     if text is None:
         return None
@@ -107,11 +108,10 @@ def parse_workers(text: str | None) -> int | None:
 
     if text.startswith(SCHEME):
         what = "this command runs on threads of one machine, not on a cluster"
-        raise GrokpackError("GP304", what, hint="--workers 4, whatever GROKPACK_WORKERS says")
+        hint = "--workers 4, whatever GROKPACK_WORKERS says"
+        raise UnusableValue(what, None, (("option", "--workers"),), hint)
     if not text.isdecimal() or len(text) > _DIGITS or int(text) < 1:
-        raise GrokpackError(
-            "GP304",
-            f"{_shown(text)} is not a number of workers",
-            hint="write --workers 4, or --workers serial",
+        raise _unusable(
+            "--workers", text, "a number of workers", "--workers 4, or --workers serial"
         )
     return int(text)

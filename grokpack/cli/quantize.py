@@ -145,14 +145,21 @@ class QuantizeFlags:
             embedding=self.embedding,
             names=self.names,
             tp=self.tp,
-            shard_bytes=parsing.parse_bytes(self.shard_size) if self.shard_size else None,
+            shard_bytes=parsing.parse_bytes("--shard-size", self.shard_size)
+            if self.shard_size
+            else None,
             tokenizer=self.tokenizer or None,
             importance=self.importance,
             yarn=self.yarn or None,
         )
 
 
-@command("quantize")
+@command(
+    "quantize",
+    "quantize hf://xai-org/grok-1 --bits 4 -o grok-1-int4",
+    "quantize grok-2 --to gguf --type q4_k",
+    "quantize ckpt-0 --bits 4 --keep attention --dry-run",
+)
 def quantize(session: Session, flags: QuantizeFlags, run: options.PartedRunFlags) -> None:
     """Write a 4-bit or 8-bit copy.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grokpack.core import escaping
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 from grokpack.report import envelope, pages
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ def check(report: Path | None, command: str) -> None:
     """Refuse a report that cannot be written, before any work begins.
 
     Raises:
-        GrokpackError: GP304 for an unknown suffix, or if the command has no page.
+        GrokpackError: GP346 for an unknown suffix, or if the command has no page.
     """
     if report is None or is_possible(report, command):
         return
     if report.suffix.lower() == _PAGE:
         what = f"`{command}` has no page to write"
         hint = escaping.shell_command("--report", str(report.with_suffix(_DOCUMENT)))
-        raise GrokpackError("GP304", what, hint=hint)
+        raise UnusableValue(what, hint=hint)
     what = f"--report cannot tell the form from `{report.name}`"
     forms = "a name that ends in .json" + (" or .html" if command in pages.COMMANDS else "")
-    raise GrokpackError("GP304", what, hint=f"give it {forms}")
+    raise UnusableValue(what, hint=f"give it {forms}")
 
 
 def write(report: Path, document: Answer) -> None:

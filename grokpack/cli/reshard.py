@@ -46,7 +46,12 @@ class ReshardFlags:
     head_dim: options.HeadDim = None
 
 
-@command("reshard")
+@command(
+    "reshard",
+    "reshard ckpt-0 --tp 8",
+    "reshard ckpt-0 --tp 4 --to ckpt-0 -o grok-1-tp4",
+    "reshard hf://xai-org/grok-2 --tp 4 -o grok-2-tp4 --dry-run",
+)
 def reshard(session: Session, flags: ReshardFlags, run: options.PartedRunFlags) -> None:
     """Cut a checkpoint for tensor parallelism.
 

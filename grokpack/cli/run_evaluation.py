@@ -12,6 +12,7 @@ import numpy as np
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli import parsing
 from grokpack.cli.source_path import resolve
+from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation import config_comparison, network_verdict
@@ -24,7 +25,6 @@ from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.evaluation.weight_comparison import BEYOND, EQUAL, OTHERWISE, WITHIN
 from grokpack.models import hyperparameters
 from grokpack.report import evaluation_text as shown
-from grokpack.report import numbers
 from grokpack.report.numbers import finite
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ def options_of(
     """Convert the options as given to those of the library.
 
     Raises:
-        GrokpackError: GP304 for invalid values.
+        GrokpackError: GP346 for invalid values.
     """
     return EvaluateOptions(
         network.precision,
         layers,
         parsing.parse_workers(network.workers),
-        parsing.parse_bytes(network.memory),
+        parsing.parse_bytes("--memory", network.memory),
         session.stoppable(),
         network.gelu,
     )
@@ -144,12 +144,12 @@ def _announce(
     """Say what the run will cost before it begins."""
     tokens = inputs.batch.size
     costs = [cost(checkpoint, tokens, options, streams) for checkpoint in checkpoints]
-    read = numbers.size(sum(one.read_bytes for one in costs))
+    read = byte_size(sum(one.read_bytes for one in costs))
     flops = sum(one.flops for one in costs) / 1e12
     session.say(f"{tokens:,} tokens: reads {read} of weights, {flops:,.3g} TFLOP")
     spilled = max(one.spilled_bytes for one in costs)
     if spilled:
-        session.say(f"activations of {numbers.size(spilled)} go to disk; --memory holds more")
+        session.say(f"activations of {byte_size(spilled)} go to disk; --memory holds more")
 
 
 def _alone(

@@ -12,6 +12,7 @@ from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.run_evaluation import introduce, options_of
 from grokpack.cli.source_path import resolve
+from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError
 from grokpack.core.escaping import escape_line
 from grokpack.core.layout import Box
@@ -99,7 +100,7 @@ def _announce(session: Session, checkpoint: Checkpoint, sequences: int) -> None:
     step = step_bytes(checkpoint, sequences)
     rate = _reading_rate(checkpoint)
     each = numbers.duration(step / rate)
-    read = f"each token reads {numbers.size(step)} of weights"
+    read = f"each token reads {byte_size(step)} of weights"
     session.say(f"{read}: {each} at the {numbers.rate(rate)} that this source gives, or more")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from grokpack.cli import parsing
 from grokpack.cli.options import PartedRunFlags, RunFlags
 from grokpack.cli.workers import open_workers
+from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.escaping import escape_line
 from grokpack.core.exit_status import ExitStatus
@@ -55,7 +56,7 @@ def _part(flags: PartedRunFlags) -> RunPart | None:
     """Return the requested part.
 
     Raises:
-        GrokpackError: GP304 for anything else.
+        GrokpackError: GP304 for `--require-complete` without a part, GP346 for no part.
     """
     if flags.part is None:
         if flags.require_complete:
@@ -64,16 +65,16 @@ def _part(flags: PartedRunFlags) -> RunPart | None:
         return None
     from grokpack.execution.partial_run import RunPart
 
-    return RunPart(*parsing.parse_part(flags.part, "part", "write 3/16: i from 1 to n"))
+    return RunPart(*parsing.parse_part("--part", flags.part))
 
 
 def _limits(session: Session, flags: RunFlags, worker_options: WorkerOptions) -> RunOptions:
     from grokpack.execution.run_options import RunOptions
 
     return RunOptions(
-        worker_options.process_memory(parsing.parse_bytes(flags.memory)),
+        worker_options.process_memory(parsing.parse_bytes("--memory", flags.memory)),
         worker_options.threads,
-        parsing.parse_seconds(flags.max_duration),
+        parsing.parse_seconds("--max-duration", flags.max_duration),
         flags.restart,
         session.stop,
         worker_options.width,
@@ -173,12 +174,12 @@ class _Run:
         self._measure(data, outcome)
         data["outstanding_bytes"] = outcome.outstanding_bytes
         data["outstanding_parts"] = list(left)
-        written = numbers.size(outcome.written_bytes)
+        written = byte_size(outcome.written_bytes)
         took = numbers.duration(outcome.seconds)
         number, count = data["part"]
         lines = [f"part {number}/{count} done: {written} written   {took}"]
         if left:
-            size, of = numbers.size(outcome.outstanding_bytes), numbers.listed(left)
+            size, of = byte_size(outcome.outstanding_bytes), numbers.listed(left)
             parts = f"part{'s' * (len(left) != 1)} {of}"
             lines.append(f"  outstanding  {size} of {parts}; the last to end publishes")
         else:

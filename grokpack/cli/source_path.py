@@ -12,6 +12,8 @@ from grokpack.report.numbers import relative_path, shown_path
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
 
+_CACHED = "models--"  # how a repository's folder in the cache of `hf download` begins
+
 
 def resolve(source: str | None, session: Session) -> str:
     """Return the path that was given, or find one and say which."""
@@ -33,11 +35,14 @@ def verifying(path: str, *options: str) -> str | None:
 def default_out(source: str, suffix: str) -> str:
     """Return a name beside the source that says what the output is: `grok-1-tp8`.
 
-    What is read from a URL is written to the current folder.
+    What is read from a URL, or lies in the cache of the hub, is written to the current folder.
     """
     from grokpack import storage
 
     folder = _named_like(source) if storage.is_url(source) else Path(source).absolute()
+    cached = next((part for part in folder.parts if part.startswith(_CACHED)), None)
+    if cached is not None and not storage.is_url(source):
+        folder = Path.cwd() / cached.rpartition("--")[2]
     if folder.name == "ckpt-0":
         folder = folder.parent
     stem = folder.name if folder.name not in ("checkpoints", "") else "grok-1"

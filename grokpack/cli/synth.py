@@ -60,7 +60,12 @@ class Dimensions:
         return replace(base, **{name: n for name, n in given.items() if n is not None})
 
 
-@command("synth")
+@command(
+    "synth",
+    "synth tiny",
+    "synth grok-2-small --model grok-2 --preset small",
+    "synth whole --preset grok-1 --sparse",
+)
 def synth(
     session: Session,
     out: Annotated[

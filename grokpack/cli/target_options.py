@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from grokpack.cli import parsing
 from grokpack.models import registry
 
 Names = Annotated[
@@ -29,3 +30,8 @@ Tokenizer = Annotated[
         help="Its file or folder, or `none`; looked for beside SRC by default",
     ),
 ]
+
+
+def shard_bytes(text: str | None) -> int | None:
+    """Parse `--shard-size`; None stays None."""
+    return parsing.parse_bytes("--shard-size", text) if text else None

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from grokpack.verification.verify_structure import Verdict
 
 
-@command("verify")
+@command(
+    "verify",
+    "verify ckpt-0",
+    "verify grok-2 --against hf:xai-org/grok-2",
+    "verify grok-1-tp8 --data --json",
+)
 def verify(
     session: Session,
     source: options.Source = None,

@@ -51,7 +51,7 @@ def open_workers(workers: str | None) -> Iterator[WorkerOptions]:
     """Open the workers that an option names, while the block runs.
 
     Raises:
-        GrokpackError: GP304 for what is no number of threads; see `dask_cluster.cluster`.
+        GrokpackError: GP346 for what is no number of threads; see `dask_cluster.cluster`.
     """
     from grokpack.execution.workers.dask_cluster import SCHEME, cluster
 

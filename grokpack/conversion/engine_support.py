@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, UnusableValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,12 +87,12 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
     """Refuse a format that the engine does not load.
 
     Raises:
-        GrokpackError: GP304 for an engine that is not known, GP313 where it does not load it.
+        GrokpackError: GP346 for an engine that is not known, GP313 where it does not load it.
     """
     if engine is None:
         return
     if engine not in LOADS:
-        raise GrokpackError("GP304", f"--for takes {', '.join(LOADS)}, not `{engine}`")
+        raise UnusableValue.choice("--for", engine, LOADS)
     check, family = LOADS[engine].get(target), source.model.family
     if engine == "transformers" and not family.code:
         raise _refused(engine, target, f"it has no code for {family.title}", "--for vllm")

@@ -10,13 +10,14 @@ from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.prechecks import float16_notes
 from grokpack.conversion.writers.scale_groups import with_groups
 from grokpack.conversion.writers.writer import option_names, options_for
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, UnusableValue, WrongUsage
 from grokpack.models import config_json
 from grokpack.planning.plan import Plan
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.writer import Writer
+    from grokpack.core.paths import StrPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,10 @@ class ConvertOptions:
     embedding: str | None = None
     tp: int | None = None
     shard_bytes: int | None = None
-    tokenizer: str | None = None
+    tokenizer: StrPath | None = None
     compress: str | None = None
     yarn: bool | None = None
-    out: str | None = None
+    out: StrPath | None = None
 
 
 def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = None) -> Plan:
@@ -57,8 +58,8 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
         options: Options of the target.
 
     Raises:
-        GrokpackError: GP304 for an unknown target or an option that is not its own, GP211 where
-            the head size is unknown, and the target's own refusals.
+        GrokpackError: GP346 for an unknown target, GP304 for an option that is not its own,
+            GP211 where the head size is unknown, and the target's own refusals.
     """
     options = options or ConvertOptions()
     writer = writer_of(to)
@@ -79,7 +80,7 @@ def writer_of(to: str) -> Writer[Any]:
     """Return the writer of a target.
 
     Raises:
-        GrokpackError: GP304 for an unknown one.
+        GrokpackError: GP346 for an unknown one.
     """
     if to not in writer_registry.LOSSLESS:
         raise _no_target(to)
@@ -99,9 +100,11 @@ def _given(options: ConvertOptions) -> dict[str, Any]:
 
 
 def _no_target(to: str) -> GrokpackError:
-    what = f"there is no target `{to}`; --to takes" if to else "convert needs a target; --to takes"
+    if to:
+        return UnusableValue.choice("--to", to, writer_registry.LOSSLESS)
     facts = tuple((name, writer_registry.lossless(name).title) for name in writer_registry.LOSSLESS)
-    return GrokpackError("GP304", what, None, facts, "`grokpack convert --help` has the options")
+    hint = "`grokpack convert --help` has the options"
+    return WrongUsage("convert needs a target; --to takes", None, facts, hint)
 
 
 def _refuse_foreign(writer: Writer[Any], options: ConvertOptions) -> None:

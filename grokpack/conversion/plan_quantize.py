@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, Polic
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
 from grokpack.conversion.writers.writer import option_names, options_for
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, UnusableValue
 from grokpack.core.tensors import DType
 from grokpack.models import config_json, tensor_patterns
 from grokpack.planning.plan import Plan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.importance import Importance
     from grokpack.conversion.writers.writer import QuantizingWriter
+    from grokpack.core.paths import StrPath
 
 GROUP = 128
 _FLAGS = {
@@ -73,15 +75,15 @@ class QuantizeOptions:
     symmetric: bool = True
     scales: str | None = None
     keep: tuple[str, ...] = ()
-    policy: str | None = None
+    policy: StrPath | None = None
     engine: str | None = None
     type: str | None = None
     embedding: str | None = None
     names: str | None = None
     tp: int | None = None
     shard_bytes: int | None = None
-    tokenizer: str | None = None
-    importance: str | None = None
+    tokenizer: StrPath | None = None
+    importance: StrPath | None = None
     yarn: bool | None = None
 
     @property
@@ -108,9 +110,9 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
         options: Options of the quantization.
 
     Raises:
-        GrokpackError: GP304 for options that are unknown or not the target's, GP309 for what
-            cannot be quantized so, GP310 for a wrong policy file, GP313 for an engine that does not
-            load the output, GP211 where the head size is unknown.
+        GrokpackError: GP346 for values that there are not, GP304 for options that are not the
+            target's, GP309 for what cannot be quantized so, GP310 for a wrong policy file,
+            GP313 for an engine that does not load the output, GP211 where the head size is unknown.
     """
     options = options or QuantizeOptions()
     _refuse_values(options)
@@ -141,8 +143,7 @@ def _refuse_values(options: QuantizeOptions) -> None:
     )
     for flag, given, allowed in choices:
         if given not in allowed:
-            listed = ", ".join(str(choice) for choice in allowed if choice is not None)
-            raise GrokpackError("GP304", f"{flag} takes {listed}, not `{given}`")
+            raise UnusableValue.choice(flag, given, filter(None, allowed))
 
 
 def _refuse_foreign(options: QuantizeOptions, writer: QuantizingWriter[Any]) -> None:
@@ -162,7 +163,7 @@ def _policy(source: Checkpoint, options: QuantizeOptions) -> Policy:
     group = None if options.group == CHANNEL else int(options.group or GROUP)
     scales = SCALES[options.scales or "bf16"]
     default = QuantizationScheme(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
-    rules = policy_file.read(options.policy, source.model) if options.policy else ()
+    rules = policy_file.read(os.fspath(options.policy), source.model) if options.policy else ()
     for name in options.keep:
         tensor_patterns.select(source.model.tensors(), name)
     kept = map(policy.keep, options.keep)
@@ -176,7 +177,7 @@ def _importance(options: QuantizeOptions, method: str) -> Importance | None:
     if METHODS[method] == METHODS["rtn"]:
         what = "--importance weighs the errors of a search, and rtn does not search"
         raise GrokpackError("GP304", what, hint="--method mse or --method lsq")
-    return importance.read(options.importance)
+    return importance.read(os.fspath(options.importance))
 
 
 def _parameters(options: QuantizeOptions, chosen: Policy) -> dict[str, Any]:

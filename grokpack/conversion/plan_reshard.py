@@ -9,7 +9,7 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
 from grokpack.conversion.writers.writer import ReshardOptions
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.models import config_json
 from grokpack.planning.plan import Plan
 
@@ -42,16 +42,16 @@ def plan_reshard(
             works at such a width; the key/value cache of xAI's code does not.
 
     Raises:
-        GrokpackError: GP211 where the head size is unknown, GP301 to GP304 for a width, hosts or
-            options that cannot be, GP215 where expanded scales have no groups.
+        GrokpackError: GP211 where the head size is unknown, GP346 for an unknown format,
+            GP301 to GP304 for a width, hosts or options that cannot be, GP215 where expanded
+            scales have no groups.
     """
     to = to or writer_registry.DEFAULT_RESHARDING[source.model.family.release_layout.format]
     source = with_groups(source)
     if source.geometry.head_dim is None:
         raise config_json.unknown_head_size()
     if to not in writer_registry.RESHARDING:
-        listed = writer_registry.in_words(writer_registry.RESHARDING)
-        raise GrokpackError("GP304", f"reshard writes {listed}, not {to}")
+        raise UnusableValue.choice("--to", to, writer_registry.RESHARDING)
     options = ReshardOptions(tp, hosts, scales, forward_only)
     writer = writer_registry.resharding(to)
     if writer.make is None:

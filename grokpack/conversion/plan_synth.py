@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack.conversion import synthetic_release
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import Geometry
 from grokpack.models.family import Model
@@ -104,14 +104,13 @@ def preset(model: str, name: str) -> Geometry:
     """Return the dimensions of a preset.
 
     Raises:
-        GrokpackError: GP304 for a model or a preset that there is not.
+        GrokpackError: GP346 for a model or a preset that there is not.
     """
     if model not in _FAMILIES:
-        raise GrokpackError("GP304", f"--model takes {', '.join(_FAMILIES)}, not `{model}`")
+        raise UnusableValue.choice("--model", model, _FAMILIES)
     presets = _FAMILIES[model][1]
     if name not in presets:
-        what = f"--preset of {model} takes {', '.join(presets)}, not `{name}`"
-        raise GrokpackError("GP304", what)
+        raise UnusableValue.choice(f"--preset of {model}", name, presets)
     return presets[name]
 
 

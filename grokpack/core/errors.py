@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from grokpack.core.escaping import escape_line, escape_prose
 from grokpack.core.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from grokpack.core.exit_status import ExitStatus
 
@@ -82,9 +83,13 @@ class GrokpackError(Exception):
         return type(self), (self.code, self.what, self.where, self.facts, self.hint)
 
     def __str__(self) -> str:
-        """Render on one line: code, sentence, location."""
+        """Render on a line: code, sentence, location; facts and what to do in lines below."""
         place = f" ({self.where})" if self.where else ""
-        return f"[{self.code}] {self.what}{place}"
+        lines = [f"[{self.code}] {self.what}{place}"]
+        lines += [f"  {label}: {value}" for label, value in self.facts]
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
 
 
 def revised(
@@ -222,6 +227,33 @@ class InputTooLarge(CaughtError):
     """A file or an answer beyond what any checkpoint has."""
 
     CODE = "GP235"
+
+
+class UnusableValue(CaughtError):
+    """A value that an option or a variable does not take."""
+
+    CODE = "GP346"
+
+    @classmethod
+    def choice(cls, option: str, given: object, choices: Iterable[object]) -> UnusableValue:
+        """Make the error for a value that is none of the choices of an option.
+
+        Args:
+            option: The option, as `--to`.
+            given: The value that was given.
+            choices: Those that it takes.
+        """
+        words = [str(choice) for choice in choices]
+        near = get_close_matches(str(given), words, 1)
+        hint = f"did you mean `{option} {near[0]}`?" if near else None
+        what = f"{option} does not take `{given}`"
+        return cls(what, None, (("option", option), ("takes", ", ".join(words))), hint)
+
+
+class WrongUsage(CaughtError):
+    """A command line that no command understands."""
+
+    CODE = "GP347"
 
 
 class TooLittleMemory(CaughtError):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.evaluation.network.experts import EXPERT
 from grokpack.evaluation.network.layer import DENSE, KEY, QUERY, VALUE
@@ -48,13 +48,13 @@ class Calibration:
         path: The file to write, which must not exist yet.
 
     Raises:
-        GrokpackError: GP304 for another suffix, GP323 where the file exists.
+        GrokpackError: GP346 for another suffix, GP323 where the file exists.
     """
 
     def __init__(self, checkpoint: Checkpoint, path: str) -> None:
         if not path.endswith(safetensors.SUFFIX):
             what = f"--calibrate needs a file that ends in {safetensors.SUFFIX}, not `{path}`"
-            raise GrokpackError("GP304", what)
+            raise UnusableValue(what)
         storage.refuse_existing(path)
         self._checkpoint, self._path = checkpoint, path
         self._sums: dict[tuple[int, Part, int | None], list[np.ndarray]] = {}

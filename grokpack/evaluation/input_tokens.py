@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from grokpack.formats.tokenizers.tokenizer_kinds import KINDS, refuse_another
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.paths import StrPath
     from grokpack.formats.tokenizers.tokenizer_kinds import Encoder, Tokenizer
 
 NO_TARGET = -1
@@ -46,7 +48,7 @@ class Inputs:
         return batch(list(self.sequences))
 
 
-def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> Inputs:
+def read_tokens(path: StrPath, context: int | None, most: int | None, pad: int) -> Inputs:
     """Read token ids from a .npy file: `i[T]`, or `i[N, T]` with a sequence in each row.
 
     Padding at the end of a row is left out; rows longer than `context` are cut into windows.
@@ -60,6 +62,7 @@ def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> I
     Raises:
         GrokpackError: GP342 where the file holds no tokens.
     """
+    path = os.fspath(path)
     hint = "write `numpy.save(FILE, ids)` with an integer array `[T]` or `[N, T]`"
     try:
         ids = npy.read_integers(_read(path, _MOST_ARRAY_BYTES), _MOST_TOKENS)
@@ -79,7 +82,7 @@ def read_tokens(path: str, context: int | None, most: int | None, pad: int) -> I
 
 
 def read_text(
-    path: str, checkpoint: Checkpoint, tokenizer: str | None, context: int, most: int | None
+    path: StrPath, checkpoint: Checkpoint, tokenizer: StrPath | None, context: int, most: int | None
 ) -> Inputs:
     """Read a UTF-8 text as tokens, in windows. As in the reference, no token is put before it.
 
@@ -93,6 +96,7 @@ def read_text(
     Raises:
         GrokpackError: GP306 without a tokenizer, GP307 without the package, GP342 for no text.
     """
+    path = os.fspath(path)
     encoder = text_tokenizer(checkpoint, tokenizer).encoder
     try:
         text = _read(path, _MOST_TEXT_BYTES).decode("utf-8")
@@ -114,7 +118,7 @@ class TextTokenizer:
     stops: frozenset[int]
 
 
-def text_tokenizer(checkpoint: Checkpoint, given: str | None) -> TextTokenizer:
+def text_tokenizer(checkpoint: Checkpoint, given: StrPath | None) -> TextTokenizer:
     """Read the tokenizer of a checkpoint.
 
     Args:
@@ -125,7 +129,7 @@ def text_tokenizer(checkpoint: Checkpoint, given: str | None) -> TextTokenizer:
         GrokpackError: GP306 where there is none or another model's, GP307 without a package,
             GP242 where it is broken.
     """
-    path = find_tokenizer(checkpoint, given)
+    path = find_tokenizer(checkpoint, None if given is None else os.fspath(given))
     kind = KINDS[checkpoint.model.family.tokenizer.kind]
     if path is None:
         hint = "name one with `--tokenizer FILE`, or give ids with `--tokens FILE.npy`"

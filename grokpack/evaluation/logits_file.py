@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import npy
 
@@ -31,10 +31,10 @@ def logits_file(path: str, tokens: int, vocab: int) -> Iterator[Callable[[int, n
         A function that writes logits `f32[T, block]`, given their first token of the vocabulary.
 
     Raises:
-        GrokpackError: GP304 for another suffix, GP323 where the file exists, GP401 on a full disk.
+        GrokpackError: GP346 for another suffix, GP323 where the file exists, GP401 on a full disk.
     """
     if not path.endswith(npy.SUFFIX):
-        raise GrokpackError("GP304", f"--logits needs a file that ends in .npy, not `{path}`")
+        raise UnusableValue(f"--logits needs a file that ends in .npy, not `{path}`")
     storage.refuse_existing(path)
     spec = ArraySpec((tokens, vocab), DType.F32)
     header = npy.header_bytes(spec)

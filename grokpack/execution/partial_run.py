@@ -26,6 +26,7 @@ from grokpack.execution.run_options import RunOptions
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from grokpack.core.paths import StrPath
     from grokpack.execution.tile_coverage import Tiles
     from grokpack.planning.plan import Plan
 
@@ -48,7 +49,7 @@ class RunPart:
 
 def execute_part(
     plan: Plan,
-    out: str,
+    out: StrPath,
     part: RunPart,
     limits: RunOptions | None = None,
     listen: Listener = ignore_event,
@@ -71,7 +72,7 @@ def execute_part(
         GrokpackError: GP304 for outputs that are not written in parts, GP322 where a process
             writes all of the output; what `execute` raises.
     """
-    limits = limits or RunOptions()
+    limits, out = limits or RunOptions(), os.fspath(out)
     refuse_part(plan, out, part, limits)
     return execute_judged_part(preflight(plan, out, limits), part, limits, listen, executor)
 

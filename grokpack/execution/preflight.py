@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
+from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.execution.output import Output
 from grokpack.execution.remove_output import own_manifest, removable
@@ -85,8 +86,8 @@ def refuse_url(plan: Plan, out: str) -> None:
     elif target.sparse:
         what, hint = "a bucket keeps no holes", "synthesize without `--sparse`, or to a folder"
     elif largest > storage.MOST_OBJECT_BYTES:
-        what = f"a file of {largest / 1e9:.0f} GB is more than one upload can have"
-        hint = f"cut it into files of at most {storage.MOST_OBJECT_BYTES / 1e9:.0f} GB, or wider"
+        what = f"a file of {byte_size(largest)} is more than one upload can have"
+        hint = f"cut it into files of at most {byte_size(storage.MOST_OBJECT_BYTES)}, or wider"
     if what:
         raise GrokpackError("GP326", what, Place(out), hint=hint)
 
@@ -206,7 +207,7 @@ def check_disk(plan: Plan, output: Output) -> None:
     needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES + _scratch_bytes(plan)
     free = storage.free_bytes(output.root)
     if needs > free:
-        facts = (("needs", f"{needs / 1e9:.2f} GB"), ("free", f"{free / 1e9:.2f} GB"))
+        facts = (("needs", byte_size(needs)), ("free", byte_size(free)))
         hint = "choose another disk with `--out`, or free some space"
         raise GrokpackError("GP311", "not enough disk", Place(output.path), facts, hint)
 

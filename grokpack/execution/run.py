@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from grokpack.core.layout import Layout
+    from grokpack.core.paths import StrPath
     from grokpack.execution.output import Output
     from grokpack.planning.plan import Plan
 
@@ -63,7 +65,7 @@ class Outcome:
 
 def execute(
     plan: Plan,
-    out: str,
+    out: StrPath,
     limits: RunOptions | None = None,
     listen: Listener = ignore_event,
     executor: Executor | None = None,
@@ -84,7 +86,7 @@ def execute(
             gone, GP409 where one sees other files, and errors of reading and writing.
     """
     limits = limits or RunOptions()
-    return execute_judged(preflight(plan, out, limits), limits, listen, executor)
+    return execute_judged(preflight(plan, os.fspath(out), limits), limits, listen, executor)
 
 
 def execute_judged(

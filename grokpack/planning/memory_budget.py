@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint import reading_memory
 from grokpack.checkpoint.reading_memory import RESERVED_BYTES
+from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.lru_cache import LRU_CACHE_BYTES
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Implementation, choose_implementation
@@ -142,9 +143,9 @@ def _too_little(
     memory_bytes: int, fixed_bytes: int, per_thread: int, workers: int
 ) -> GrokpackError:
     needs, alone = fixed_bytes + workers * per_thread, fixed_bytes + per_thread
-    enough, hint = f"{alone / 1e6:.0f} MB", f"--memory {-(-alone // 10**6)}MB"
+    enough, hint = byte_size(alone), f"--memory {-(-alone // 10**6)}MB"
     if workers > 1:
-        enough = f"{needs / 1e6:.0f} MB with {workers} threads, {enough} with 1"
+        enough = f"{byte_size(needs)} with {workers} threads, {enough} with 1"
         hint = f"--memory {-(-needs // 10**6)}MB, or {hint} --workers 1"
-    what = f"{memory_bytes / 1e6:.0f} MB is less than this plan can keep to ({enough})"
+    what = f"{byte_size(memory_bytes)} is less than this plan can keep to ({enough})"
     return TooLittleMemory(what, hint=hint)

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from grokpack.core.byte_size import byte_size
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from grokpack.planning.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """Everything that decides an output: source, target and parameters.
 
@@ -35,6 +37,12 @@ class Plan:
     def __post_init__(self) -> None:
         """Compute the digest, which every step of a run asks for."""
         object.__setattr__(self, "_digest", self._computed_digest())
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        count = sum(1 for _ in self.target.layout.files())
+        size = byte_size(self.target.layout.nbytes)
+        return f"<Plan {self.command}({options}): {count} files, {size}>"
 
     def description(self) -> OriginJson:
         """Describe the output's origin, for the manifest."""

@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from grokpack.core import escaping
-from grokpack.core.errors import GrokpackError
-from grokpack.core.exit_status import ExitStatus
 from grokpack.core.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from grokpack.core.documents.answer_json import Answer, ErrorJson, FindingJson
+    from grokpack.core.errors import GrokpackError
+    from grokpack.core.exit_status import ExitStatus
 
 
 def document(
@@ -54,16 +54,10 @@ def error_row(error: GrokpackError) -> ErrorJson:
         "byte": place.byte if place else None,
         "facts": [{"label": label, "value": value} for label, value in error.facts],
         "hint": error.hint,
-        "help": f"docs/reference/codes.md#{error.code.lower()}",
+        "help": f"grokpack explain {error.code}",
     }
 
 
 def failure(command: str, error: GrokpackError, status: ExitStatus) -> Answer:
     """Make the document of a command that ended with an error."""
     return document(command, "error", status, {}, errors=[error_row(error)])
-
-
-def usage(message: str) -> Answer:
-    """Make the document of a command line that could not be parsed."""
-    error = GrokpackError("GP304", message, hint="see `grokpack COMMAND --help`")
-    return failure("usage", error, ExitStatus.USAGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core.byte_size import byte_size
 from grokpack.report import html, numbers, svg
 from grokpack.report.evaluation_text import measure, perplexity, states
 
@@ -32,7 +33,7 @@ def _overview(data: EvaluationJson, more: list[tuple[str, object]]) -> Html:
         ("tokens", f"{data['tokens']:,} of {data['input']}"),
         ("network", data["family"]),
         ("arithmetic", f"{data['precision']}, GELU by {data['gelu']}"),
-        ("read", numbers.size(data["read_bytes"])),
+        ("read", byte_size(data["read_bytes"])),
         ("time", f"{numbers.duration(data['seconds'])}, {data['tokens_per_s']:.3g} tokens/s"),
     ]
     return html.section("Overview", html.facts(rows))

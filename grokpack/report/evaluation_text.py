@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line
 from grokpack.report import numbers
 
@@ -129,7 +130,7 @@ def _loss(loss: LossJson) -> str:
 
 
 def _cost(data: EvaluationJson) -> str:
-    read, took = numbers.size(data["read_bytes"]), numbers.duration(data["seconds"])
+    read, took = byte_size(data["read_bytes"]), numbers.duration(data["seconds"])
     speed = f"{data['tokens_per_s']:.3g} tokens/s"
     return f"{data['tokens']:,} tokens in {took} ({speed}), {read} of weights read"
 

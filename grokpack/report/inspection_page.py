@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core.byte_size import byte_size
 from grokpack.report import html, numbers, statistics_sections, svg
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def _overview(data: InspectionJson) -> Html:
         ("files", f"{files['expected'] - files['bad']} of {files['expected']} good"),
         ("parameters", numbers.count(counted["total"])),
         ("active per token", numbers.count(counted["active"])),
-        ("bytes", numbers.size(data["bytes"])),
+        ("bytes", byte_size(data["bytes"])),
         ("layers", geometry["layers"]),
         ("experts", geometry["experts"]),
         ("heads", heads if geometry["head_dim"] else "unknown"),
@@ -54,7 +55,7 @@ def _parts(data: InspectionJson) -> Html:
         (
             html.element("span", svg.swatch(number), row["part"], class_="nowrap"),
             f"{row['share']:.2%}",
-            numbers.size(row["nbytes"]),
+            byte_size(row["nbytes"]),
             row["tensors"],
             row["stored_as"],
             ", ".join(" x ".join(map(str, shape)) for shape in row["shapes"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
@@ -50,9 +51,7 @@ def render(
         blocks.append(statistics_text.render(data["statistics"], len(data["tensors"])))
     if "extracted" in data:
         written = data["extracted"]
-        blocks.append(
-            f"wrote {numbers.shown_path(written['file'])}: {numbers.size(written['bytes'])}"
-        )
+        blocks.append(f"wrote {numbers.shown_path(written['file'])}: {byte_size(written['bytes'])}")
     blocks += [_unread(rows) for rows in (_files(wrong), data["unread"]) if rows]
     return "\n\n".join(blocks)
 
@@ -91,7 +90,7 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
         ),
         "",
         (
-            f"  {numbers.count(counted['total'])} parameters in {numbers.size(data['bytes'])}; "
+            f"  {numbers.count(counted['total'])} parameters in {byte_size(data['bytes'])}; "
             f"{numbers.count(counted['active'])} ({active:.1%}) active per token"
         ),
         (
@@ -144,7 +143,7 @@ def _part(row: PartSizeJson, wide: int) -> str:
     shape = ", ".join(" x ".join(map(str, s)) for s in shapes[:2]) + (", .." if shapes[2:] else "")
     return (
         f"  {row['part']:<{wide}} {row['tensors']:>7}  {row['stored_as']:<20} {shape:<30} "
-        f"{numbers.size(row['nbytes']):>10} {row['share']:>6.1%}"
+        f"{byte_size(row['nbytes']):>10} {row['share']:>6.1%}"
     )
 
 

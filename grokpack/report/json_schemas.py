@@ -5,7 +5,6 @@ Schemas allow unknown keys everywhere, so that additions break no reader.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,7 +18,7 @@ from grokpack.core.documents.inspection_json import InspectionAnswer
 from grokpack.core.documents.manifest_json import ManifestJson, RecordingAnswer
 from grokpack.core.documents.plan_json import PlanAnswer
 from grokpack.core.documents.verification_json import VerificationAnswer
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 
 ANSWERS: dict[str, Any] = {
     "convert": PlanAnswer,
@@ -48,15 +47,12 @@ def schema(name: str) -> dict[str, Any]:
     """Return the schema (draft 2020-12) of a command's document or of a file, self-contained.
 
     Raises:
-        GrokpackError: GP304 where no command of that name prints JSON.
+        GrokpackError: GP346 where no command of that name prints JSON.
     """
     if name == MANIFEST:
         return _headed("manifest-file", name, _generated(ManifestJson))
     if name not in names():
-        near = difflib.get_close_matches(name, names(), 1, 0.5)
-        meant = f"did you mean `{near[0]}`? " if near else ""
-        hint = f"{meant}there are {', '.join([*names(), MANIFEST])}"
-        raise GrokpackError("GP304", f"there is no schema `{name}`", hint=hint)
+        raise UnusableValue.choice("--schema", name, (*names(), MANIFEST))
     title = f"grokpack/{name}/1"
     forms = [_generated(form) for form in (ANSWERS.get(name), FailureJson) if form]
     definitions: dict[str, Any] = {}

@@ -7,26 +7,16 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_THOUSAND = 1000.0
-
 
 def finite(value: float) -> float | None:
     """Return a number that JSON can hold; None for an infinite one."""
     return value if math.isfinite(value) else None
-
-
-def size(nbytes: float) -> str:
-    """Format bytes: `318.24 GB`, `12.58 MB`, `24.6 kB`, `512 B`."""
-    for unit, digits in (("B", 0), ("kB", 1), ("MB", 2), ("GB", 2)):
-        if abs(nbytes) < _THOUSAND:
-            return f"{nbytes:.{digits}f} {unit}"
-        nbytes /= _THOUSAND
-    return f"{nbytes:.2f} TB"
 
 
 def duration(seconds: float) -> str:
@@ -62,7 +52,7 @@ def files(number: int) -> str:
 
 def rate(bytes_per_s: float) -> str:
     """Format bytes per second: `1.31 GB/s`."""
-    return f"{size(bytes_per_s)}/s"
+    return f"{byte_size(bytes_per_s)}/s"
 
 
 def count(parameters: int) -> str:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from grokpack import storage
+from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
@@ -88,11 +89,11 @@ def _predicted(row: Prediction) -> PredictionJson:
 
 def summary(data: PlanJson) -> str:
     """Render the line that is shown before a run."""
-    writes = f"{'at most ' if data['encoding'] else ''}{numbers.size(data['writes_bytes'])}"
+    writes = f"{'at most ' if data['encoding'] else ''}{byte_size(data['writes_bytes'])}"
     what = f"{writes} to write"
     if data["reads_bytes"]:
-        what = f"{_family(data)}, {numbers.size(data['reads_bytes'])} -> {writes}"
-    return f"plan {data['plan'][:6]}  {what}, {numbers.size(data['memory_bytes'])} memory"
+        what = f"{_family(data)}, {byte_size(data['reads_bytes'])} -> {writes}"
+    return f"plan {data['plan'][:6]}  {what}, {byte_size(data['memory_bytes'])} memory"
 
 
 def _family(data: PlanJson) -> str:
@@ -114,28 +115,26 @@ def render(data: PlanJson, out: str) -> str:
     ]
     if data["reads_bytes"]:
         rows.append(
-            f"  reads    {numbers.size(data['reads_bytes']):>10}   "
+            f"  reads    {byte_size(data['reads_bytes']):>10}   "
             f"{numbers.files(data['source_files'])}, each byte once"
         )
     rows += [
         (
-            f"  writes   {numbers.size(data['writes_bytes']):>10}   {_bytes_written(data)} "
+            f"  writes   {byte_size(data['writes_bytes']):>10}   {_bytes_written(data)} "
             f"in {numbers.files(data['files'])}"
         ),
         (
-            f"  memory   {numbers.size(data['memory_bytes']):>10}   of "
-            f"{numbers.size(data['memory_allowed_bytes'])} allowed ({_workers_in_words(data)})"
+            f"  memory   {byte_size(data['memory_bytes']):>10}   of "
+            f"{byte_size(data['memory_allowed_bytes'])} allowed ({_workers_in_words(data)})"
         ),
     ]
     if not storage.is_url(out):
-        disk, free = numbers.size(data["disk_bytes"]), numbers.size(data["disk_free_bytes"])
+        disk, free = byte_size(data["disk_bytes"]), byte_size(data["disk_free_bytes"])
         folder = numbers.shown_path(os.path.dirname(out))
         rows.append(f"  disk     {disk:>10}   {free} free at {folder}")
     if "part" in data:
         number, count = data["part"]
-        rows.append(
-            f"  part     {numbers.size(data['part_bytes']):>10}   is part {number} of {count}"
-        )
+        rows.append(f"  part     {byte_size(data['part_bytes']):>10}   is part {number} of {count}")
     if data["estimate"]:
         rows += _times(data["estimate"], "workers" if data["cluster"] else "threads here")
     return "\n".join(rows + [f"  note     {escape_line(note)}" for note in data["notes"]])
@@ -197,15 +196,15 @@ def contents(plan: Plan, nbytes: int) -> str:
         nbytes: Bytes of its files.
     """
     layout = plan.target.layout
-    total = numbers.size(nbytes)
+    total = byte_size(nbytes)
     if plan.target.format == "safetensors":
         ranks = len(layout.file_groups[0])
         per_rank = sum(group[0].nbytes for group in layout.file_groups if len(group) == ranks)
-        return f"{ranks} rank{'s' * (ranks != 1)} x {numbers.size(per_rank)}, common, grokpack.json"
+        return f"{ranks} rank{'s' * (ranks != 1)} x {byte_size(per_rank)}, common, grokpack.json"
     if plan.target.single:
         return total
     if plan.target.fixed_path is not None and plan.source is not None:
-        return f"an index of {total}; {numbers.size(plan.source.layout.nbytes)} stay where they are"
+        return f"an index of {total}; {byte_size(plan.source.layout.nbytes)} stay where they are"
     count = sum(1 for _ in layout.files())
     small = [name for name in ("config.json",) if name in plan.target.finals]
     return ", ".join([numbers.files(count), total, *small, "grokpack.json"])

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from grokpack.core import escaping
+from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line, escape_terminal
 from grokpack.core.events import Advanced, Event, Finished, Listener, Started, Warned, ignore_event
 from grokpack.report import numbers
@@ -97,15 +98,15 @@ class ProgressLines(_Meter):
             self._line(f"warning: {shown(event.message)}")
         elif isinstance(event, Started):
             self._shown = self.done / max(self.total, 1)
-            text = numbers.size(self.total)
-            done = f", {numbers.size(self.done)} done before" if self.done else ""
+            text = byte_size(self.total)
+            done = f", {byte_size(self.done)} done before" if self.done else ""
             self._line(text + done)
         elif isinstance(event, Finished):
-            self._line(f"{numbers.size(self.done)} in {numbers.duration(event.seconds)}")
+            self._line(f"{byte_size(self.done)} in {numbers.duration(event.seconds)}")
         elif self._is_due():
             self._shown, self._shown_at = self.done / self.total, time.monotonic()
             self._line(
-                f"{self._shown:4.0%}  {numbers.size(self.done)}  {numbers.rate(self.rate)}"
+                f"{self._shown:4.0%}  {byte_size(self.done)}  {numbers.rate(self.rate)}"
                 f"  eta {numbers.duration(self.left_s)}"
             )
 

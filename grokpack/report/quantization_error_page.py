@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from grokpack.core.byte_size import byte_size
 from grokpack.models import registry
-from grokpack.report import html, numbers, svg
+from grokpack.report import html, svg
 
 if TYPE_CHECKING:
     from grokpack.core.documents.plan_json import AccountJson, AccountsJson, PlanAnswer, PlanJson
@@ -44,8 +45,8 @@ def _plan(data: PlanJson) -> Html:
         ("source", data["source_folder"]),
         ("written as", data["format"]),
         ("options", ", ".join(f"{k} {v}" for k, v in data["parameters"].items())),
-        ("reads", numbers.size(data["reads_bytes"])),
-        ("writes", numbers.size(data["writes_bytes"])),
+        ("reads", byte_size(data["reads_bytes"])),
+        ("writes", byte_size(data["writes_bytes"])),
         ("plan", data["plan"][:12]),
     ]
     notes = html.element("ul", *(html.element("li", note) for note in data["notes"]))

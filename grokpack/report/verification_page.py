@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core.byte_size import byte_size
 from grokpack.report import error_text, html, numbers
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _overview(data: VerificationJson) -> Html:
         ("stored as", data["format"]),
         ("files", f"{files['ok']} of {files['expected']} good"),
         ("complete", _COMPLETE[data.get("complete")]),
-        ("bytes", numbers.size(data["bytes"])),
+        ("bytes", byte_size(data["bytes"])),
         ("time", numbers.duration(data["seconds"])),
         *((f"check of {name}", html.badge(state)) for name, state in data["checks"].items()),
     ]

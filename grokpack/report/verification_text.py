@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
+from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line
 from grokpack.core.finding import of_kinds, only_errors
 from grokpack.report import numbers
@@ -109,14 +110,14 @@ def _contents(verdict: Verdict) -> list[str]:
     found = verdict.contents
     if found is None or verdict.checks["contents"] == "failed":
         return []
-    read, total = numbers.size(found.read_bytes), numbers.size(found.total_bytes)
+    read, total = byte_size(found.read_bytes), byte_size(found.total_bytes)
     files, origin = numbers.files(found.total_files), numbers.shown_path(found.origin)
     if found.all_bytes:
         return [f"ok  contents: {total} in {files} match {origin}"]
     files = f"{found.compared_files:,} of {files}"
     rows = [f"ok  contents: {read} of {total}, {files}, match {origin}"]
     if found.never_bytes:
-        rows.append(f"--  contents: {numbers.size(found.never_bytes)} were never compared")
+        rows.append(f"--  contents: {byte_size(found.never_bytes)} were never compared")
     if not found.ended:
         rows.append("stopped before the end; run it again with `--max-age` to go on")
     return rows

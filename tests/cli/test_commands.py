@@ -115,8 +115,8 @@ def test_a_hostile_pickle_ends_every_command_with_status_4(tmp_path: Path, comma
         (("--tp", "3"), 2, "GP301"),
         (("--tp", "16", "--to", "ckpt-0"), 2, "GP302"),
         (("--tp", "2", "--memory", "100MB"), 5, "GP312"),
-        (("--tp", "2", "--memory", "lots"), 2, "GP304"),
-        (("--tp", "2", "--scales", "none"), 2, "GP304"),
+        (("--tp", "2", "--memory", "lots"), 2, "GP346"),
+        (("--tp", "2", "--scales", "none"), 2, "GP346"),
     ],
 )
 def test_refusals_have_statuses_and_json_carries_them(
@@ -134,7 +134,7 @@ def test_refusals_have_statuses_and_json_carries_them(
 def test_a_usage_error_has_the_envelope_too_where_json_is_asked_for() -> None:
     done = run("reshard", "--tp", "many", "--json")
     assert done.returncode == 2
-    assert json.loads(done.stdout)["errors"][0]["code"] == "GP304"
+    assert json.loads(done.stdout)["errors"][0]["code"] == "GP346"
     assert "--tp" in done.stderr
     plain = run("reshard", "--tq", "4")
     assert plain.returncode == 2
@@ -258,7 +258,7 @@ def test_each_way_to_ask_for_json_gets_it_for_a_usage_error_too(
     arguments: tuple[str, ...], variable: str
 ) -> None:
     done = run("reshard", "--tp", "many", *arguments, GROKPACK_FORMAT=variable)
-    assert json.loads(done.stdout)["errors"][0]["code"] == "GP304"
+    assert json.loads(done.stdout)["errors"][0]["code"] == "GP346"
 
 
 def test_convert_says_what_it_wrote_and_each_output_can_be_looked_at(tmp_path: Path) -> None:

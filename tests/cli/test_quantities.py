@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -23,16 +24,20 @@ units = st.sampled_from(["", "B", "KB", "TiB", "x", "s", "w", "d", "/3", "/" + "
 
 @given(digits, units)
 def test_any_text_is_a_quantity_or_is_refused(number: str, unit: str) -> None:
-    for parse in (parsing.parse_bytes, parsing.parse_seconds, parsing.parse_workers):
+    for parse in (
+        partial(parsing.parse_bytes, "--memory"),
+        partial(parsing.parse_seconds, "--max-duration"),
+        parsing.parse_workers,
+    ):
         with contextlib.suppress(GrokpackError):
             found = parse(number + unit)
             assert found is not None
             assert 0 <= found < math.inf
     with contextlib.suppress(GrokpackError):
-        part = parsing.parse_part(number + unit, "part", "")
+        part = parsing.parse_part("--part", number + unit)
         assert 1 <= part[0] <= part[1] < 1_000_000
     with contextlib.suppress(GrokpackError):
-        assert 0 < parsing.parse_percentage(number + "%") <= 1
+        assert 0 < parsing.parse_percentage("--subset", number + "%") <= 1
 
 
 @pytest.mark.parametrize("size", [1 << 31, 10**23])

@@ -51,12 +51,12 @@ def test_a_usage_error_is_told_in_the_form_asked_for(
     told = capsys.readouterr()
     assert "--tp" in told.err
     if form == "json":
-        assert json.loads(told.out)["errors"][0]["code"] == "GP304"
+        assert json.loads(told.out)["errors"][0]["code"] == "GP346"
     elif form == "junit":
         assert JUnitXml.fromstring(told.out).errors == 1
-        assert "GP304" in told.out
+        assert "GP346" in told.out
     else:
-        assert told.out.startswith("::error title=grokpack GP304::")
+        assert told.out.startswith("::error title=grokpack GP346::")
 
 
 @pytest.mark.parametrize("words", [(), ("--format", "text"), ("--format", "xml")])

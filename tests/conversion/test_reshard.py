@@ -284,7 +284,7 @@ def test_groups_that_a_config_claims_wrongly_are_refused_and_nothing_is_publishe
         (4, "ckpt-0", {"hosts": 3}, "GP303"),
         (4, "safetensors", {"hosts": 2}, "GP304"),
         (4, "safetensors", {"scales": "bf16-weights"}, "GP304"),
-        (4, "gguf", {}, "GP304"),
+        (4, "gguf", {}, "GP346"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_code(

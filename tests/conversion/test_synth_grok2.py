@@ -120,4 +120,4 @@ def test_dimensions_that_a_model_cannot_have_are_refused(
 def test_a_preset_that_there_is_not_is_refused(model: str, name: str) -> None:
     with pytest.raises(GrokpackError, match="takes") as caught:
         preset(model, name)
-    assert caught.value.code == "GP304"
+    assert caught.value.code == "GP346"

@@ -139,7 +139,7 @@ def test_a_report_of_another_form_is_refused_before_work_begins(
     words = [command, str(GOLDEN), "--report", str(tmp_path / name)]
     done = CliRunner().invoke(app, [*words, *(["--tp", "2"] if command == "reshard" else [])])
     assert done.exit_code == 2
-    assert "GP304" in done.stderr
+    assert "GP346" in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
     assert not (GOLDEN.parent / "tiny3-tp2").exists()

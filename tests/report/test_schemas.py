@@ -129,9 +129,11 @@ def test_failures_keep_to_the_schema_of_their_command(
 
 
 def test_the_document_of_a_usage_error_keeps_to_its_schema() -> None:
-    from grokpack.report.envelope import usage
+    from grokpack.core.errors import WrongUsage
+    from grokpack.report.envelope import failure
 
-    check(usage("No such option: --tq"))
+    error = WrongUsage("No such option: --tq", None, (("option", "--tq"),))
+    check(failure("usage", error, error.exit_status))
 
 
 @pytest.mark.parametrize("wrong", ["code", "missing", "status", "data of an error", "negative"])
@@ -152,7 +154,7 @@ def test_the_schemas_refuse_what_is_wrong(wrong: str) -> None:
 def test_a_schema_that_there_is_not_names_the_nearest() -> None:
     done = CliRunner().invoke(app, ["explain", "--schema", "verfy"])
     assert done.exit_code == 2
-    assert "did you mean `verify`?" in done.stderr
+    assert "did you mean `--schema verify`?" in done.stderr
 
 
 def test_the_manifest_keeps_to_its_schema(tmp_path: Path) -> None:

@@ -159,4 +159,4 @@ def test_a_choice_that_there_is_not_is_refused(option: str) -> None:
     done = run("inspect", option, "sometimes")
     assert done.returncode == 2
     assert option.encode() in done.stderr
-    assert b"not `sometimes`" in done.stderr
+    assert b"does not take `sometimes`" in done.stderr

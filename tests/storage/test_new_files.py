@@ -12,9 +12,9 @@ from grokpack import storage
 from grokpack.checkpoint.extract import extract
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli import report_file
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, WrongUsage
 from grokpack.execution.journal import Journal
-from grokpack.report.envelope import usage
+from grokpack.report.envelope import failure
 from grokpack.verification.record_manifest import record
 from tests.support.checkpoints import synthesize
 
@@ -22,7 +22,8 @@ ENDS = (".tmp", ".part")
 
 
 def _report(folder: Path) -> str:
-    report_file.write(folder / "x.json", usage("nothing"))
+    error = WrongUsage("nothing")
+    report_file.write(folder / "x.json", failure("usage", error, error.exit_status))
     return "x.json"
 
 

@@ -73,8 +73,8 @@ def test_a_file_that_only_the_hub_has_is_missing(model: Path, served: hub.Hub) -
     [
         ("hf:xai-org/grok-2", {}, "GP230"),
         ("hf:xai-org/grok-1@v9", {}, "GP230"),
-        ("hf:grok-1", {}, "GP304"),
-        ("hf:xai-org/", {}, "GP304"),
+        ("hf:grok-1", {}, "GP346"),
+        ("hf:xai-org/", {}, "GP346"),
         (REPO, {"gated": True}, "GP222"),
         (REPO, {"files": [{"type": "file", "path": "x", "size": 1}]}, "GP209"),
         (REPO, {"files": [7]}, "GP209"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.conversion.writers import losslessness
 from grokpack.conversion.writers.scale_groups import with_scale_rows
 from grokpack.conversion.writers.zarr_shard_codec import CHUNK_BYTES, ZarrShardCodec
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats import zarr_metadata_rendering, zarr_shards
@@ -128,20 +128,18 @@ class ChunkedArrays:
 
 
 def refuse_options(options: ChunkedStoreOptions) -> None:
-    """Refuse options that contradict each other or the source, and checksums without end.
+    """Refuse options that have no such value, and checksums without end.
 
     Raises:
-        GrokpackError: GP304, and GP307 without the compiled part of google-crc32c.
+        GrokpackError: GP346, and GP307 without the compiled part of google-crc32c.
     """
     crc32c(b"")  # compressed chunks have their first checksum when the run has begun
     if options.dtype not in (None, "bf16"):
-        what = "--dtype takes bf16 here; without it all is as stored"
-        raise GrokpackError("GP304", what)
+        raise UnusableValue.choice("--dtype", options.dtype, ("bf16",))
     if options.compress not in (None, "zstd"):
-        raise GrokpackError("GP304", "--compress takes zstd")
+        raise UnusableValue.choice("--compress", options.compress, ("zstd",))
     if options.tp < 1 or options.shard_bytes < CHUNK_BYTES:
-        what = "--tp is at least 1, and --shard-size 1MiB"
-        raise GrokpackError("GP304", what)
+        raise UnusableValue("--tp is at least 1, and --shard-size 1MiB")
 
 
 def stored_tensors(

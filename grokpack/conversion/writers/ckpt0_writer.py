@@ -14,6 +14,7 @@ from grokpack.conversion.writers.scale_groups import (
     row_parallel_codes,
 )
 from grokpack.conversion.writers.writer import ReshardingWriter, Writer
+from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
@@ -189,7 +190,7 @@ def _notes(source: Checkpoint, layout: Layout, rows: int | None, scales: Scales)
         return (
             (
                 f"xAI's code takes one scale row per rank or per weight row; at this width that is "
-                f"one per weight row, {growth / 1e9:.2f} GB more. "
+                f"one per weight row, {byte_size(growth)} more. "
                 "`--scales bf16-weights` is smaller, with one rounding"
             ),
         )

@@ -39,7 +39,7 @@ def to_compressed_tensors(
     """Make the target.
 
     Raises:
-        GrokpackError: GP304 for an unknown convention, GP309 for a group that does not divide.
+        GrokpackError: GP346 for an unknown convention, GP309 for a group that does not divide.
     """
     convention = huggingface_config.convention(source.model.family, options.names)
     config = quantization_config(source, convention, policy)

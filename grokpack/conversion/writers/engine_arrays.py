@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers.huggingface_config import head_copies
 from grokpack.conversion.writers.scale_groups import collapsed_groups
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.transforms.dequantize import Cast, EngineMatrix
 
@@ -61,10 +61,10 @@ def engine_arrays(
         dtype: Of the matrices, as `--dtype` has it.
 
     Raises:
-        GrokpackError: GP304 for an unknown dtype.
+        GrokpackError: GP346 for an unknown dtype.
     """
     if dtype not in FLOATS:
-        raise GrokpackError("GP304", f"--dtype takes {', '.join(FLOATS)}")
+        raise UnusableValue.choice("--dtype", dtype, FLOATS)
     arrays: dict[str, ArraySpec] = {}
     ops: dict[str, Op] = {}
     for own in engine_tensors(source, convention):

@@ -10,7 +10,8 @@ from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
 from grokpack.conversion.writers.prechecks import refuse_inexact
 from grokpack.conversion.writers.scale_groups import collapsed_groups, has_int8_codes
 from grokpack.conversion.writers.writer import Writer
-from grokpack.core.errors import GrokpackError
+from grokpack.core.byte_size import byte_size
+from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.core.ggml_types import KEEPING, GGMLType
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import DType
@@ -151,7 +152,7 @@ def _kind(source: Checkpoint, options: GgufOptions) -> GGMLType:
         what = "gguf needs a type" if options.type is None else f"`{options.type}` is no type here"
         raise GrokpackError("GP306", what, hint=f"--type {_offer(source)}")
     if options.embedding is not None and options.embedding not in FLOATS:
-        raise GrokpackError("GP304", f"--embedding takes {', '.join(FLOATS)}")
+        raise UnusableValue.choice("--embedding", options.embedding, FLOATS)
     if options.type == "q8_0":
         _refuse_q8(source)
     return KEEPING[options.type]
@@ -168,12 +169,8 @@ def _offer(source: Checkpoint) -> str:
             own = embedding_type(None, kind) if entry.rule.by_token else kind
             nbytes += plain_tensor(source, entry, own)[0].stored.nbytes
         kept = ", the int8 as it is" if kind is GGMLType.Q8_0 else ""
-        rows.append(f"{name} ({_size(nbytes)}{kept})")
+        rows.append(f"{name} ({byte_size(nbytes)}{kept})")
     return f"{', '.join(rows[:-1])} or {rows[-1]}"
-
-
-def _size(nbytes: int) -> str:
-    return f"{nbytes / 1e9:.2f} GB" if nbytes >= _GIGABYTE else f"{nbytes / 1e6:.2f} MB"
 
 
 def _refuse_q8(source: Checkpoint) -> None:

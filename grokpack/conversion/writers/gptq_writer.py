@@ -41,7 +41,7 @@ def to_gptq(
     """Make the target.
 
     Raises:
-        GrokpackError: GP304 for an unknown convention, GP309 for what the packing cannot hold.
+        GrokpackError: GP346 for an unknown convention, GP309 for what the packing cannot hold.
     """
     schemes = {scheme for _, scheme in policy.schemes(source.model) if scheme is not None}
     for scheme in schemes:

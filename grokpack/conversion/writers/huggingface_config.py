@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.models import hyperparameters, registry
 from grokpack.models.config_json import FILE, as_released, rendered
 
@@ -28,12 +28,11 @@ def convention(family: Family, name: str | None) -> Convention:
     """Return a family's tensor names in a convention, by default its first.
 
     Raises:
-        GrokpackError: GP304 for a convention that no family has, GP306 for one that this lacks.
+        GrokpackError: GP346 for a convention that no family has, GP306 for one that this lacks.
     """
     name = name or next(iter(family.conventions), "")
     if name and name not in registry.convention_names():
-        known = ", ".join(registry.convention_names())
-        raise GrokpackError("GP304", f"--names takes {known}, not `{name}`")
+        raise UnusableValue.choice("--names", name, registry.convention_names())
     if name not in family.conventions:
         whose = f"in the convention of {name}" if name else "in safetensors"
         what = f"{family.title} has no names {whose}"

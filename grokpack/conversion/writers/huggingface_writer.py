@@ -43,7 +43,7 @@ def to_hf(source: Checkpoint, options: HuggingFaceOptions) -> Target:
     """Make the target: whole matrices, one for each expert.
 
     Raises:
-        GrokpackError: GP304 for an unknown convention or dtype.
+        GrokpackError: GP346 for an unknown convention or dtype.
     """
     convention = huggingface_config.convention(source.model.family, options.names)
     arrays, ops = engine_arrays(source, convention, options.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -121,7 +122,11 @@ def option_names(writer: _HasOptions[Any]) -> frozenset[str]:
 def options_for(writer: _HasOptions[Options], given: object) -> Options:
     """Make a writer's options from those of a command; options not given get its defaults."""
     values = ((name, getattr(given, name)) for name in option_names(writer))
-    return writer.options(**{name: value for name, value in values if value is not None})
+    return writer.options(**{name: _plain(value) for name, value in values if value is not None})
+
+
+def _plain(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def suffix_unless_usual(given: str | None, usual: str | None) -> list[str]:

@@ -34,7 +34,7 @@ def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
     """Make the target.
 
     Raises:
-        GrokpackError: GP304 for options that cannot be, GP307 without a fast checksum.
+        GrokpackError: GP346 for options that cannot be, GP307 without a fast checksum.
     """
     refuse_options(options)
     arrays = ChunkedArrays()

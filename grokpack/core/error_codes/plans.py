@@ -219,4 +219,18 @@ PLANS = (
         "that they need.",
         "Evaluate it with an engine; all other commands take it.",
     ),
+    Code(
+        "GP346",
+        "a value cannot be used",
+        ExitStatus.USAGE,
+        "An option or an environment variable has a value that it does not take.",
+        "Use one of those that the message lists, in the form that it shows.",
+    ),
+    Code(
+        "GP347",
+        "the command line is not understood",
+        ExitStatus.USAGE,
+        "There is no such command, option or topic, or an argument is missing.",
+        "See `grokpack --help`, or `grokpack COMMAND --help`.",
+    ),
 )

@@ -49,7 +49,7 @@ class AwsCredentials:
         Raises:
             RetryableFailure: The service that gives them may give them next time.
             LastingFailure: It cannot be reached.
-            GrokpackError: GP222 if it gives none, GP304 for settings that cannot be used.
+            GrokpackError: GP222 if it gives none, GP346 for settings that cannot be used.
         """
         if self._is_sought and self._found is None:
             return None

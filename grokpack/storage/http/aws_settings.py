@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import UnusableValue
 from grokpack.core.optional_imports import import_extra, is_installed
 from grokpack.storage.http import settings, trusted_certificates
 
@@ -43,7 +43,7 @@ def session() -> Any:  # noqa: ANN401  # botocore's
     Its keys are those that the settings name: it does not ask for the machine's own role.
 
     Raises:
-        GrokpackError: GP304 for settings that cannot be used, GP307 if botocore is not installed.
+        GrokpackError: GP346 for settings that cannot be used, GP307 if botocore is not installed.
     """
     if not _are_there() or (settings.is_anonymous() and not is_installed("botocore")):
         return None
@@ -88,7 +88,7 @@ def usable() -> Iterator[None]:
     """Context manager in which what botocore cannot use of the settings is an error with its name.
 
     Raises:
-        GrokpackError: GP304.
+        GrokpackError: GP346.
     """
     errors = import_extra("botocore.exceptions", EXTRA)
     try:
@@ -107,9 +107,7 @@ def usable() -> Iterator[None]:
         errors.UnknownCredentialError,
     ) as error:
         hint = "`aws configure list` shows what AWS's own program makes of them"
-        raise GrokpackError(
-            "GP304", f"AWS's settings cannot be used: {error}", hint=hint
-        ) from error
+        raise UnusableValue(f"AWS's settings cannot be used: {error}", hint=hint) from error
 
 
 def profile_name(session: Any) -> str:  # noqa: ANN401  # botocore's

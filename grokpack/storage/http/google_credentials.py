@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 
 from grokpack.core import redaction
-from grokpack.core.errors import AccessRefused, GrokpackError, Place
+from grokpack.core.errors import AccessRefused, Place, UnusableValue
 from grokpack.core.optional_imports import import_extra, is_installed
 from grokpack.storage.http import connections, settings
 from grokpack.storage.http.connection_failures import failed_attempt
@@ -99,7 +99,7 @@ def _of_file() -> Any:  # noqa: ANN401  # google-auth's
     """Return the credentials of a file, that of the environment or that of gcloud; None without.
 
     Raises:
-        GrokpackError: GP304 for a file that cannot be used, GP307 if google-auth is not installed.
+        GrokpackError: GP346 for a file that cannot be used, GP307 if google-auth is not installed.
     """
     home = os.environ.get("CLOUDSDK_CONFIG") or str(Path.home() / ".config" / "gcloud")
     named = os.environ.get(_FILE)
@@ -117,7 +117,7 @@ def _of_file() -> Any:  # noqa: ANN401  # google-auth's
         why = plain(str(error.args[0] if error.args else error), _REASON_CHARACTERS)
         what = f"Google's credentials cannot be used: {why}"
         hint = f"correct or unset {_FILE}" if named else _LOG_IN
-        raise GrokpackError("GP304", what, Place(path), hint=hint) from error
+        raise UnusableValue(what, Place(path), hint=hint) from error
 
 
 def _of_machine() -> Any:  # noqa: ANN401  # google-auth's

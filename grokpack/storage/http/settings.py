@@ -6,7 +6,7 @@ import math
 import os
 import re
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, UnusableValue
 from grokpack.storage.urls import WEB, host_fault
 
 _LONGEST_S = 86400.0
@@ -18,7 +18,7 @@ def whole_number(variable: str, default: int, most: int) -> int:
     """Return a number of the environment, between 0 and `most`.
 
     Raises:
-        GrokpackError: GP304 if it is another.
+        GrokpackError: GP346 if it is another.
     """
     text = os.environ.get(variable, "").strip()
     if not text:
@@ -32,7 +32,7 @@ def seconds(variable: str, default: float) -> float:
     """Return a number of seconds of the environment, more than 0 and a day at most.
 
     Raises:
-        GrokpackError: GP304 if it is another.
+        GrokpackError: GP346 if it is another.
     """
     text = os.environ.get(variable, "").strip()
     try:
@@ -81,7 +81,7 @@ def region(*variables: str) -> str | None:
     """Return the region in the first of these variables that is set; None if none is.
 
     Raises:
-        GrokpackError: GP304 if it cannot be part of a host's name.
+        GrokpackError: GP346 if it cannot be part of a host's name.
     """
     variable = _first_set(variables)
     return None if variable is None else valid_region(os.environ[variable], variable)
@@ -91,7 +91,7 @@ def valid_region(text: str, origin: str) -> str:
     """Return a region without spaces around it.
 
     Raises:
-        GrokpackError: GP304 if it cannot be part of a host's name.
+        GrokpackError: GP346 if it cannot be part of a host's name.
     """
     name = text.strip()
     if not _REGION.fullmatch(name):
@@ -112,7 +112,7 @@ def secret(variable: str) -> str | None:
     """Return a key or a token of the environment, without spaces around it; None if not set.
 
     Raises:
-        GrokpackError: GP304 if it holds what cannot be sent.
+        GrokpackError: GP346 if it holds what cannot be sent.
     """
     text = os.environ.get(variable, "").strip()
     if text and not _SECRET.fullmatch(text):
@@ -123,4 +123,4 @@ def secret(variable: str) -> str | None:
 def unusable(variable: str, why: str) -> GrokpackError:
     """Return the error for a variable."""
     hint = "correct or unset it; `grokpack help environment` says what it means"
-    return GrokpackError("GP304", f"{variable} cannot be used: {why}", hint=hint)
+    return UnusableValue(f"{variable} cannot be used: {why}", hint=hint)

@@ -6,7 +6,7 @@ import os
 import ssl
 from functools import cache
 
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, UnusableValue
 
 _OPENSSL = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL itself
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -20,7 +20,7 @@ def bundle_file() -> str | None:
         None if they are in no file, but in a folder or wherever the system keeps them.
 
     Raises:
-        GrokpackError: GP304 as `tls_context`.
+        GrokpackError: GP346 as `tls_context`.
     """
     found = _named()
     system = ssl.get_default_verify_paths().cafile  # that of SSL_CERT_FILE, if it is set
@@ -43,7 +43,7 @@ def tls_context() -> ssl.SSLContext:
     """Return the settings of TLS connections.
 
     Raises:
-        GrokpackError: GP304 if a variable names no certificates, which OpenSSL would not mention.
+        GrokpackError: GP346 if a variable names no certificates, which OpenSSL would not mention.
     """
     found = _named()
     named = next((name for name in found if name in _BUNDLES), None)
@@ -60,4 +60,4 @@ def tls_context() -> ssl.SSLContext:
 
 def _unusable(name: str, path: str, why: str) -> GrokpackError:
     hint = "name a file of certificates in PEM, or unset it"
-    return GrokpackError("GP304", f"{name} cannot be used: {why}", Place(path), hint=hint)
+    return UnusableValue(f"{name} cannot be used: {why}", Place(path), hint=hint)

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
+from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place, UnusableValue
 from grokpack.verification.checksum_lists.digests import ExpectedDigest
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, ExpectedDig
         against: `hf:OWNER/NAME`, `hf:OWNER/NAME@REVISION`, or `hf:` alone.
 
     Raises:
-        GrokpackError: GP304 for another form, GP230 where there is no such repository or metadata;
+        GrokpackError: GP346 for another form, GP230 where there is no such repository or metadata;
             others as `hub_repository.published_files`.
     """
     repository = against.removeprefix(SCHEME).removeprefix("//")
@@ -48,7 +48,7 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, ExpectedDig
     name, _, revision = repository.partition("@")
     if name.count("/") != 1 or not all(name.split("/")):
         hint = "write hf:xai-org/grok-1, or hf:xai-org/grok-1@REVISION"
-        raise GrokpackError("GP304", f"`{against}` names no repository", hint=hint)
+        raise UnusableValue(f"`{against}` names no repository", hint=hint)
     return _asked(name, revision or "main", against)
 
 

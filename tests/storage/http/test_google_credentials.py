@@ -209,7 +209,7 @@ def test_a_file_that_cannot_be_used_is_named(
         place.write_text(text, encoding="utf-8")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(place))
     error = refusal()
-    assert (error.code, error.exit_status) == ("GP304", 2)
+    assert (error.code, error.exit_status) == ("GP346", 2)
     assert str(place) in str(error)
     assert not google.asked
 

@@ -1,0 +1,92 @@
+"""Command lines that no command understands: a code, the option, and what was probably meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.checkpoints import GOLDEN
+from tests.support.forked import run
+
+
+def error(*words: str | Path, **variables: Any) -> dict[str, Any]:
+    """Return the error of a command line, which text tells as well."""
+    done = run(*words, "--json", **variables)
+    assert done.returncode == 2
+    found: dict[str, Any] = json.loads(done.stdout)["errors"][0]
+    assert f"error[{found['code']}]: {found['message']}" in done.stderr
+    found["facts"] = {fact["label"]: fact["value"] for fact in found["facts"]}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "near"),
+    [
+        (("reshard", "--to", "safetensor"), "--to", "safetensors"),
+        (("reshard", "--scales", "bf16-weight"), "--scales", "bf16-weights"),
+        (("convert", "--to", "hff"), "--to", "hf"),
+        (("quantize", "--method", "mes"), "--method", "mse"),
+        (("quantize", "--to", "gptk"), "--to", "gptq"),
+        (("verify", "--format", "jsom"), "--format", "json"),
+        (("synth", "out", "--preset", "tini"), "--preset", "tiny"),
+    ],
+)
+def test_a_value_that_an_option_does_not_take(
+    words: tuple[str, ...], option: str, near: str
+) -> None:
+    source = () if words[0] == "synth" else (GOLDEN,)
+    found = error(*words, *source)
+    assert found["code"] == "GP346"
+    assert found["facts"]["option"] == option
+    assert near in found["facts"]["takes"].split(", ")
+    assert found["hint"] == f"did you mean `{option} {near}`?"
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("reshard", "--memory", "10Q"), "--memory"),
+        (("reshard", "--workers", "0"), "--workers"),
+        (("reshard", "--max-duration", "5y"), "--max-duration"),
+        (("reshard", "--part", "4/3"), "--part"),
+        (("reshard", "--tp", "many"), "--tp"),
+        (("verify", "--data", "--subset", "200%"), "--subset"),
+        (("convert", "--to", "hf", "--shard-size", "big"), "--shard-size"),
+    ],
+)
+def test_a_number_that_is_none(words: tuple[str, ...], option: str) -> None:
+    found = error(*words, GOLDEN)
+    assert found["code"] == "GP346"
+    assert found["facts"]["option"] == option
+    assert found["hint"]
+
+
+def test_a_variable_is_named_that_gave_a_value() -> None:
+    found = error("reshard", GOLDEN, GROKPACK_WORKERS="many")
+    assert "`many` of GROKPACK_WORKERS" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "hint"),
+    [
+        (("reshard", "--tq", "3"), "--tq", "--tp"),
+        (("verfy", "x"), None, "grokpack --help"),
+        (("synth",), "out", "grokpack synth --help"),
+        (("reshard", "a", "b"), None, "grokpack reshard --help"),
+    ],
+)
+def test_what_no_command_understands(words: tuple[str, ...], option: str | None, hint: str) -> None:
+    found = error(*words)
+    assert found["code"] == "GP347"
+    assert found["facts"].get("option") == option
+    assert hint in found["hint"]
+    assert found["help"] == "grokpack explain GP347"
+
+
+def test_little_memory_is_said_with_its_digits() -> None:
+    done = run("reshard", GOLDEN, "--tp", "2", "--memory", "10")
+    assert done.returncode == 5
+    assert "10 B is less than this plan can keep to" in done.stderr
