@@ -3,7 +3,8 @@
 Do it when outputs change on purpose, and read what is printed: each line is a change that users
 will see. `--keep FOLDER` also writes there what commands said, to compare two versions word for
 word. `--runs` stops the unfinished runs anew; those of an older version can then be continued no
-longer, so do it only where plans have other digests than before.
+longer, so do it only where plans have other digests than before. CHAPTERs are renewed alone, with
+the interface.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
-def outputs(keep: Path | None) -> dict[str, Any]:
-    """Everything to be frozen but unfinished runs, by chapter."""
+def outputs(keep: Path | None, only: list[str]) -> dict[str, Any]:
+    """Everything to be frozen but unfinished runs, by chapter; all chapters, if none is named."""
     found: dict[str, Any] = dict(interface())
     for name, commands in chapters().items():
+        if only and name not in only:
+            continue
         kept: dict[str, str] = {}
         with tempfile.TemporaryDirectory() as scratch:
             found[name] = freezing.run_chapter(commands, Path(scratch), kept)
@@ -53,14 +56,18 @@ def _stopped() -> dict[str, Any]:
 def main() -> None:
     """Freeze what is there now and print how it differs from what was frozen."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("chapter", nargs="*", metavar="CHAPTER")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--runs", action="store_true")
     chosen = parser.parse_args()
-    before, now = read(OUTPUTS), outputs(chosen.keep)
+    unknown = set(chosen.chapter) - set(chapters())
+    if unknown:
+        parser.error(f"there is no chapter {', '.join(sorted(unknown))}")
+    before, now = read(OUTPUTS), outputs(chosen.keep, chosen.chapter)
     for name in now:
         for line in freezing.differences(before.get(name, {}), now[name]):
             sys.stdout.write(f"{line}\n")
-    _write(OUTPUTS, now)
+    _write(OUTPUTS, before | now)
     if chosen.runs:
         _write(RUNS, _stopped())
 
