@@ -71,6 +71,7 @@ class Publication:
         license_words: The same licence in words.
         license_name: Its name on Hugging Face where `license` is `other`.
         host: Where the repository that GGUF files name lies.
+        download: Options of `hf download` that fetch the weights, and the folder for them.
     """
 
     organization: str
@@ -79,6 +80,7 @@ class Publication:
     license_words: str
     license_name: str = ""
     host: str = "https://huggingface.co"
+    download: str = ""
 
     @property
     def url(self) -> str:
@@ -109,6 +111,8 @@ class Family:
         tokenizer: Its tokenizer.
         config: config.json of its release; empty where it has none.
         marks: Entries of a config.json that tell this family from others.
+        switches: Entries of a config.json without which it asks for another network, each with the
+            values that do not.
         sglang_options: Options with which SGLang's server runs it.
         layer_order: The layers in the order of the files.
     """
@@ -130,6 +134,7 @@ class Family:
     tokenizer: TokenizerTable = field(default_factory=TokenizerTable)
     config: Mapping[str, Any] = field(default_factory=dict)
     marks: Mapping[str, Any] = field(default_factory=dict)
+    switches: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     sglang_options: str = "--trust-remote-code"
     layer_order: Callable[[int], Sequence[int]] = range
 
@@ -152,6 +157,16 @@ class Family:
     def tied(self) -> bool:
         """True if the embedding is the output head as well."""
         return "head" not in self.paths
+
+    @property
+    def merged(self) -> Convention | None:
+        """Names of the release's arrays, a matrix each, where it is a Hugging Face folder.
+
+        Such a release's chunked stores hold these arrays; those of others, the family's tensors.
+        """
+        if self.release_layout.format != "hf":
+            return None
+        return next(iter(self.conventions.values()), None)
 
     def find(self, part: Part) -> TensorRule | None:
         """Return the rule of a part; None if the family lacks it."""

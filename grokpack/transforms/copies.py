@@ -13,6 +13,7 @@ from grokpack.core.layout import Box
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
+    from grokpack.core.tensors import Shape
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.protocols import LazyArray
 
@@ -59,6 +60,47 @@ class Stack(Transform):
         one = Box(box.start[1:], box.shape[1:])
         made = [self.arrays[e].make(one, reader) for e in range(box.start[0], box.stop[0])]
         return made[0][None] if len(made) == 1 else np.stack(made)
+
+    @property
+    def decodes(self) -> bool:
+        """True if the matrices are decoded."""
+        return self.arrays[0].decodes
+
+    def locate(self, index: Shape) -> str | None:
+        """Return the file that holds an element; None if not known."""
+        return self.arrays[index[0]].locate(index[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedMatrix(Transform):
+    """Matrix `[column, row]` of a lazy array `[..., row, column]`.
+
+    Attributes:
+        made: The lazy array.
+        expert: The only expert of a stack that the matrix is; None where there is no stack.
+    """
+
+    operation: ClassVar[str] = "turned matrix"
+    made: LazyArray
+    expert: int | None = None
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Make the box transposed; the result may not be contiguous."""
+        turned = _turned(box)
+        if self.expert is not None:
+            turned = Box((self.expert, *turned.start), (1, *turned.shape))
+        made = self.made.make(turned, reader)
+        return made.reshape(made.shape[-2:]).T
+
+    @property
+    def decodes(self) -> bool:
+        """True if the lazy array is decoded."""
+        return self.made.decodes
+
+    def locate(self, index: Shape) -> str | None:
+        """Return the file that holds an element; None if not known."""
+        lead = () if self.expert is None else (self.expert,)
+        return self.made.locate((*lead, *reversed(index)))
 
 
 @dataclass(frozen=True, slots=True)

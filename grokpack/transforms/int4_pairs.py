@@ -26,24 +26,29 @@ _MIDDLE = 8  # codes are -8 to 7
 
 @dataclass(frozen=True, slots=True)
 class PackNibbles(Transform):
-    """The source's codes, `int8[..., in, out]`, packed to `u8[..., in, out / 2]`."""
+    """Codes `int8[..., columns]` packed to `u8[..., columns / 2]`."""
 
     operation: ClassVar[str] = "pack nibbles"
-    array: str
+    codes: LazyArray
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Read twice as many columns and pack them.
+        """Make twice as many columns and pack them.
 
         Raises:
             GrokpackError: GP306 if a code needs more than four bits.
         """
         start, shape = (*box.start[:-1], 2 * box.start[-1]), (*box.shape[:-1], 2 * box.shape[-1])
-        codes = np.ascontiguousarray(reader.read(self.array, Box(start, shape))).view(np.uint8)
+        made = self.codes.make(Box(start, shape), reader)
+        codes = np.ascontiguousarray(made).view(np.uint8)
         if ((codes + np.uint8(_MIDDLE)) & _HIGH).any():
             what = "codes with zero points need more than the four bits that are packed"
-            raise GrokpackError("GP306", what, Place(self.array))
+            raise GrokpackError("GP306", what, Place(self.inputs[0]))
         packed: np.ndarray = (codes[..., ::2] & _LOW) | (codes[..., 1::2] << 4)
         return packed
+
+    def describe(self) -> list[object]:
+        """Return `["pack nibbles", array]` for a copy of an array, and likewise for others."""
+        return [self.operation, *self.codes.describe()[1:]]
 
 
 @dataclass(frozen=True, slots=True)

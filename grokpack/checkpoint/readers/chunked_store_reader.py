@@ -10,41 +10,38 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint import config_file, manifest_file
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
-from grokpack.checkpoint.readers import expected_counts, shape_checks
+from grokpack.checkpoint.readers import expected_counts, shape_checks, store_names
 from grokpack.checkpoint.readers.chunk_files import ArrayFiles
+from grokpack.checkpoint.readers.matrix_assembly import MOST
+from grokpack.checkpoint.readers.store_tensors import DecodedArray, StoreTensors
 from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
 from grokpack.checkpoint.tensorstore.chunked_array import ChunkedArray
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place, UnsupportedLayout
 from grokpack.core.finding import Finding, of_kinds
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part
-from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import zarr_metadata_parsing, zarr_shards
 from grokpack.models import config_json, registry
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.int4_pairs import Nibbles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from grokpack.formats.zarr_metadata_parsing import ZarrArrayMetadata
-    from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.family import Family
+    from grokpack.models.tensor_names import Named
     from grokpack.transforms.protocols import LazyArray
 
-_VALUES = ("", "/weight", "/0")
-_SCALES = ("_scales", "/scales", "/1")
-"""Endings after a tensor's name: in grokpack's zarr, and in xAI's pytree as Orbax names its
-leaves."""
-_MOST = 1024  # most layers that a model may have; Grok-1 has 64
 _MOST_INDEX_BYTES = 256 << 20  # of all shards; a store of the release has 5 MB
 _SMALL_VALUE_BYTES = 16 << 20  # of a database, whatever its arrays are: metadata
 _SMALL_BYTES, _MOST_TIMES = 1 << 30, 64  # size and factor that arrays may claim beyond their files
-_FLOATS = (DType.BF16, DType.F16, DType.F32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +103,9 @@ class _Store:
     contents: StoreContents
     arrays: dict[str, ArraySpec] = field(default_factory=dict)
     file_groups: list[tuple[FileLayout, ...]] = field(default_factory=list)
-    views: dict[str, LazyArray] = field(default_factory=dict)
     stored: dict[str, ZarrArrayMetadata] = field(default_factory=dict)
-    """By array: a tensor's, or its scales'."""
-    specs: dict[str, ArraySpec] = field(default_factory=dict)  # shape and dtype when unpacked
-    documents: dict[str, str | None] = field(default_factory=dict)  # by array: its metadata
+    """By weight or plain array, and by scales."""
+    decoded: dict[str, DecodedArray] = field(default_factory=dict)  # likewise
     keys: dict[str, list[str]] = field(default_factory=dict)  # by folder of an array: its files
     index_bytes: int = 0  # of all shards
     claimed_bytes: int = 0  # decoded size of the readable arrays
@@ -163,34 +158,38 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     settings, _ = config_file.find([folder])
     family = registry.by_paths([member.path for member in contents.members])
     hints = config_json.hints(settings, family, head_dim)
-    layers = _take_members(store, family, hints.layers or contents.layers or 0)
+    held = _take_members(store, family)
+    tensors = StoreTensors(family, store.decoded)
+    layers, experts = tensors.extent(held, hints.layers or contents.layers or 0)
     store.refuse_claims()
     store.refuse_values()
     chunks = [array.chunk_bytes for array in store.stored.values()]
     store.chunk_reader.largest_bytes = max(chunks, default=0)
-    tensors = _tensors(store, family.tensors(layers))
-    model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
+    tensors.assemble(layers, experts)
+    contents.findings += tensors.findings
+    whole = {entry.index: tensor for entry, tensor in tensors.tensors.items()}
+    model = infer(family, whole, layers, hints)
     files = sum(map(len, store.file_groups)) + len(contents.literals) + len(contents.common)
     missing = sum(f.file is not None for f in of_kinds(contents.findings, "GP101"))
     findings = contents.findings
     if model is None:
         return Survey(folder, name, files + missing, tuple(findings), None)
-    bits = {tensor: n for tensor, n in contents.bits.items() if tensor in store.stored}
+    bits = {tensor: n for tensor, n in contents.bits.items() if tensor in tensors.views}
     if bits:  # they have groups of their own, which ranks do not share as the release's
         model = model.sized(scale_groups=None)
-    findings += expected_counts.other_layers(model, hints, lambda entry: entry.name)
-    findings += _misfits(store, tensors, model.geometry)
+    findings += expected_counts.other_layers(model, hints, partial(store_names.first, family))
+    findings += tensors.misfits(model)
     findings += shape_checks.contradictions(settings, model)
     checkpoint = Checkpoint(
         folder,
         folder,
         name,
         model,
-        {tensor.name: tensor for tensor in tensors.values()},
+        {tensor.name: tensor for tensor in whole.values()},
         _layout(store),
         config=settings,
         framings=manifest_file.framings(manifest_file.load(folder)),
-        views=store.views,
+        views=tensors.views,
         bits=bits,
         cache_bytes=store.chunk_reader.memory_bytes,
     )
@@ -200,33 +199,26 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     )
 
 
-def _take_members(store: _Store, family: Family, least: int) -> int:
-    """Add the arrays that belong to the model; return its number of layers, at least `least`."""
+def _take_members(store: _Store, family: Family) -> list[Named]:
+    """Add the arrays that belong to the model; return what their names mean."""
     contents = store.contents
     store.keys = _keys({m.folder for m in contents.members if m.folder}, contents.files)
     store.held_bytes = sum(_size(store, path) for path in contents.common)
-    places = {m.path: family.located(m.path) for m in contents.members}
-    layers = [family.layer_of(place) for place in places.values() if place]
-    count = min(max(1 + max((n for n in layers if n is not None), default=-1), least), _MOST)
-    names = {
-        f"{name}{ending}": array
-        for name in (entry.name for entry in family.tensors(count))
-        for endings, array in ((_VALUES, name), (_SCALES, scales_name(name)))
-        for ending in endings
-    }
+    held = []
     for member in contents.members:
-        place = places[member.path]
-        array = names.get(place) if place else None
-        if array is None:
+        name = store_names.parse(family, member.path)
+        if name is None or (name.named.layer or 0) >= MOST:
             what = "array does not belong to the model: not read"
             finding = Finding("GP102", what, member.metadata, member.path, severity="warning")
             contents.findings.append(finding)
-        elif array in store.stored:
+            continue
+        held.append(name.named)
+        if name.array in store.stored:
             what = "two arrays of the store are the same tensor"
-            contents.findings.append(Finding("GP109", what, member.metadata, array))
+            contents.findings.append(Finding("GP109", what, member.metadata, name.array))
         else:
-            _take(store, member, array)
-    return count
+            _take(store, member, name.array)
+    return held
 
 
 def _take(store: _Store, member: StoreArray, array: str) -> None:
@@ -242,16 +234,15 @@ def _take(store: _Store, member: StoreArray, array: str) -> None:
         return
     if stored is None:
         return
-    store.stored[array], store.documents[array] = stored, member.metadata
+    store.stored[array] = stored
     name = member.path if member.folder else ""
     spec = json.dumps(member.spec, sort_keys=True)
-    view = ChunkedArray(store.chunk_reader, spec, stored, name, member.folder)
-    packed = stored.packing == zarr_shards.NIBBLES and stored.spec.dtype is DType.U8
-    store.views[array] = Nibbles(view) if packed else view
-    store.specs[array] = stored.spec
-    if packed:
-        *rows, columns = stored.spec.shape
-        store.specs[array] = ArraySpec((*rows, 2 * columns), DType.I8)
+    view: LazyArray = ChunkedArray(store.chunk_reader, spec, stored, name, member.folder)
+    own = stored.spec
+    if stored.packing == zarr_shards.NIBBLES and own.dtype is DType.U8:
+        own = ArraySpec((*own.shape[:-1], 2 * own.shape[-1]), DType.I8)
+        view = Nibbles(view)
+    store.decoded[array] = DecodedArray(own, view, member.metadata)
     if member.folder:
         _take_files(store, member, array, stored)
     else:
@@ -290,48 +281,6 @@ def _keys(folders: set[str], files: Iterable[str]) -> dict[str, list[str]]:
         if at > 0:
             found.setdefault(path[:at], []).append(path[at + 1 :])
     return found
-
-
-def _tensors(store: _Store, entries: tuple[ModelTensor, ...]) -> dict[ModelTensor, TensorSpec]:
-    """Return the model's tensors; incomplete ones become findings."""
-    tensors = {}
-    for entry in entries:
-        values, own = store.specs.get(entry.name), store.specs.get(scales_name(entry.name))
-        if values is None:
-            store.contents.findings.append(Finding("GP101", "tensor is missing", None, entry.name))
-            continue
-        if values.dtype is DType.I8 and own is None:
-            what = "scales of an int8 weight are missing"
-            store.contents.findings.append(Finding("GP101", what, None, scales_name(entry.name)))
-            continue
-        tensors[entry] = TensorSpec(entry.name, values, own)
-    return tensors
-
-
-def _misfits(
-    store: _Store, tensors: Mapping[ModelTensor, TensorSpec], geometry: Geometry
-) -> Iterator[Finding]:
-    for entry, tensor in tensors.items():
-        file = store.documents[entry.name]
-        shape, wanted = tensor.values.shape, geometry.shape(entry.rule)
-        if shape != wanted:
-            yield shape_checks.other_shape(wanted, shape, entry.name, file)
-        elif tensor.values.dtype not in ((DType.I8, *_FLOATS) if entry.rule.quantized else _FLOATS):
-            yield shape_checks.other_dtype(None, tensor.values.dtype, entry.name, file)
-        elif tensor.scales is not None:
-            yield from _misfit_scales(entry, tensor, store.documents[scales_name(entry.name)])
-
-
-def _misfit_scales(entry: ModelTensor, tensor: TensorSpec, file: str | None) -> Iterator[Finding]:
-    assert tensor.scales is not None  # noqa: S101  # the caller has looked
-    (*lead, rows, out), scales = tensor.values.shape, tensor.scales.shape
-    fits = len(scales) == len(lead) + 2 and (*scales[:-2], scales[-1]) == (*lead, out)
-    if not fits or rows % scales[-2]:
-        wanted = str((*lead, "groups", out))
-        yield shape_checks.other_groups(wanted, scales, entry.name, file)
-    elif tensor.scales.dtype not in _FLOATS:
-        what = "scales are no floats"
-        yield Finding("GP106", what, file, entry.name, None, tensor.scales.dtype.label)
 
 
 def _layout(store: _Store) -> Layout:

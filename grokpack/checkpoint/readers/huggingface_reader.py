@@ -16,6 +16,7 @@ from grokpack.checkpoint.readers import (
     expected_counts,
     folder_headers,
     kind_files,
+    matrix_assembly,
     packed_weights,
     packing_variants,
     quantization_settings,
@@ -23,16 +24,21 @@ from grokpack.checkpoint.readers import (
     shape_checks,
     weight_files,
 )
+from grokpack.checkpoint.readers.matrix_assembly import (
+    StoredMatrices,
+    first_name,
+    stored_names,
+)
 from grokpack.checkpoint.readers.packed_weights import PackedWeight
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.finding import Finding
 from grokpack.core.layout import FileLayout, Layout, Literal, Part, whole_box
-from grokpack.core.tensors import ArraySpec, DType, TensorSpec
+from grokpack.core.tensors import DType, TensorSpec
 from grokpack.models import config_json, registry, tensor_names
 from grokpack.models.geometry_inference import infer
-from grokpack.transforms.copies import Copy, Stack, Transposed
+from grokpack.transforms.copies import Copy, Transposed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,9 +55,7 @@ if TYPE_CHECKING:
     Find = Callable[[str], PackedWeight | str | None]
 
 NAME = "hf"
-_FLOATS = (DType.BF16, DType.F16, DType.F32)
 _SHORT = 8  # integers of an array that is read with the headers: a shape
-_MOST = 1024  # most layers, and experts, that a model may have; Grok-1 has 64 and 8
 _FEW = 5  # names that a message lists
 
 
@@ -82,7 +86,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     packing_variants.refuse_variants(folder, found.arrays, read)
     hints = config_json.hints(settings, family, head_dim)
     held = _held(found, convention, hints.layers)
-    layers, experts = _extent(held, hints.layers, _routed(found, convention))
+    router = found.arrays.get(convention.full("router", 0))
+    layers, experts = matrix_assembly.extent(held, hints.layers, router)
     numbers = partial(_numbers, found, read)
     find = partial(packed_weights.find, found.arrays, numbers=numbers, symmetric=scheme.symmetric)
     tensors, views, whole_packed = _assemble(found, family, convention, (layers, experts), find)
@@ -92,11 +97,11 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
     if model is None:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
-    found.findings += expected_counts.other_layers(model, hints, partial(_first_name, convention))
+    found.findings += expected_counts.other_layers(model, hints, partial(first_name, convention))
     found.findings += sglang_rank_files.doubts(joined, found.headers, model.geometry)
     if bits:  # they have groups of their own, which ranks do not share as the release's
         model = model.sized(scale_groups=None)
-    shapes = ((e, t.values.shape, _first_name(convention, e)) for e, t in tensors.items())
+    shapes = ((e, t.values.shape, first_name(convention, e)) for e, t in tensors.items())
     found.findings += shape_checks.misshapen(shapes, model.geometry)
     found.findings += shape_checks.contradictions(settings, model)
     named = {e.name: tensors[e] for e in model.tensors() if e in tensors}
@@ -193,11 +198,6 @@ def _compare_head(found: FolderHeaders, checkpoint: Checkpoint, convention: Conv
         found.findings += check_head(checkpoint, embedding, convention.head)
 
 
-def _first_name(convention: Convention, entry: ModelTensor) -> str:
-    """Return a tensor's name; for experts, that of the first."""
-    return convention.of(entry, 0 if entry.rule.stacked else None)
-
-
 def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> list[Named]:
     """Parse the names; those that the convention lacks become findings."""
     held = []
@@ -226,19 +226,6 @@ def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> l
     return held
 
 
-def _routed(found: FolderHeaders, convention: Convention) -> int:
-    """Return the number of experts of the first router; 0 if it is missing."""
-    spec = found.arrays.get(convention.full("router", 0))
-    return spec.shape[0] if spec is not None and len(spec.shape) > 1 else 0
-
-
-def _extent(held: list[Named], layers: int | None, routed: int) -> tuple[int, int]:
-    """Return the number of layers and experts, bounded against hostile names and configs."""
-    experts = min(max(1 + max((n.expert or 0 for n in held), default=0), routed), _MOST)
-    claimed = 1 + max((-1 if n.layer is None else n.layer for n in held), default=-1)
-    return min(layers or claimed, _MOST), experts
-
-
 def _assemble(
     found: FolderHeaders,
     family: Family,
@@ -255,11 +242,12 @@ def _assemble(
     views: dict[str, LazyArray] = {}
     weights: dict[str, PackedWeight] = {}
     layers, experts = extent
+    matrices = StoredMatrices(found.arrays, Transposed, Copy)
     for entry in family.tensors(layers):
-        stored = _stored_names(entry, convention, experts)
-        matrices = [find(name) for name in stored]
-        if any(m is not None for m in matrices) and entry.rule.quantized:
-            weight = _packed(found, entry, stored, matrices)
+        stored = stored_names(entry, convention, experts)
+        packed = [find(name) for name in stored]
+        if any(m is not None for m in packed) and entry.rule.quantized:
+            weight = _packed(found, entry, stored, packed)
             if weight is not None:
                 tensors[entry] = weight.tensor(entry.name)
                 views |= weight.views(entry.name)
@@ -269,21 +257,12 @@ def _assemble(
         if missing:
             found.miss(entry, missing[0])
             continue
-        specs = {found.arrays[name] for name in stored}
-        spec = found.arrays[stored[0]]
-        if len(specs) > 1 or spec.dtype not in _FLOATS:
-            what = "experts differ in shape or dtype" if len(specs) > 1 else "dtype is no float"
-            found.findings.append(Finding("GP106", what, None, stored[0], None, spec.dtype.label))
+        assembled = matrices.assemble(entry, stored)
+        if isinstance(assembled, Finding):
+            found.findings.append(assembled)
             continue
-        axes = 1 if entry.rule.role == "norm" else 2
-        if len(spec.shape) != axes:
-            what = "array has another number of axes than its place asks for"
-            found.findings.append(
-                Finding("GP105", what, None, stored[0], str(axes), str(spec.shape))
-            )
-            continue
-        tensors[entry], view = _view(entry, stored, spec)
-        views[entry.name] = view
+        spec, views[entry.name] = assembled
+        tensors[entry] = TensorSpec(entry.name, spec)
     return tensors, views, weights
 
 
@@ -316,22 +295,6 @@ def _numbers(
     if spec is None or spec.dtype is not DType.I64:
         return ()
     return tuple(map(int, read(name, 0, min(spec.elements, _SHORT))))
-
-
-def _stored_names(entry: ModelTensor, convention: Convention, experts: int) -> list[str]:
-    if not entry.rule.stacked:
-        return [convention.of(entry)]
-    return [convention.of(entry, expert) for expert in range(max(experts, 1))]
-
-
-def _view(entry: ModelTensor, stored: list[str], spec: ArraySpec) -> tuple[TensorSpec, LazyArray]:
-    transposed = tuple(reversed(spec.shape))
-    if entry.rule.stacked:
-        experts = ArraySpec((len(stored), *transposed), spec.dtype)
-        return TensorSpec(entry.name, experts), Stack(tuple(map(Transposed, stored)))
-    if entry.rule.matrix:
-        return TensorSpec(entry.name, ArraySpec(transposed, spec.dtype)), Transposed(stored[0])
-    return TensorSpec(entry.name, spec), Copy(stored[0])
 
 
 def _file_layout(found: FolderHeaders, path: str) -> FileLayout:

@@ -22,7 +22,7 @@ def contradictions(
     *,
     head_size_known: bool = False,
 ) -> list[Finding]:
-    """Return findings for values of a config that the shapes contradict, or that it lacks.
+    """Return findings for values of a config that do not fit the model, or that it lacks.
 
     Args:
         settings: The config.
@@ -40,6 +40,10 @@ def contradictions(
     return [
         *(Finding("GP130", text, file) for text in texts),
         *(Finding("GP131", text, file, severity="warning") for text in lacking),
+        *(
+            Finding("GP133", text, file, severity="warning")
+            for text in hyperparameters.switched(settings, model.family)
+        ),
     ]
 
 

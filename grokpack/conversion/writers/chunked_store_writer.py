@@ -6,24 +6,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import losslessness
-from grokpack.conversion.writers.scale_groups import with_scale_rows
 from grokpack.conversion.writers.zarr_shard_codec import CHUNK_BYTES, ZarrShardCodec
 from grokpack.core.errors import UnusableValue
 from grokpack.core.layout import FileLayout, Layout, Literal
-from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.formats import zarr_metadata_rendering, zarr_shards
 from grokpack.formats.crc32c import crc32c
-from grokpack.models import config_json, partition
+from grokpack.models import config_json
 from grokpack.planning.target import Target
-from grokpack.transforms.copies import Copy
-from grokpack.transforms.dequantize import Cast, Dequantize
+from grokpack.transforms.copies import TurnedMatrix
 from grokpack.transforms.zarr_chunks import ChecksummedChunks, held_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.models.architecture import ModelTensor
+    from grokpack.core.tensors import ArraySpec
     from grokpack.transforms.protocols import LazyArray
 
 SHARD_BYTES = 256 << 20
@@ -61,7 +58,7 @@ class ChunkedArrays:
     """
 
     specs: dict[str, ArraySpec] = field(default_factory=dict)
-    ops: dict[str, LazyArray] = field(default_factory=dict)
+    ops: dict[str, ChecksummedChunks] = field(default_factory=dict)
     file_groups: list[tuple[FileLayout, ...]] = field(default_factory=list)
     thread_bytes: int = 0
 
@@ -112,8 +109,7 @@ class ChunkedArrays:
         options: ChunkedStoreOptions,
     ) -> Target:
         """Make a target of these arrays and the model's config."""
-        values = {key: op.op for key, op in self.ops.items() if isinstance(op, ChecksummedChunks)}
-        kept = losslessness.judge(source, values)
+        kept = losslessness.judge(source, {name: _values(op) for name, op in self.ops.items()})
         return Target(
             name,
             self.layout(),
@@ -142,36 +138,6 @@ def refuse_options(options: ChunkedStoreOptions) -> None:
         raise UnusableValue("--tp is at least 1, and --shard-size 1MiB")
 
 
-def stored_tensors(
-    source: Checkpoint, dtype: str | None
-) -> Iterator[tuple[ModelTensor, TensorSpec, Mapping[str, LazyArray]]]:
-    """Yield every tensor as the store holds it, with the ops of its arrays."""
-    for entry in source.model.tensors():
-        tensor = source.tensors[entry.name]
-        if dtype == "bf16":
-            yield entry, *_as_bf16(tensor, entry)
-        else:
-            rows = tensor.scales.shape[-2] if tensor.scales else None
-            if entry.name not in source.bits:
-                rows = source.geometry.scale_groups or rows
-            yield entry, *with_scale_rows(tensor, entry, rows)
-
-
-def _as_bf16(tensor: TensorSpec, entry: ModelTensor) -> tuple[TensorSpec, Mapping[str, LazyArray]]:
-    """Dequantize a weight, rounding once; leave router and norms unchanged."""
-    kind = tensor.values.dtype
-    kept = {name: Copy(name) for name in tensor.arrays()}
-    if entry.rule.role in ("router", "norm") or kind is DType.BF16:
-        return tensor, kept  # bfloat16 with scales of one, as xAI's code takes it, keeps these
-    values = ArraySpec(tensor.values.shape, DType.BF16)
-    op = Dequantize(tensor) if tensor.scales else Cast(tensor.name, kind, DType.BF16)
-    return TensorSpec(tensor.name, values), {tensor.name: op}
-
-
-def rank_cuts(entry: ModelTensor, spec: ArraySpec, ranks: int) -> tuple[int, ...]:
-    """Return the number of equal parts along each axis into which ranks cut an array."""
-    axis = partition.cut_axis(entry.rule, "engines")
-    own = [1] * len(spec.shape)
-    if axis is not None:
-        own[axis] = ranks
-    return tuple(own)
+def _values(chunks: ChecksummedChunks) -> LazyArray:
+    """Return what makes the values of chunks, whichever way a matrix lies."""
+    return chunks.op.made if isinstance(chunks.op, TurnedMatrix) else chunks.op

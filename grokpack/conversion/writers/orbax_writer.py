@@ -1,4 +1,4 @@
-"""Writer of Orbax checkpoints: xAI's pytree, each leaf a zarr 3 array in raw chunks."""
+"""Writer of Orbax checkpoints: a pytree, each leaf of which is a zarr 3 array in raw chunks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from grokpack.checkpoint.readers import orbax_reader
 from grokpack.conversion.writers.chunked_store_writer import (
     ChunkedArrays,
     ChunkedStoreOptions,
-    rank_cuts,
     refuse_options,
-    stored_tensors,
 )
+from grokpack.conversion.writers.store_arrays import store_arrays
 from grokpack.conversion.writers.writer import Writer, suffix_unless_usual
 from grokpack.formats import orbax as orbax_format
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.core.tensors import TensorSpec
+    from grokpack.conversion.writers.store_arrays import TargetArray
     from grokpack.formats.orbax import Keys
-    from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
 
 _VALUES, _SCALES = "0", "1"  # leaves of xAI's QuantizedWeight8bit, a pytree node without names
@@ -34,12 +32,11 @@ def to_orbax(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
     refuse_options(options)
     arrays = ChunkedArrays()
     leaves = []
-    for entry, tensor, ops in stored_tensors(source, options.dtype):
-        for name, spec in tensor.arrays().items():
-            keys = _keys(entry, tensor, scales=name != entry.name)
-            leaves.append(keys)
-            made = spec, ops[name]
-            arrays.add(name, ".".join(keys), made, rank_cuts(entry, spec, options.tp), options)
+    for own in store_arrays(source, options.dtype):
+        keys = _keys(own)
+        leaves.append(keys)
+        made = own.spec, own.op
+        arrays.add(own.name, ".".join(keys), made, own.rank_cuts(options.tp), options)
     finals = {
         orbax_format.CHECKPOINT: orbax_format.checkpoint_document(),
         orbax_format.TREE: orbax_format.tree_document(leaves),
@@ -48,12 +45,13 @@ def to_orbax(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
     return arrays.target(orbax_reader.NAME, source, finals, options)
 
 
-def _keys(entry: ModelTensor, tensor: TensorSpec, *, scales: bool) -> Keys:
-    """Return the keys of an array in xAI's pytree: module, parameter, leaf of the weight."""
-    module, _, parameter = entry.name.rpartition("/")
-    if tensor.scales is None:
-        return module, parameter
-    return module, parameter, _SCALES if scales else _VALUES
+def _keys(own: TargetArray) -> Keys:
+    """Return an array's keys in the pytree: module, if names have one, parameter, leaf."""
+    module, _, parameter = own.owner.rpartition("/")
+    weight = (module, parameter) if module else (parameter,)
+    if own.tensor.scales is None:
+        return weight
+    return *weight, _SCALES if own.of_scales else _VALUES
 
 
 WRITER = Writer(

@@ -1,4 +1,4 @@
-"""Writer of zarr 3 folders: an array for each tensor under xAI's name, sharded by rank."""
+"""Writer of zarr 3 folders: an array for each tensor under the family's name, sharded by rank."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from grokpack.checkpoint.readers import zarr_reader
 from grokpack.conversion.writers.chunked_store_writer import (
     ChunkedArrays,
     ChunkedStoreOptions,
-    rank_cuts,
     refuse_options,
-    stored_tensors,
 )
+from grokpack.conversion.writers.store_arrays import store_arrays
 from grokpack.conversion.writers.writer import Writer, suffix_unless_usual
 from grokpack.core.tensors import ArraySpec, DType, scales_name
 from grokpack.formats import zarr_metadata_rendering, zarr_shards
-from grokpack.models import partition
 from grokpack.transforms.int4_pairs import Nibbles, PackNibbles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.writers.store_arrays import TargetArray
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
     from grokpack.transforms.protocols import LazyArray
 
@@ -38,38 +36,31 @@ def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
     """
     refuse_options(options)
     arrays = ChunkedArrays()
-    for entry, tensor, ops in stored_tensors(source, options.dtype):
-        for name, spec in tensor.arrays().items():
-            scales = name != entry.name
-            own = _about_scales(entry, tensor) if scales else _about(entry, tensor, source)
-            made: tuple[ArraySpec, LazyArray] = spec, ops[name]
-            if not scales and _packs(source, entry, tensor):
-                *rows, columns = spec.shape
-                made = ArraySpec((*rows, columns // 2), DType.U8), PackNibbles(name)
-                own["packing"] = zarr_shards.NIBBLES
-            arrays.add(
-                name,
-                entry.name + (SCALES if scales else ""),
-                made,
-                rank_cuts(entry, made[0], options.tp),
-                options,
-                attributes=own,
-                axes=_axes(entry, scales=scales),
-            )
+    for own in store_arrays(source, options.dtype):
+        attributes = _about_scales(own) if own.of_scales else _about(own, source)
+        made: tuple[ArraySpec, LazyArray] = own.spec, own.op
+        if _packs(source, own):
+            *rows, columns = own.spec.shape
+            made = ArraySpec((*rows, columns // 2), DType.U8), PackNibbles(own.op)
+            attributes["packing"] = zarr_shards.NIBBLES
+        folder = own.owner + (SCALES if own.of_scales else "")
+        cuts = own.rank_cuts(options.tp)
+        arrays.add(own.name, folder, made, cuts, options, attributes=attributes, axes=own.axes)
     for group in _groups(arrays):
         arrays.add_file(f"{group}/{zarr_shards.METADATA}", zarr_metadata_rendering.group())
     finals = {zarr_shards.METADATA: zarr_metadata_rendering.group(_about_model(source))}
     return arrays.target(zarr_reader.NAME, source, finals, options)
 
 
-def _packs(source: Checkpoint, entry: ModelTensor, tensor: TensorSpec) -> bool:
+def _packs(source: Checkpoint, own: TargetArray) -> bool:
     """Tell whether a weight's codes are known to fit four bits, zero point included."""
-    if source.bits.get(entry.name) != _FOUR or tensor.values.dtype is not DType.I8:
+    name = own.entry.name
+    if own.of_scales or source.bits.get(name) != _FOUR:
         return False
-    packing, view = source.packings.get(entry.name), source.views.get(entry.name)
+    packing, view = source.packings.get(name), source.views.get(name)
     middle = packing is not None and (packing.zeros is None or packing.symmetric)
     fits = isinstance(view, Nibbles) or middle
-    return fits and tensor.values.shape[-1] % 2 == 0
+    return own.spec.dtype is DType.I8 and fits and own.spec.shape[-1] % 2 == 0
 
 
 _FOUR = 4  # bits
@@ -85,42 +76,39 @@ def _groups(arrays: ChunkedArrays) -> Iterable[str]:
     return sorted(found - owners)
 
 
-def _about(entry: ModelTensor, tensor: TensorSpec, source: Checkpoint) -> dict[str, Any]:
+def _about(own: TargetArray, source: Checkpoint) -> dict[str, Any]:
     """Return the attributes of a weight or a plain array."""
-    axis = partition.cut_axis(entry.rule, "engines")
     about: dict[str, Any] = {
-        "name": entry.name,
-        "role": entry.rule.role,
-        "title": entry.rule.title,
-        "tensor_parallel_axis": None if axis is None else axis % len(tensor.values.shape),
+        "name": own.entry.name,
+        "role": own.entry.rule.role,
+        "title": own.entry.rule.title,
+        "tensor_parallel_axis": own.rank_axis,
     }
-    if tensor.scales is not None:
-        groups = tensor.scales.shape[-2]
-        about["scales"] = entry.name.rpartition("/")[2] + SCALES
-        about["scale_groups"] = groups
-        about["rows_per_group"] = tensor.values.shape[-2] // groups
-    if entry.name in source.bits and tensor.scales is not None:
-        about["bits"] = source.bits[entry.name]
+    if own.expert is not None:
+        about["expert"] = own.expert
+    if own.tensor.scales is not None:
+        about["scales"] = own.owner.rpartition("/")[2] + SCALES
+        about |= _groups_of(own.tensor)
+        if own.entry.name in source.bits:
+            about["bits"] = source.bits[own.entry.name]
     return about
 
 
-def _about_scales(entry: ModelTensor, tensor: TensorSpec) -> dict[str, Any]:
+def _about_scales(own: TargetArray) -> dict[str, Any]:
     """Return the attributes of the scales of a weight."""
-    assert tensor.scales is not None  # noqa: S101  # these are its attributes
-    groups = tensor.scales.shape[-2]
-    return {
-        "name": scales_name(entry.name),
+    about = {
+        "name": scales_name(own.entry.name),
         "role": "scales",
-        "scales_of": entry.name.rpartition("/")[2],
-        "scale_groups": groups,
-        "rows_per_group": tensor.values.shape[-2] // groups,
+        "scales_of": own.owner.rpartition("/")[2],
     }
+    return about | _groups_of(own.tensor)
 
 
-def _axes(entry: ModelTensor, *, scales: bool) -> tuple[str, ...]:
-    """Return the names of an array's axes."""
-    dims = entry.rule.dims
-    return (*dims[:-2], "scale_groups", dims[-1]) if scales else dims
+def _groups_of(tensor: TensorSpec) -> dict[str, int]:
+    """Return the scale groups of a weight."""
+    assert tensor.scales is not None  # noqa: S101  # the caller has looked
+    groups = tensor.scales.shape[-2]
+    return {"scale_groups": groups, "rows_per_group": tensor.values.shape[-2] // groups}
 
 
 def _about_model(source: Checkpoint) -> dict[str, Any]:

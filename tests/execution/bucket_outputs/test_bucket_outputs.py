@@ -16,7 +16,7 @@ from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.storage import bucket_sink, sink_protocol
 from grokpack.verification.verify_structure import verify_structure
-from tests.support import forked
+from tests.support import forked, grok2
 from tests.support.buckets import Moto, client
 from tests.support.checkpoints import tree
 from tests.support.converting import WIDE
@@ -186,3 +186,19 @@ def test_compressed_files_go_to_a_bucket_from_one_process(moto: Moto, large: Pat
         execute(plan, f"s3://{BUCKET}/out", executor=workers)
     assert caught.value.code == "GP409"
     assert not objects(moto)
+
+
+@pytest.mark.parametrize("to", ["sglang", "zarr"])
+def test_a_release_in_a_bucket_becomes_what_a_local_one_does(
+    to: str, moto: Moto, tmp_path: Path
+) -> None:
+    s3 = client(moto)
+    for path in grok2.RELEASE.iterdir():
+        s3.put_object(Bucket=BUCKET, Key=f"release/{path.name}", Body=path.read_bytes())
+    s3.close()
+    storage.forget(f"s3://{BUCKET}")
+    sources = f"s3://{BUCKET}/release", str(grok2.RELEASE)
+    far, near = (plan_convert(open_checkpoint(source), to) for source in sources)
+    assert far.digest == near.digest
+    execute(far, f"s3://{BUCKET}/out")
+    assert_as_local(moto, near, tmp_path)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.output import Output
 from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import dask_cluster
-from tests.support import forked
+from tests.support import forked, grok2
 from tests.support.checkpoints import tree
 from tests.support.executors import stop_after
 
@@ -34,6 +36,15 @@ def test_two_workers_write_what_a_serial_run_writes(
     assert len(outcome.processes) == 2
     assert f":{os.getpid()}" not in "".join(outcome.processes)
     assert outcome.written_bytes == plan.target.layout.nbytes
+
+
+def test_workers_write_the_store_of_another_family(
+    workers: dask_cluster.Cluster, tmp_path: Path
+) -> None:
+    plan = plan_convert(open_checkpoint(str(grok2.RELEASE)), "zarr")
+    execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
+    execute(plan, str(tmp_path / "serial"), RunOptions(workers=1))
+    assert tree(tmp_path / "out") == tree(tmp_path / "serial")
 
 
 def _kept() -> int:
