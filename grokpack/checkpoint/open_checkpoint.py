@@ -22,6 +22,7 @@ from grokpack.core.escaping import escape_line, safe_operand, shell_command
 from grokpack.core.finding import of_kinds, only_errors
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import zstd_seekable
+from grokpack.models import registry
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
-_DOWNLOAD = "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir checkpoints"
 _TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
 """Names of weights as torch.save writes them; training_args.bin and the like are not among them."""
 _FEW = 5  # names that a message lists
@@ -51,8 +51,12 @@ def default_source() -> str:
         if _find(place):
             return place
     facts = tuple(("looked at", place) for place in (f"${VARIABLE}", *_USUAL))
-    hint = f"name the folder, or fetch the release:\n{_DOWNLOAD}"
+    hint = f"name the folder, or {_fetching()}"
     raise NothingThere("no checkpoint found", None, facts, hint)
+
+
+def _fetching() -> str:
+    return f"fetch a release:\n{registry.downloads()}"
 
 
 def _find(path: str) -> tuple[str, Reader] | None:
@@ -117,7 +121,7 @@ def _nothing(path: str) -> GrokpackError:
         return _nothing_at(path)
     paths = meant_paths.meant(path, lambda folder: (_find(folder) or (None,))[0])
     named = " or ".join(f"`{escape_line(one)}`" for one in paths)
-    hint = f"did you mean {named}?" if named else f"fetch the release:\n{_DOWNLOAD}"
+    hint = f"did you mean {named}?" if named else _fetching()
     if not storage.exists(path):
         return NothingThere("no such folder", Place(path), hint=hint)
     if storage.is_folder(path) and not storage.names(path):
@@ -152,7 +156,7 @@ def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
     hint = (
         "take a copy in safetensors, or make one where you trust the files: "
         "`safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)` for each;\n"
-        f"or start from the release:\n{_DOWNLOAD}"
+        f"or {_fetching()}"
     )
     facts = ((f"{len(found)} files", f"{found[0]}{' ...' if len(found) > 1 else ''}"),)
     what = "PyTorch's pickles are not read: to load one runs what it names"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError, Place
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 CHAT_TEMPLATE = "chat_template.jinja"
+GENERATION_CONFIG = "generation_config.json"
 
 NO_TOKENIZER = "none"
 """Value of an option where no tokenizer is wanted."""
@@ -131,6 +132,23 @@ def _described(found: dict[str, bytes], held: Tokenizer, own: TokenizerTable) ->
     if own.chat is not None and CHAT_TEMPLATE not in found:
         made[CHAT_TEMPLATE] = own.chat.template().encode()
     return found | {name: data for name, data in made.items() if data is not None}
+
+
+def generation_config(found: Mapping[str, bytes], own: TokenizerTable) -> dict[str, bytes]:
+    """Make generation_config.json with the ids of a tokenizer's file; nothing without such a file.
+
+    transformers otherwise takes the tokens of whatever class `model_type` names.
+    """
+    kind = KINDS[own.kind]
+    if not own.stops or kind.file not in found:
+        return {}
+    special = kind.read(found[kind.file], kind.file).special
+    ids: dict[str, Any] = {
+        "eos_token_id": [special[text] for text in own.stops if text in special],
+        "pad_token_id": special.get(own.special["padding"]),
+    }
+    stated = {key: said for key, said in ids.items() if said not in ([], None)}
+    return {GENERATION_CONFIG: (json.dumps(stated, indent=2) + "\n").encode()}
 
 
 def _config(held: Tokenizer, own: TokenizerTable) -> bytes | None:

@@ -56,13 +56,18 @@ def diff(
     with open_workers(workers) as worker_options:
         found = compare(one, other, session.stoppable(), with_workers(worker_options))
     well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
-    data = document(found, places, max_error, time.monotonic() - began)
+    families = [one.model.title, other.model.title]
+    data = document(found, places, families, max_error, time.monotonic() - began)
     status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO
     session.result(text.render(found, data), data, status, word=found.state)
 
 
 def document(
-    found: Comparison, places: list[str], max_error: float | None, seconds: float
+    found: Comparison,
+    places: list[str],
+    families: list[str],
+    max_error: float | None,
+    seconds: float,
 ) -> ComparisonJson:
     """Make `data` of `grokpack diff --json`."""
     from grokpack.report.numbers import finite
@@ -70,6 +75,8 @@ def document(
     return {
         "first": places[0],
         "second": places[1],
+        "first_family": families[0],
+        "second_family": families[1],
         "max_error": max_error,
         "only_first": list(found.only_first),
         "only_second": list(found.only_second),

@@ -83,6 +83,21 @@ def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     return rows
 
 
+def refuse_other_network(*checkpoints: Checkpoint) -> None:
+    """Refuse a setting that asks for another network than the one computed here.
+
+    Of several checkpoints all have to ask for another one: what is not alike in them is found
+    anyway.
+
+    Raises:
+        GrokpackError: GP345.
+    """
+    asked = [hyperparameters.switched(c.config, c.model.family) for c in checkpoints]
+    if all(asked):
+        what = f"the network of {checkpoints[0].place} is not computed here"
+        raise GrokpackError("GP345", what, None, tuple(("config", text) for text in asked[0]))
+
+
 def unheeded(checkpoint: Checkpoint) -> list[str]:
     """Say which switches of a config are not those of the release, whose network runs anyway."""
     released = checkpoint.model.family.config
@@ -94,7 +109,10 @@ def unheeded(checkpoint: Checkpoint) -> list[str]:
         f"config.json of the source has {key} {found!r}: the network runs with the release's "
         f"{wanted!r}"
         for key, wanted, found in pairs
-        if wanted is not None and found is not None and found != wanted
+        if wanted is not None
+        and found is not None
+        and found != wanted
+        and key not in checkpoint.model.family.switches
     ]
 
 

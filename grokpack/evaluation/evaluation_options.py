@@ -12,6 +12,7 @@ import numpy as np
 from grokpack import storage
 from grokpack.core.errors import TooLittleMemory
 from grokpack.core.events import Advanced, Listener, ignore_event
+from grokpack.evaluation.config_comparison import refuse_other_network
 from grokpack.evaluation.network import blas_threads
 from grokpack.evaluation.network.matrix_products import Lanes
 from grokpack.evaluation.network.model import Network, Setup, allocate_in_memory
@@ -142,8 +143,10 @@ def networks(
     """Open networks that share threads, with room for `tokens` tokens.
 
     Raises:
-        GrokpackError: GP312 where the memory allowed is too little; what `Network` raises.
+        GrokpackError: GP345 where a config asks for another network, GP312 where the memory
+            allowed is too little; what `Network` raises.
     """
+    refuse_other_network(*checkpoints)
     if options.memory_bytes < _FIXED_BYTES:
         hint = "give `--memory 1GiB` or more"
         raise TooLittleMemory("the network needs 1 GiB to run in", hint=hint)

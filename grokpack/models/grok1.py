@@ -230,6 +230,7 @@ GROK1 = Family(
         license="apache-2.0",
         license_words="Apache License 2.0",
         host="https://github.com",
+        download="--include 'ckpt-0/*' --local-dir checkpoints",
     ),
     network=Architecture(gelu="tanh"),
     constants=constants,

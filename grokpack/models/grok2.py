@@ -237,6 +237,7 @@ GROK2 = Family(
         license="other",
         license_words="Grok 2 Community License Agreement",
         license_name="grok-2-community",
+        download="--local-dir grok-2",
     ),
     network=Architecture(gelu="erf", mix_factor=1 / math.sqrt(2), masks_padding=False),
     constants=constants,
@@ -247,6 +248,12 @@ GROK2 = Family(
     tokenizer=_TOKENIZER,
     config=_CONFIG,
     marks={"model_type": "git"},
+    # SGLang and vLLM take the first two of `rope_type` for plain rotation
+    switches={
+        "rope_type": ("original", "default"),
+        "residual_moe": (True,),
+        "sliding_window_size": (-1, 0),
+    },
     # its tokenizer is named to SGLang; one backend alone has the temperature of attention
     sglang_options="--tokenizer-path FOLDER/tokenizer.tok.json --attention-backend triton",
 )

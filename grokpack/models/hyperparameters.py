@@ -147,6 +147,16 @@ def notes(config: Mapping[str, Any], model: Model) -> list[str]:
             if not math.isclose(found, wanted, rel_tol=1e-6)
         ),
         *lacking(config, model),
+        *switched(config, model.family),
+    ]
+
+
+def switched(config: Mapping[str, Any], family: Family) -> list[str]:
+    """Name the entries of a config that ask for another network than the family's."""
+    return [
+        f"{key} is {found!r} in config.json, not {usual[0]!r}: that is another network"
+        for key, usual in family.switches.items()
+        if (found := config.get(key)) is not None and found not in usual
     ]
 
 

@@ -68,7 +68,7 @@ def remainders(geometry: Geometry, ranks: int, style: PartitionStyle = "engines"
     if geometry.q_heads is None or geometry.kv_heads is None:
         message = "the head size is not known"
         raise ValueError(message)
-    kv, groups = geometry.kv_heads, geometry.scale_groups or geometry.ffn
+    kv, groups = geometry.kv_heads, geometry.scale_groups
     checks = [
         (geometry.q_heads % ranks, f"{geometry.q_heads} query heads"),
         (kv % ranks and ranks % kv, f"{kv} key-value heads"),
@@ -76,10 +76,9 @@ def remainders(geometry: Geometry, ranks: int, style: PartitionStyle = "engines"
         ((geometry.mlp or 0) % ranks, f"width {geometry.mlp} of the dense MLP"),
     ]
     if style == "engines":
-        checks += [
-            (geometry.vocab % ranks, f"vocabulary {geometry.vocab}"),
-            (groups % ranks and ranks % groups, f"{groups} scale groups"),
-        ]
+        checks.append((geometry.vocab % ranks, f"vocabulary {geometry.vocab}"))
+        if groups is not None:  # with a scale for each row, the expert's width decides
+            checks.append((groups % ranks and ranks % groups, f"{groups} scale groups"))
     else:
         checks.append((geometry.d_model % ranks, f"{geometry.d_model} features of the embedding"))
     return [f"{what} / {ranks}" for rest, what in checks if rest]

@@ -23,6 +23,12 @@ UNKNOWN = GROK1.name + OTHER_DIMENSIONS
 """Name for the model of a checkpoint whose dimensions are not known."""
 
 
+def downloads() -> str:
+    """Return the command that fetches each family's release, a line for each."""
+    published = [family.publication for family in FAMILIES.values()]
+    return "\n".join(f"hf download {own.repository} {own.download}" for own in published)
+
+
 def by_config(config: Mapping[str, Any]) -> Family:
     """Choose the family that most entries of config.json mark, by default the first.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import escape_line
+from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.report import numbers
 from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED
 from grokpack.verification.value_locations import describe_index
@@ -38,8 +39,15 @@ def render(found: Comparison, data: ComparisonJson) -> str:
         count = sum(row.state == state for row in found.tensors)
         if count:
             lines.append(f"{state:<9}  {count:>4} tensors   {words}")
-    lines.append(f"{found.state}   ({numbers.duration(data['seconds'])})")
+    lines.append(f"{found.state}   {_families(data)}   ({numbers.duration(data['seconds'])})")
     return "\n".join(lines)
+
+
+def _families(data: ComparisonJson) -> str:
+    """Return the names of the families, whatever the dimensions are."""
+    pair = (data["first_family"], data["second_family"])
+    one, other = (title.removesuffix(OTHER_DIMENSIONS) for title in pair)
+    return f"both {one}" if one == other else f"{one} and {other}"
 
 
 def _tensor(row: Difference) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.checkpoint import array_parts
+from grokpack.checkpoint.layouts import kind_files_layout
+from grokpack.core.finding import only_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +20,8 @@ def layers(verdict: Verdict) -> list[LayerStateJson]:
     """List for each layer its number, its expected tensors, and the names of those with errors.
 
     The list is empty if the model's dimensions are unknown. A finding about a file with several
-    tensors names none of them, and belongs to no layer.
+    tensors names none of them, and belongs to no layer, but where the file is not read and every
+    layer has its tensor of one kind there.
     """
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None:
@@ -38,9 +41,20 @@ def layers(verdict: Verdict) -> list[LayerStateJson]:
 def _tensors(verdict: Verdict, checkpoint: Checkpoint) -> Iterator[str]:
     """Yield the tensors that an error is about: named by the finding, or alone in its file."""
     files = {file.path: array_parts(file) for file in checkpoint.layout.files()}
-    for finding in verdict.findings:
+    for finding in only_errors(verdict.findings):
         names = {name.removesuffix("/scales") for name in files.get(finding.file or "", ())}
-        if finding.severity == "error" and finding.tensor:
+        if finding.tensor:
             yield finding.tensor
-        elif finding.severity == "error" and len(names) == 1:
+        elif len(names) == 1:
             yield from names
+        elif finding.file and finding.file not in files:
+            yield from _of_kind(finding.file, checkpoint)
+
+
+def _of_kind(path: str, checkpoint: Checkpoint) -> Iterator[str]:
+    """Yield the tensors that a file of the release should hold, of each layer."""
+    family = checkpoint.model.family
+    rule = kind_files_layout.paths(family, checkpoint.ranks).get(path)
+    if rule in family.layer_rules:
+        for number in range(checkpoint.geometry.layers):
+            yield family.name_of(rule, number)

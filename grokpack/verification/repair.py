@@ -10,6 +10,7 @@ from grokpack.checkpoint.layouts import kind_files_layout
 from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.core.finding import of_kinds
 from grokpack.formats import ckpt0
+from grokpack.formats.tokenizers.tokenizer_kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,14 +50,15 @@ def _is_pickle(checkpoint: Checkpoint, name: str) -> bool:
 
 
 def _released(checkpoint: Checkpoint) -> set[str]:
-    """Return the names of the release's files, where each holds a kind of tensor."""
+    """Return the names of the release's files, where each of weights holds a kind of tensor."""
     family = checkpoint.model.family
     released = family.release_layout
     if not released.stem or checkpoint.format != released.format:
         return set()
     if checkpoint.ranks != released.ranks:
         return set()
-    return {*kind_files_layout.paths(family, released.ranks)}
+    tokenizer = [KINDS[family.tokenizer.kind].file] if family.tokenizer.released else []
+    return {*kind_files_layout.paths(family, released.ranks), *tokenizer}
 
 
 def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:

@@ -18,7 +18,7 @@ from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
 from grokpack.formats import zstd_seekable
 from grokpack.models import config_json, registry
 from grokpack.storage import hashing
-from grokpack.verification import content_findings
+from grokpack.verification import content_findings, tokenizer_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -88,8 +88,9 @@ class Verdict:
 
     @property
     def damaged_files(self) -> list[str]:
-        """Files with an error that belong to the model: no config, and no foreign file."""
+        """Files with an error that hold weights: no config, no tokenizer, and no foreign file."""
         strange = {f.file for f in of_kinds(self.findings, "GP102") if not f.tensor}
+        strange |= {f.file for f in of_kinds(self.findings, tokenizer_findings.CODE)}
         own = [f for f in self.bad_files if f not in strange and f != config_json.FILE]
         return own[: self.survey.expected]
 
@@ -146,6 +147,7 @@ def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
     if checkpoint is not None:
         findings += duplicates(checkpoint)
         findings += _twice(checkpoint)
+        findings += tokenizer_findings.findings(checkpoint)
     files: ComparedFiles | None = checkpoint or listed_files.unread(survey.folder)
     findings += against_manifest(files or listed_files.unread(path or survey.folder), findings)
     if checkpoint is None and not findings:

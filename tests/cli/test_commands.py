@@ -42,7 +42,8 @@ def test_without_a_checkpoint_the_places_are_named_and_the_status_is_3(tmp_path:
     assert done.returncode == 3
     assert "error[GP201]" in done.stderr
     assert "checkpoints/ckpt-0" in done.stderr
-    assert "hf download" in done.stderr
+    for repository in ("xai-org/grok-1 --include 'ckpt-0/*'", "xai-org/grok-2"):
+        assert f"hf download {repository}" in done.stderr
 
 
 def test_damage_ends_with_status_1_and_one_json_document(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import plan_synth_model
 from grokpack.core.events import Advanced, Event, Started
+from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
 from grokpack.evaluation.input_tokens import Inputs
 from grokpack.evaluation.network import model as network_model
@@ -177,18 +178,36 @@ def test_progress_counts_bytes_as_they_are_stored() -> None:
     assert 0.95 * total < done <= total
 
 
-def test_a_config_that_asks_for_another_network_is_told(tmp_path: Path) -> None:
-    """As is one that leaves a constant to the release."""
-    folder = Path(shutil.copytree(RELEASE, tmp_path / "copy"))
-    config = json.loads((folder / "config.json").read_text()) | {"rope_type": "yarn"}
-    del config["attn_temperature_len"]
-    (folder / "config.json").write_text(json.dumps(config))
-    np.save(tmp_path / "ids.npy", np.array([7, 9]))
-    told = CliRunner().invoke(app, ["evaluate", str(folder), "--tokens", str(tmp_path / "ids.npy")])
+def test_a_constant_that_a_config_leaves_to_the_release_is_told(tmp_path: Path) -> None:
+    """As is a setting that changes nothing here."""
+    told = evaluated(tmp_path, scaling_factor=8.0, attn_temperature_len=None)
+    assert told.exit_code == 0
     assert "network of Grok-2, GELU by erf" in told.stderr
     assert "no attn_temperature_len: the release's 1024 is taken" in told.stderr
-    assert "has rope_type 'yarn': the network runs with the release's 'original'" in told.stderr
+    assert "has scaling_factor 8.0: the network runs with the release's 16.0" in told.stderr
     assert told.stderr.count("config.json of the source") == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"), [("rope_type", "yarn"), ("residual_moe", False), ("sliding_window_size", 512)]
+)
+def test_a_config_that_asks_for_another_network_is_refused(
+    tmp_path: Path, key: str, asked: object
+) -> None:
+    told = evaluated(tmp_path, **{key: asked})
+    assert told.exit_code == ExitStatus.USAGE
+    assert "GP345" in told.stderr
+    assert f"{key} is {asked!r} in config.json" in told.stderr
+
+
+def evaluated(tmp_path: Path, **changes: object) -> Result:
+    """`evaluate` of a release whose config has other entries; those that are None are left out."""
+    folder = Path(shutil.copytree(RELEASE, tmp_path / "copy"))
+    config = json.loads((folder / "config.json").read_text()) | changes
+    stated = {key: value for key, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(stated))
+    np.save(tmp_path / "ids.npy", np.array([7, 9]))
+    return CliRunner().invoke(app, ["evaluate", str(folder), "--tokens", str(tmp_path / "ids.npy")])
 
 
 def test_any_width_computes_the_same(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ PAGE = 5
 
 @dataclass
 class Hub:
-    """One repository, `xai-org/grok-1`, whose files are those of a folder.
+    """One repository, whose files are those of a folder.
 
     Attributes:
         url: Of the server.
         files: Rows of the listing.
+        repository: Its name.
         revisions: Names that stand for the one commit.
         gated: Whether a token is asked for.
         failing: Statuses of the next answers.
@@ -33,6 +34,7 @@ class Hub:
 
     url: str
     files: list[dict[str, Any]]
+    repository: str = "xai-org/grok-1"
     revisions: set[str] = field(default_factory=lambda: {"main", "v1", COMMIT})
     gated: bool = False
     failing: list[int] = field(default_factory=list)
@@ -69,9 +71,9 @@ def metadata(folder: Path, listed: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Hub]:
+def serving(folder: Path, repository: str = Hub.repository) -> Iterator[Hub]:
     """The hub on loopback."""
-    hub = Hub("", rows(folder))
+    hub = Hub("", rows(folder), repository)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -115,12 +117,12 @@ def _answer(
     if hub.gated and headers.get("Authorization") != "Bearer right":
         return 403, b'{"error": "gated"}', ""
     parts = path.removeprefix("/api/models/").split("/")
-    if parts[:2] != ["xai-org", "grok-1"]:
+    if "/".join(parts[:2]) != hub.repository:
         return 404, b'{"error": "no repository"}', ""
     if len(parts) > 3 and parts[3] not in hub.revisions:
         return 404, b'{"error": "no revision"}', ""
     if parts[2:3] != ["tree"]:
-        return 200, json.dumps({"id": "xai-org/grok-1", "sha": COMMIT, "siblings": []}).encode(), ""
+        return 200, json.dumps({"id": hub.repository, "sha": COMMIT, "siblings": []}).encode(), ""
     start = int(query.get("cursor", ["0"])[0])
     more = start + PAGE < len(hub.files)
     link = f"{path}?recursive=true&cursor={start + PAGE}" if more else ""

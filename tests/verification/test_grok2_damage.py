@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import plan_convert
 from grokpack.models.family import Model
 from grokpack.models.grok2 import GROK2
 from grokpack.report import verification_text
+from grokpack.verification.layer_states import layers
 from grokpack.verification.repair import fixes, repair_command
 from grokpack.verification.verify_structure import Verdict, verify_structure
 from tests.support.grok2 import RELEASE
@@ -131,3 +133,44 @@ def test_the_command_that_fetches_is_of_its_own_repository(
     (fix,) = fixes(spoilt)
     assert fix == repair_command(spoilt)
     assert (fix or "").startswith(f"hf download xai-org/grok-2 {ranked(7, 5)} --local-dir ")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_a_file_of_one_kind_belongs_to_every_layer(release: Path, damage: str) -> None:
+    path = release / ranked(6, 3)
+    path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-1])
+    states = layers(verdict(release))
+    gate = "block_sparse_moe.experts.w1.weight"
+    assert [state["bad"] for state in states] == [[gate]] * 3
+
+
+def test_a_tokenizer_that_is_missing_or_broken_is_found(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = release / "tokenizer.tok.json"
+    rows = json.loads(path.read_text())
+    path.unlink()
+    (missing,) = verdict(release).findings
+    assert (missing.code, missing.severity, missing.file) == ("GP132", "warning", path.name)
+    path.write_text("{}")
+    looked = verdict(release)
+    assert [(f.code, f.file) for f in looked.findings] == [("GP132", path.name)]
+    assert (looked.word, looked.damaged_files) == ("damaged", [])
+    rows["regular_tokens"][0]["token"] = 600
+    path.write_text(json.dumps(rows | {"vocab_size": None}))
+    (other,) = verdict(release).findings
+    assert (other.expected, other.found) == ("600 rows", "601 pieces")
+    monkeypatch.setattr(Model, "is_release", property(lambda _: True))
+    assert (repair_command(verdict(release)) or "").startswith(
+        f"hf download xai-org/grok-2 {path.name} --local-dir "
+    )
+
+
+def test_a_config_of_another_network_is_told(release: Path) -> None:
+    path = release / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rope_type": "yarn"}))
+    (finding,) = verdict(release).findings
+    assert (finding.code, finding.severity) == ("GP133", "warning")
+    said = "rope_type is 'yarn' in config.json, not 'original': that is another network"
+    assert finding.message == said
+    assert said in plan_convert(open_checkpoint(str(release)), "hf").target.notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from grokpack.storage.http import services
-from tests.support import hub, servers
+from tests.support import grok2, hub, servers
 from tests.support.against import codes, verified
 from tests.support.content_checks import flip
 from tests.support.servers import impatient
@@ -139,3 +140,24 @@ def test_metadata_that_is_none_is_refused(model: Path, served: hub.Hub) -> None:
     for text in ("", "one line\n", f"{hub.COMMIT}\n{'z' * 64}\n", f"{hub.COMMIT}\nabc\n"):
         place.write_text(text, encoding="utf-8")
         assert verified(model, "hf:")["errors"][0]["code"] == "GP230"
+
+
+def test_a_release_cut_for_ranks_is_compared_with_its_own_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One rank's file in place of another's, which headers do not tell, among them."""
+    folder = Path(shutil.copytree(grok2.RELEASE, tmp_path / "release"))
+    with hub.serving(grok2.RELEASE, "xai-org/grok-2") as served:
+        impatient(monkeypatch)
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
+        services.forget()
+        assert verified(folder, "hf:xai-org/grok-2")["status"] == "whole"
+        one, other = (folder / f"pytorch_model-00006-TP-00{rank}.safetensors" for rank in (1, 2))
+        shutil.copy(one, other)
+        (folder / "tokenizer.tok.json").write_text("{}")
+        found = verified(folder, "hf:xai-org/grok-2")
+        bad = {row["file"] for row in found["findings"] if row["severity"] == "error"}
+        assert bad == {other.name, "tokenizer.tok.json"}
+        refused = verified(folder, "hf:grok-2")
+    (error,) = refused["errors"]
+    assert "hf:xai-org/grok-2" in error["hint"]

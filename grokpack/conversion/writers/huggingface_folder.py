@@ -67,6 +67,7 @@ def sidecars(
     held = tokenizer_files.tokenizer_files(source, tokenizer)
     return {
         **held,
+        **tokenizer_files.generation_config(held, source.model.family.tokenizer),
         **{name: _template(name) for name in source.model.family.code},
         "README.md": _render(card, source, held),
         **huggingface_config.render(convention, source.model, source.config, TORCH[dtype], config),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from grokpack.core.documents.answer_json import AnswerJson, Count, Counts, Seconds
+from grokpack.core.documents.answer_json import AnswerJson, Count, Counts, FamilyTitle, Seconds
 
 WeightState = Literal["equal", "rounded", "different"]
 ComparisonStatus = Annotated[
@@ -39,6 +39,8 @@ class ComparisonJson(TypedDict):
     """One checkpoint."""
     second: str
     """The other."""
+    first_family: FamilyTitle
+    second_family: FamilyTitle
     max_error: float | None
     """`--max-error`."""
     only_first: list[str]

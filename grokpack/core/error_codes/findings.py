@@ -188,6 +188,23 @@ FINDINGS = (
         "Put the model's own config.json beside the files.",
     ),
     Code(
+        "GP132",
+        "tokenizer is missing or cannot be read",
+        ExitStatus.ANSWER_IS_NO,
+        "The release has its tokenizer beside the weights. Without it, or with one that is broken "
+        "or another model's, texts cannot be turned into tokens, and outputs have none.",
+        "Fetch that file again.",
+    ),
+    Code(
+        "GP133",
+        "config.json asks for another network",
+        ExitStatus.ANSWER_IS_NO,
+        "A setting in config.json is not that of the release, and changes what engines compute: "
+        "another rotation, attention in a window, no dense MLP. Weights are converted as they "
+        "are, `evaluate` and `generate` refuse.",
+        "Nothing, if the model was trained so; else correct config.json.",
+    ),
+    Code(
         "GP141",
         "a part of the network computes something else",
         ExitStatus.ANSWER_IS_NO,

@@ -216,7 +216,7 @@ PLANS = (
         "network is not computed here",
         ExitStatus.USAGE,
         "The model's family has parts that `evaluate` and `generate` do not compute, or lacks one "
-        "that they need.",
+        "that they need, or config.json asks for another network than the release's.",
         "Evaluate it with an engine; all other commands take it.",
     ),
     Code(

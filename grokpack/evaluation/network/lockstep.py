@@ -85,7 +85,8 @@ class Lockstep:
         specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]
         transposed = streams[self._leading].lies_transposed(specs[self._leading])
         itemsize = max(spec.values.dtype.itemsize for spec in specs)
-        return matrices.bands(wanted, transposed=transposed, itemsize=itemsize)
+        networks = len(self._networks)
+        return matrices.bands(wanted, transposed=transposed, itemsize=itemsize, networks=networks)
 
     def _keep(self, tensor: TensorSpec, values: np.ndarray) -> None:
         self._waiting[tensor.name] = values

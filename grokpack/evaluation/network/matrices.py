@@ -107,7 +107,9 @@ MatrixRange = tuple[tuple[int, int], tuple[int, int]]
 """First row and last + 1, first column and last + 1."""
 
 
-def bands(whole: Matrix, *, transposed: bool, itemsize: int | None = None) -> Iterator[MatrixRange]:
+def bands(
+    whole: Matrix, *, transposed: bool, itemsize: int | None = None, networks: int = 1
+) -> Iterator[MatrixRange]:
     """Yield the rows and columns of each band of a matrix.
 
     A band is one run of bytes in the file, or nearly: whole rows, or whole columns of a matrix that
@@ -118,10 +120,11 @@ def bands(whole: Matrix, *, transposed: bool, itemsize: int | None = None) -> It
         transposed: True if bands are whole columns.
         itemsize: Bytes of a value, from which the size of a band follows; by default those of the
             matrix's dtype.
+        networks: Number of networks whose bands are in memory at the same time, so much smaller.
     """
     long, wide = (whole.columns, whole.rows) if transposed else (whole.rows, whole.columns)
     line_bytes = wide * (itemsize or whole.tensor.values.dtype.itemsize)
-    step = max(_ALIGNED, BAND_BYTES // line_bytes // _ALIGNED * _ALIGNED)
+    step = max(_ALIGNED, BAND_BYTES // networks // line_bytes // _ALIGNED * _ALIGNED)
     for first in range(0, long, step):
         part = first, min(first + step, long)
         yield ((0, wide), part) if transposed else (part, (0, wide))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place, UnusableValue
+from grokpack.models import registry
 from grokpack.verification.checksum_lists.digests import ExpectedDigest
 
 if TYPE_CHECKING:
@@ -47,9 +48,16 @@ def read(checkpoint: ComparedFiles, against: str) -> tuple[dict[str, ExpectedDig
         return _left_behind(checkpoint)
     name, _, revision = repository.partition("@")
     if name.count("/") != 1 or not all(name.split("/")):
-        hint = "write hf:xai-org/grok-1, or hf:xai-org/grok-1@REVISION"
+        own = SCHEME + _repository(checkpoint)
+        hint = f"write {own}, or {own}@REVISION"
         raise UnusableValue(f"`{against}` names no repository", hint=hint)
     return _asked(name, revision or "main", against)
+
+
+def _repository(files: ComparedFiles) -> str:
+    """Return the repository of a model's family; where it is not known, of the first one's."""
+    family = files.model.family if files.model else registry.by_config({})
+    return family.publication.repository
 
 
 def _asked(name: str, revision: str, against: str) -> tuple[dict[str, ExpectedDigest], str]:
@@ -79,7 +87,8 @@ def _left_behind(checkpoint: ComparedFiles) -> tuple[dict[str, ExpectedDigest], 
         root = os.path.join(folder, _METADATA)
         if not storage.is_url(root) and storage.is_folder(root):
             return _described(root)
-    hint = "`hf download --local-dir` writes it; `--against hf:xai-org/grok-1` asks the hub"
+    asking = f"--against {SCHEME}{_repository(checkpoint)}"
+    hint = f"`hf download --local-dir` writes it; `{asking}` asks the hub"
     what = "no metadata of a download beside the checkpoint"
     raise GrokpackError("GP230", what, Place(os.path.join(checkpoint.home, _METADATA)), hint=hint)
 

@@ -81,6 +81,24 @@ def test_the_merged_folder_cut_for_8_is_the_release_byte_for_byte(
     assert list(config(tmp_path / "out").items()) == [*config(RELEASE).items(), *added.items()]
 
 
+def test_the_tokens_that_end_a_turn_go_along(merged: Path, release: Checkpoint) -> None:
+    said = json.loads((merged / "generation_config.json").read_text())
+    assert said == {"eos_token_id": [1, 2], "pad_token_id": 0}
+    without = plan_convert(release, "hf", ConvertOptions(tokenizer="none")).target.finals
+    assert "generation_config.json" not in without
+
+
+def test_an_impossible_width_is_refused_with_each_remainder_once(release: Checkpoint) -> None:
+    with pytest.raises(GrokpackError) as caught:
+        plan_reshard(release, 3)
+    assert [text for _, text in caught.value.facts] == [
+        "8 query heads / 3",
+        "2 key-value heads / 3",
+        "expert width 64 / 3",
+        "width 256 of the dense MLP / 3",
+    ]
+
+
 @pytest.mark.parametrize("tp", [1, 2, 4])
 def test_another_width_keeps_names_and_grouping_and_leads_back(
     release: Checkpoint, tmp_path: Path, tp: int
