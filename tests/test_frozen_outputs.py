@@ -14,19 +14,24 @@ from typer.testing import CliRunner
 
 from grokpack.cli.app import app
 from tests.freeze_outputs import OUTPUTS, RUNS, read
-from tests.support import freezing, unfinished_runs
+from tests.support import freezing, specializations, unfinished_runs
 from tests.support.frozen_commands import chapters
 from tests.support.frozen_interface import interface
+from tests.support.quantizing import FASTEST
 
 FROZEN = read(OUTPUTS)
 STOPPED = read(RUNS)
 
 
 @pytest.mark.parametrize("chapter", chapters())
-def test_commands_give_what_they_gave(chapter: str, tmp_path: Path) -> None:
+def test_commands_give_what_they_gave(
+    chapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROKPACK_KERNELS", FASTEST)
     now = freezing.run_chapter(chapters()[chapter], tmp_path)
     found = freezing.differences(FROZEN[chapter], now)
     assert not found, "\n".join(found)
+    assert not specializations.repeated()
 
 
 @pytest.mark.parametrize("kind", ["options", "names", "schemas"])

@@ -40,6 +40,18 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Compiling:
+    """Kernels are compiled, as happens once for a machine; work waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Kernels have been compiled, in `seconds` of wall time."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Work ends, after `seconds` of wall time in this run."""
 
@@ -47,7 +59,7 @@ class Finished:
     seconds: float
 
 
-Event = Started | Advanced | Warned | Finished
+Event = Started | Advanced | Warned | Compiling | Compiled | Finished
 Listener = Callable[[Event], None]
 
 

@@ -17,6 +17,7 @@ from grokpack.evaluation.network import blas_threads
 from grokpack.evaluation.network.matrix_products import Lanes
 from grokpack.evaluation.network.model import Network, Setup, allocate_in_memory
 from grokpack.evaluation.network.precision import Name, Precision
+from grokpack.kernels.compilation import telling_of_compilation
 from grokpack.kernels.dispatch import choose_implementation
 from grokpack.storage.reading_threads import threads as useful_threads
 
@@ -157,6 +158,7 @@ def networks(
     with ExitStack() as held:
         held.enter_context(blas_threads.one_thread())
         held.enter_context(np.errstate(over="ignore", invalid="ignore"))  # as lanes do
+        held.enter_context(telling_of_compilation(implementation, options.listen))
         lanes = Lanes(count, Precision(options.precision), implementation)
         held.callback(lanes.close)
         allocate = _on_disk if any(one.spilled_bytes for one in costs) else allocate_in_memory

@@ -22,6 +22,7 @@ from grokpack.execution.remove_output import discard
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.execution.written_files import written_files
+from grokpack.kernels.compilation import telling_of_compilation
 from grokpack.planning.tasks import tasks
 
 if TYPE_CHECKING:
@@ -220,11 +221,13 @@ class RunState:
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
         results = map_unordered(job, self._task_inputs(done), pool, watch)
+        here = "numpy" if executor else self.allowed.step_sizes.implementation
         try:
-            for where, written in results:
-                self.journal.record(written)
-                receipts += written
-                self.processes[where] = self.processes.get(where, 0) + 1
+            with telling_of_compilation(here, self.listen):
+                for where, written in results:
+                    self.journal.record(written)
+                    receipts += written
+                    self.processes[where] = self.processes.get(where, 0) + 1
         except BaseException as error:
             if not _is_stop(error):
                 self.limits.stop.set()

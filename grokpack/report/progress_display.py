@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 from grokpack.core import escaping
 from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line, escape_terminal
-from grokpack.core.events import Advanced, Event, Finished, Listener, Started, Warned, ignore_event
+from grokpack.core.events import (
+    Advanced,
+    Compiled,
+    Compiling,
+    Event,
+    Finished,
+    Listener,
+    Started,
+    Warned,
+    ignore_event,
+)
 from grokpack.report import numbers
 from grokpack.report.terminal import is_coloured
 
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
 _LINE_S = 30.0  # a log gets a line at least this often
 _LINE_SHARE = 0.1  # and at each tenth of the work
 _SPACING_S = 1.0  # but never more often than this
+_COMPILING = "compiling kernels, once"
 
 
 def listener(
@@ -52,12 +63,16 @@ def shown(message: str) -> str:
 
 
 class _Meter:
-    """Meter of bytes and their rate; events come from several threads."""
+    """Meter of bytes and their rate, without the time in which kernels are compiled.
+
+    Events come from several threads.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.what, self.total, self.done, self.before = "", 0, 0, 0
         self.began = time.monotonic()
+        self.compiles = 0
         self._guard = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -68,11 +83,21 @@ class _Meter:
                 self.began = time.monotonic()
             elif isinstance(event, Advanced):
                 self.done += event.nbytes
+            elif isinstance(event, Compiling):
+                self.compiles += 1
+            elif isinstance(event, Compiled):
+                self.began += event.seconds
             self.show(event)
 
     def show(self, event: Event) -> None:
         """Draw the state after an event."""
         raise NotImplementedError
+
+    def note_of(self, event: Event) -> str | None:
+        """Return the line that an event is worth beside the progress, if it is worth one."""
+        if isinstance(event, Warned):
+            return f"warning: {shown(event.message)}"
+        return _COMPILING if isinstance(event, Compiling) and self.compiles == 1 else None
 
     @property
     def rate(self) -> float:
@@ -94,8 +119,9 @@ class ProgressLines(_Meter):
 
     def show(self, event: Event) -> None:
         """Write a line if one is due."""
-        if isinstance(event, Warned):
-            self._line(f"warning: {shown(event.message)}")
+        note = self.note_of(event)
+        if note is not None:
+            self._line(note)
         elif isinstance(event, Started):
             self._shown = self.done / max(self.total, 1)
             text = byte_size(self.total)
@@ -158,8 +184,10 @@ class ProgressBar(_Meter):
         """Start, move or end the bar."""
         if isinstance(event, Started):
             self._start()
-        elif self._progress is not None and isinstance(event, Warned):
-            self._progress.console.out(f"warning: {shown(event.message)}", highlight=False)
+        elif self._progress is not None and (note := self.note_of(event)) is not None:
+            self._progress.console.out(note, highlight=False)
+        elif self._progress is not None and isinstance(event, Compiled):  # a rate of its own since
+            self._progress.reset(self._progress.task_ids[0], completed=self.done)
         elif self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self.done)
         if isinstance(event, Finished) and self._progress is not None:

@@ -23,6 +23,7 @@ from grokpack.core.tensors import DType, scales_name
 from grokpack.core.tiles import row_bands
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
+from grokpack.kernels.compilation import telling_of_compilation
 from grokpack.kernels.dispatch import choose_implementation
 from grokpack.kernels.float_casts import to_f32
 from grokpack.kernels.tally import CodeTally, FloatTally
@@ -135,12 +136,11 @@ def tally_all(
     if limits.executor is not None:
         checkpoint = checkpoint.anywhere()
     pool = limits.pool(cuts.workers)
-    job = Job(
-        _counting, (checkpoint, choose_implementation(total), cuts), worker_checks.check_checkpoint
-    )
+    implementation = choose_implementation(total)
+    job = Job(_counting, (checkpoint, implementation, cuts), worker_checks.check_checkpoint)
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
-    with phase(Started("values", total), listen):
+    with phase(Started("values", total), listen), telling_of_compilation(implementation, listen):
         parts = _in_order(map_unordered(job, enumerate(slabs), pool, watching(listen)))
         for slab, part in zip(slabs, parts, strict=True):
             if isinstance(part, GrokpackError):

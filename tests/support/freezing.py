@@ -102,8 +102,8 @@ def differences(frozen: Frozen, now: Frozen) -> list[str]:
 
 @contextlib.contextmanager
 def _plain_environment(folder: Path) -> Iterator[None]:
-    """A block in which no setting of the user's counts but workers and memory."""
-    taken = ("GROKPACK_WORKERS", "GROKPACK_MEMORY")
+    """A block in which no setting of the user's counts but workers, memory and kernels."""
+    taken = ("GROKPACK_WORKERS", "GROKPACK_MEMORY", "GROKPACK_KERNELS")
     own = {
         name: value
         for name, value in os.environ.items()

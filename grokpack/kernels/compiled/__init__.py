@@ -1,4 +1,17 @@
-"""Kernels compiled by numba; only `grokpack.kernels.dispatch` imports them."""
+"""Kernels compiled by numba; only `grokpack.kernels.dispatch` imports them.
+
+Compiling takes seconds, on each machine and for each version anew. numba compiles a function for
+each combination of types, layouts and mutability that it meets, and LLVM optimizes what a function
+calls once more with it. Hence the form of each module:
+
+- A public function, the twin, is plain Python. It makes the scratch, views arrays as bytes, and
+  calls one compiled function, which meets one combination of types: arrays in C order, writable,
+  of one dtype each; integers and bools.
+- `compiled` is for functions that twins call, `inner` for those that are called from compiled ones.
+- A literal integer is a type of its own. Where other calls pass other numbers, several are passed
+  as a tuple, whose elements are plain integers.
+- Compiled functions make no arrays. An argument has no default, and is never None.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +24,29 @@ if TYPE_CHECKING:
 
 Kernel = TypeVar("Kernel", bound="Callable[..., Any]")
 
+_OPTIONS = {"nogil": True, "no_cfunc_wrapper": True, "_nrt": False}
+"""Code releases the interpreter lock and has no entry for C. References to arrays are not counted:
+counting is an atomic operation that waits for every store before it, and where those go to memory,
+that takes most of the time. Without fastmath, results are those of IEEE arithmetic in the written
+order."""
+
 
 def compiled(function: Kernel) -> Kernel:
-    """Compile a function at its first call, to code that releases the interpreter lock.
+    """Compile a function at its first call.
 
     The code is cached beside the source or in the user's cache, whichever can be written, for the
-    next process. Without fastmath, results are those of IEEE arithmetic in the written order.
+    next process.
     """
-    return _compiled(function, {})
+    return _compiled(function, _OPTIONS)
 
 
-def uncounted(function: Kernel) -> Kernel:
-    """Compile a function that makes no arrays of its own and returns none.
-
-    References to its arrays are not counted. Counting is an atomic operation that waits for every
-    store before it, and where those go to memory, that takes most of the time.
-    """
-    return _compiled(function, {"_nrt": False})
+def inner(function: Kernel) -> Kernel:
+    """Compile a function that compiled functions alone call: it has no entry from Python."""
+    return _compiled(function, {**_OPTIONS, "no_cpython_wrapper": True})
 
 
 def _compiled(function: Kernel, options: dict[str, Any]) -> Kernel:
     try:
-        return cast("Kernel", numba.njit(nogil=True, cache=True, **options)(function))
+        return cast("Kernel", numba.njit(cache=True, **options)(function))
     except RuntimeError:  # no folder for the cache
-        return cast("Kernel", numba.njit(nogil=True, **options)(function))
+        return cast("Kernel", numba.njit(**options)(function))

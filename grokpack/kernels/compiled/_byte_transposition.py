@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import inner
 
 COLUMNS = 64  # one cache line of a row of codes
 ROWS = 256  # a tile has 16 KiB, and stays in the first-level cache with its results
@@ -15,7 +15,7 @@ _PAIRS = np.uint64(0x0000FFFF0000FFFF)
 _FOURS = np.uint64(0x00000000FFFFFFFF)
 
 
-@compiled
+@inner
 def _exchange(square: np.ndarray, near: int, far: int, shift: np.uint64, mask: np.uint64) -> None:
     """Swap the high parts of one row of words with the low parts of another, for all columns."""
     for w in range(_WORDS):
@@ -25,7 +25,7 @@ def _exchange(square: np.ndarray, near: int, far: int, shift: np.uint64, mask: n
         square[near, w] = low ^ (moved << shift)
 
 
-@compiled
+@inner
 def _transpose_squares(square: np.ndarray) -> None:
     """Transpose eight adjacent 8 x 8 byte matrices, in three rounds of exchanges.
 
@@ -39,7 +39,7 @@ def _transpose_squares(square: np.ndarray) -> None:
         _exchange(square, k, k + 4, np.uint64(32), _FOURS)
 
 
-@compiled
+@inner
 def _transpose_words(
     words: np.ndarray, row: int, height: int, word: int, square: np.ndarray, tile: np.ndarray
 ) -> None:
@@ -54,27 +54,19 @@ def _transpose_words(
                 tile[w * 8 + k, band] = square[k, w]
 
 
-@compiled
+@inner
 def transpose(
-    codes: np.ndarray,
-    row: int,
-    height: int,
-    column: int,
-    width: int,
-    square: np.ndarray,
-    tile: np.ndarray,
+    codes: np.ndarray, place: tuple[int, int, int, int], square: np.ndarray, tile: np.ndarray
 ) -> None:
-    """Set `tile[c, r] = codes[row + r, column + c]` for `height` rows and `width` columns.
+    """Set `tile[c, r] = codes[row + r, column + c]` for some rows and columns.
 
     Args:
         codes: `i8[in, column]`, dense.
-        row: First row.
-        height: Rows, at most `ROWS`.
-        column: First column.
-        width: Columns, at most `COLUMNS`.
+        place: First row; rows, at most `ROWS`; first column; columns, at most `COLUMNS`.
         square: Scratch, `u64[8, COLUMNS / 8]`.
         tile: Filled, `i8[COLUMNS, ROWS]`.
     """
+    row, height, column, width = place
     whole = width == COLUMNS and height % 8 == 0 and codes.shape[1] % 8 == 0 and column % 8 == 0
     if whole:
         _transpose_words(
@@ -86,7 +78,6 @@ def transpose(
             tile[c, r] = codes[row + r, column + c]
 
 
-@compiled
 def scratch() -> tuple[np.ndarray, np.ndarray]:
     """Allocate a square and a tile for `transpose`."""
     return np.empty((8, _WORDS), np.uint64), np.empty((COLUMNS, ROWS), np.int8)

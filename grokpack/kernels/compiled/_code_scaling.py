@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.compiled import inner
 
 
-@uncounted
+@inner
 def scaled(
     codes: np.ndarray, scales: np.ndarray, column: int, start: int, per_group: int, out: np.ndarray
 ) -> None:
@@ -23,7 +23,7 @@ def scaled(
         r = end
 
 
-@uncounted
+@inner
 def _times(codes: np.ndarray, scale: float, out: np.ndarray) -> None:
     for i in range(len(codes)):
         out[i] = np.float32(codes[i]) * scale

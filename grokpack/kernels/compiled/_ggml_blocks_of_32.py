@@ -9,16 +9,21 @@ do not overlap, and needs no checks at run time. There are no branches, for the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import inner
+from grokpack.kernels.compiled._byte_copies import copy
 from grokpack.kernels.compiled._byte_transposition import transpose
 
 WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
 BLOCK = 32
 Scalar = Any  # float32 or int32; numba infers which, and never mixes them
+Source: TypeAlias = tuple[np.ndarray, int, np.ndarray, int, int]
+"""Values as bytes; bytes of a value, 4 for float32 and 1 for codes; scales `f32[group, column]`;
+first column; rows that share a scale."""
+F32 = 4
 F: Any = np.float32
 I: Any = np.int32  # noqa: E741  # stands in every line of arithmetic
 ZERO, ONE, HALF = F(0), F(1), F(0.5)
@@ -40,7 +45,6 @@ SUM_2, SUM_3, SUM_4, SUM_5 = 832, 896, 960, 1024
 LANES = 1088
 
 
-@compiled
 def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Allocate weights, codes and lanes of a block."""
     return (
@@ -50,7 +54,13 @@ def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-@compiled
+def source_of(values: np.ndarray, scales: np.ndarray, column: int, per_group: int) -> Source:
+    """Return the input of a quantizer in one form, whatever the type of its values is."""
+    size = values.dtype.itemsize
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8), size, scales, column, per_group
+
+
+@inner
 def to_f16(value: Scalar) -> Scalar:
     """Convert to float16 bits, to nearest even; a NaN becomes the quiet one without sign.
 
@@ -68,7 +78,7 @@ def to_f16(value: Scalar) -> Scalar:
     return I(0x7E00) if magnitude > I(0x7F800000) else I(sign | half)
 
 
-@compiled
+@inner
 def from_f16(half: Scalar) -> Scalar:
     """Convert float16 bits to float32, exactly."""
     magnitude = I(half & I(0x7FFF))
@@ -78,7 +88,7 @@ def from_f16(half: Scalar) -> Scalar:
     return -value if I(half & I(0x8000)) != I(0) else value
 
 
-@compiled
+@inner
 def pick(condition: bool, one: Scalar, other: Scalar) -> Scalar:  # noqa: FBT001
     """Select one of two values.
 
@@ -88,32 +98,30 @@ def pick(condition: bool, one: Scalar, other: Scalar) -> Scalar:  # noqa: FBT001
     return one if condition else other
 
 
-@compiled
+@inner
 def cast(value: Scalar) -> Scalar:
     """Cast towards zero; values beyond any code become 0."""
     return I(value if abs(value) < _CAST_LIMIT else ZERO)
 
 
-@compiled
-def load(
-    values: np.ndarray,
-    scales: np.ndarray,
-    row: int,
-    column: int,
-    width: int,
-    per_group: int,
-    x: np.ndarray,
-) -> None:
-    """Load values times scales of as many rows as `x` has, and `width` columns."""
+@inner
+def load(source: Source, row: int, column: int, width: int, q: np.ndarray, x: np.ndarray) -> None:
+    """Load values times scales of as many rows as `x` has, and `width` columns.
+
+    Codes are copied to `q` first.
+    """
+    raw, size, scales, first, per_group = source
+    pitch, start = scales.shape[1] * size, first + column
+    at = row * pitch + start * size
+    octets = x.view(np.uint8) if size == F32 else q.view(np.uint8)
     for r in range(len(x)):
-        line = values[row + r, column : column + width]
-        scale = scales[(row + r) // per_group, column : column + width]
-        to = x[r]
+        copy(raw, at + r * pitch, octets, r * WIDTH * size, width * size)
+        scale, line, to = scales[(row + r) // per_group, start : start + width], q[r], x[r]
         for c in range(width):
-            to[c] = F(line[c]) * scale[c]
+            to[c] = (to[c] if size == F32 else F(line[c])) * scale[c]
 
 
-@compiled
+@inner
 def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
     """Find the first value of largest magnitude in each column; skip NaN.
 
@@ -131,7 +139,7 @@ def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
             lanes[FAR + c] = far
 
 
-@compiled
+@inner
 def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
     """Find the least and largest value of each column; skip NaN."""
     for c in range(WIDTH):
@@ -146,7 +154,7 @@ def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
             lanes[LOW + c], lanes[HIGH + c] = low, high
 
 
-@compiled
+@inner
 def round_heads(lanes: np.ndarray) -> None:
     """Round scale and minimum to float16."""
     for c in range(WIDTH):
@@ -155,13 +163,13 @@ def round_heads(lanes: np.ndarray) -> None:
         lanes[D + c], lanes[M + c] = from_f16(half), from_f16(half_m)
 
 
-@compiled
+@inner
 def invert(d: Scalar) -> Scalar:
     """Return `1 / d`, and zero for zero."""
     return ZERO if d == ZERO else np.divide(ONE, d)
 
 
-@compiled
+@inner
 def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """Compiled twin of `_ggml_blocks_of_32.fit_q8_0`."""
     find_farthest(x, lanes)
@@ -180,7 +188,7 @@ def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
             to[c] = np.int8(cast(-size if y < ZERO else size))
 
 
-@compiled
+@inner
 def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """Make heads from RAW, and codes by INVERSE."""
     round_heads(lanes)
@@ -194,7 +202,7 @@ def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
             to[c] = np.int8(max(I(0), code))
 
 
-@compiled
+@inner
 def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """Compiled twin of `_ggml_blocks_of_32.fit_q4_0`."""
     find_farthest(x, lanes)
@@ -205,7 +213,7 @@ def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     codes_q4_0(x, q, lanes)
 
 
-@compiled
+@inner
 def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """Make heads from RAW and RAW_M, and codes above BASE by INVERSE."""
     round_heads(lanes)
@@ -217,7 +225,7 @@ def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
             to[c] = np.int8(max(I(0), code))
 
 
-@compiled
+@inner
 def fit_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """Compiled twin of `_ggml_blocks_of_32.fit_q4_1`."""
     find_range(x, lanes)
@@ -229,7 +237,7 @@ def fit_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     codes_q4_1(x, q, lanes)
 
 
-@compiled
+@inner
 def measure(
     x: np.ndarray,
     q: np.ndarray,
@@ -260,22 +268,18 @@ def measure(
         counts[0, c], counts[1, c] = I(lanes[SUM_4 + c]), I(lanes[SUM_5 + c])
 
 
-@compiled
+@inner
 def put(
-    codes: np.ndarray,
-    lanes: np.ndarray,
-    heads: int,
-    square: np.ndarray,
-    tile: np.ndarray,
-    out: np.ndarray,
+    codes: np.ndarray, lanes: np.ndarray, square: np.ndarray, tile: np.ndarray, out: np.ndarray
 ) -> None:
     """Write the blocks of a strip to their rows, `u8[width, bytes]`.
 
-    Each has so many heads, little-endian, then `codes i8[bytes, WIDTH]`, transposed as words of
-    eight.
+    `codes i8[bytes, WIDTH]` fill a block's end, transposed as words of eight. Before them it has
+    room for one head, two or none, which are little-endian.
     """
     height = len(codes)
-    transpose(codes, 0, height, 0, WIDTH, square, tile)
+    heads = (out.shape[1] - height) // 2
+    transpose(codes, (0, height, 0, WIDTH), square, tile)
     for c in range(len(out)):
         to, line = out[c], tile[c]
         for head in range(heads):
@@ -285,14 +289,14 @@ def put(
             to[2 * heads + at] = np.uint8(line[at])
 
 
-@compiled
+@inner
 def pack_four(q: np.ndarray, packed: np.ndarray) -> None:
     """Pack codes of Q4_0 and Q4_1, `i8[16, WIDTH]`: byte j has the codes of rows j and j + 16."""
     for r in range(BLOCK // 2):
         pair_up(q[r], q[BLOCK // 2 + r], packed[r])
 
 
-@compiled
+@inner
 def pair_up(low: np.ndarray, high: np.ndarray, out: np.ndarray) -> None:
     """Pack two 4-bit codes in each byte."""
     for c in range(WIDTH):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels import _ggml_q4_k as spec
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BASE,
     BLOCK,
@@ -46,7 +46,7 @@ SIX, SIX_M = 4 * SUBS, 5 * SUBS  # their 6-bit numbers
 READ, READ_M = 6 * SUBS, 7 * SUBS  # their decoded values, as float32
 
 
-@compiled
+@inner
 def nearest(y: Scalar) -> Scalar:
     """Compiled twin of `_ggml_q4_k.nearest`."""
     bits = F(y + MAGIC).view(np.int32)
@@ -54,14 +54,14 @@ def nearest(y: Scalar) -> Scalar:
     return whole if y == y else I(0)  # noqa: PLR0124  # false for NaN alone
 
 
-@compiled
+@inner
 def _code(y: Scalar) -> Scalar:
     whole = (y + MAGIC) - MAGIC
     whole = max(ZERO, whole)
     return min(_TOP4, whole)
 
 
-@compiled
+@inner
 def _find_error(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
     """Sum the weighted error of codes with _THIS and _LEAST in SUM."""
     for c in range(WIDTH):
@@ -74,7 +74,7 @@ def _find_error(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
             lanes[SUM + c] += (lanes[_MEAN + c] + abs(v)) * (e * e)
 
 
-@compiled
+@inner
 def _find_codes(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
     """Make codes above LOW by _TRY, with the sums for least squares in SUM, SUM_2 and SUM_3."""
     for c in range(WIDTH):
@@ -91,7 +91,7 @@ def _find_codes(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
             lanes[SUM_3 + c] += weighted * v
 
 
-@compiled
+@inner
 def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
     """Find range, mean magnitude and weighted sums of a sub-block."""
     for c in range(WIDTH):
@@ -117,12 +117,12 @@ def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
             lanes[_SUM_X + c] += w * line[c]
 
 
-@compiled
+@inner
 def _finite(multiplier: Scalar) -> Scalar:
     return multiplier if multiplier < INFINITE else ZERO
 
 
-@compiled
+@inner
 def _regress(lanes: np.ndarray) -> None:
     """Solve the least squares for _THIS and _LEAST; D is positive if there is a solution."""
     for c in range(WIDTH):
@@ -137,7 +137,7 @@ def _regress(lanes: np.ndarray) -> None:
         lanes[D + c] = det
 
 
-@compiled
+@inner
 def _keep_better(lanes: np.ndarray) -> None:
     """Keep the trial in columns where it has less weighted error."""
     for c in range(WIDTH):
@@ -150,7 +150,7 @@ def _keep_better(lanes: np.ndarray) -> None:
         lanes[LOW + c] = pick(better, lanes[_LEAST + c], low)
 
 
-@compiled
+@inner
 def search(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
     """Run `make_qkx2_quants` for a sub-block; _KEPT and BASE give its codes again."""
     _survey(x, lanes)
@@ -175,7 +175,7 @@ def search(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
         _keep_better(lanes)
 
 
-@compiled
+@inner
 def _six_bits(subs: np.ndarray, of: int, six: int, read: int, heads: np.ndarray) -> None:
     """Round sub-blocks' values to 63rds of the largest; `heads f32[WIDTH]` receives their bits."""
     for c in range(WIDTH):
@@ -194,7 +194,7 @@ def _six_bits(subs: np.ndarray, of: int, six: int, read: int, heads: np.ndarray)
             subs[read + sub, c] = back * F(whole)
 
 
-@compiled
+@inner
 def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> None:
     """Make the codes for a sub-block's decoded scale; where that is 0, those of the search."""
     d, m, kept, base = subs[READ + sub], subs[READ_M + sub], subs[KEPT + sub], subs[BASES + sub]
@@ -209,7 +209,7 @@ def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> No
             codes[c] = np.int8(found if d[c] == ZERO else whole)
 
 
-@compiled
+@inner
 def fit_q4_k(
     x: np.ndarray,
     q: np.ndarray,
@@ -231,14 +231,14 @@ def fit_q4_k(
         _final_codes(x[rows], q[rows], subs, sub)
 
 
-@compiled
+@inner
 def read_lanes(subs: np.ndarray, sub: int, lanes: np.ndarray) -> None:
     """Copy scale and minimum of a sub-block to the lanes of `measure`."""
     for c in range(WIDTH):
         lanes[D + c], lanes[M + c] = subs[READ + sub, c], -subs[READ_M + sub, c]
 
 
-@compiled
+@inner
 def pack_q4_k(q: np.ndarray, subs: np.ndarray, heads: np.ndarray, packed: np.ndarray) -> None:
     """Pack blocks of Q4_K, `i8[144, WIDTH]`."""
     for c in range(WIDTH):

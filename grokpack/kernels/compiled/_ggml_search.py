@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels import _ggml_search as spec
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BASE,
     BLOCK,
@@ -45,14 +45,14 @@ _HALF_SPAN, _EIGHT = F(7.5), F(8)
 _GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: best gain, and sum of the weights
 
 
-@compiled
+@inner
 def _clip(y: Scalar, low: Scalar, high: Scalar) -> Scalar:
     whole = (y + MAGIC) - MAGIC
     whole = min(high, whole)
     return max(low, whole)
 
 
-@compiled
+@inner
 def _find_error(x: np.ndarray, w: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """Sum the squared error in ERROR."""
     for c in range(WIDTH):
@@ -64,7 +64,7 @@ def _find_error(x: np.ndarray, w: np.ndarray, q: np.ndarray, lanes: np.ndarray) 
             lanes[ERROR + c] += e * e * w[r]
 
 
-@compiled
+@inner
 def _keep_better(q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray) -> None:
     """Take the other fit in the columns where its error is less."""
     for r in range(BLOCK):
@@ -80,7 +80,7 @@ def _keep_better(q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: n
         lanes[ERROR + c] = pick(better, other[ERROR + c], lanes[ERROR + c])
 
 
-@compiled
+@inner
 def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
     """Sum x * k and k * k of existing codes."""
     for c in range(WIDTH):
@@ -93,7 +93,7 @@ def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> N
             own[SUM_2 + c] += k * k * w[r]
 
 
-@compiled
+@inner
 def _try_q4_0(x: np.ndarray, w: np.ndarray, own: np.ndarray, divisor: Scalar) -> None:
     """Try one candidate: its scale becomes RAW where it removes more of the squares."""
     for c in range(WIDTH):
@@ -113,7 +113,7 @@ def _try_q4_0(x: np.ndarray, w: np.ndarray, own: np.ndarray, divisor: Scalar) ->
         own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
 
 
-@compiled
+@inner
 def best_q4_0(
     x: np.ndarray,
     w: np.ndarray,
@@ -141,7 +141,7 @@ def best_q4_0(
         _keep_better(q, lanes, other_q, other)
 
 
-@compiled
+@inner
 def _round_then_invert(own: np.ndarray) -> None:
     """Round scale and minimum to float16, and derive the multiplier from them."""
     round_heads(own)
@@ -151,7 +151,7 @@ def _round_then_invert(own: np.ndarray) -> None:
         own[BASE + c] = own[M + c]
 
 
-@compiled
+@inner
 def _sum_q4_1(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
     """Sum k, k * k and x * k of existing codes."""
     for c in range(WIDTH):
@@ -165,7 +165,7 @@ def _sum_q4_1(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> N
             own[SUM_3 + c] += line[c] * k * w[r]
 
 
-@compiled
+@inner
 def _try_q4_1(x: np.ndarray, w: np.ndarray, own: np.ndarray, n: Scalar, span: Scalar) -> None:
     """Try one candidate; FAR holds the middle of the range here."""
     for c in range(WIDTH):
@@ -189,23 +189,23 @@ def _try_q4_1(x: np.ndarray, w: np.ndarray, own: np.ndarray, n: Scalar, span: Sc
         own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
 
 
-@compiled
+@inner
 def _shared(own: np.ndarray, n: Scalar, c: int) -> Scalar:
     return n * own[SUM_3 + c] - own[_ALL + c] * own[SUM + c]
 
 
-@compiled
+@inner
 def _slope(own: np.ndarray, n: Scalar, c: int, shared: Scalar) -> Scalar:
     sk = own[SUM + c]
     return np.divide(shared, n * own[SUM_2 + c] - sk * sk)
 
 
-@compiled
+@inner
 def _intercept(own: np.ndarray, n: Scalar, c: int, d: Scalar) -> Scalar:
     return np.divide(own[_ALL + c] - d * own[SUM + c], n)
 
 
-@compiled
+@inner
 def _total(w: np.ndarray) -> Scalar:
     """Sum the weights in order."""
     n = ZERO
@@ -214,7 +214,7 @@ def _total(w: np.ndarray) -> Scalar:
     return n
 
 
-@compiled
+@inner
 def _sum_all(x: np.ndarray, w: np.ndarray, own: np.ndarray) -> None:
     """Add the weighted sum of x to _ALL."""
     for r in range(BLOCK):
@@ -223,7 +223,7 @@ def _sum_all(x: np.ndarray, w: np.ndarray, own: np.ndarray) -> None:
             own[_ALL + c] += line[c] * w[r]
 
 
-@compiled
+@inner
 def best_q4_1(
     x: np.ndarray,
     w: np.ndarray,

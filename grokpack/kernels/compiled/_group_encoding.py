@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line, prefetch
 from grokpack.kernels.compiled._lanes import BLOCK, LANES
 
@@ -23,7 +23,7 @@ _EXCESS = np.uint32((0x88888888 - sum(0x4B400000 << 4 * i for i in range(8))) % 
 _EIGHT, _LAST = np.uint32(8), np.uint32(28)
 
 
-@uncounted
+@inner
 def _others(bits: np.uint32) -> np.uint32:
     """Count the nonzero nibbles of a word."""
     u32 = np.uint32
@@ -32,7 +32,7 @@ def _others(bits: np.uint32) -> np.uint32:
     return u32(u32(bits * _NIBBLES) >> _LAST)
 
 
-@uncounted
+@inner
 def encode(  # noqa: C901, PLR0913, PLR0917  # calls cost more than what they would hold
     group: np.ndarray,
     bits: int,
@@ -83,7 +83,7 @@ def encode(  # noqa: C901, PLR0913, PLR0917  # calls cost more than what they wo
                 copy(line, i * LINE, out, own + i * step, width)
 
 
-@uncounted
+@inner
 def _encode_4(
     block: np.ndarray,
     choice: np.ndarray,
@@ -121,7 +121,7 @@ def _encode_4(
         tally[LANES + lane] += np.int32(np.int32(_EIGHT - moved) - nothing)
 
 
-@uncounted
+@inner
 def _encode_8(
     block: np.ndarray,
     choice: np.ndarray,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._lanes import (
     ERROR,
     INVERSE,
@@ -41,7 +41,7 @@ _GRID = np.array([0, 0, 0.75], np.float32)
 _SMALLEST = np.array(SMALLEST, np.float32)
 
 
-@uncounted
+@inner
 def _round(steps: np.ndarray, precision: int) -> None:
     """Round nonnegative steps to nearest even of a precision, and up to its least."""
     u32 = np.uint32
@@ -63,14 +63,14 @@ def _round(steps: np.ndarray, precision: int) -> None:
         steps[lane] = least if step < least else step  # noqa: FURB136
 
 
-@uncounted
+@inner
 def _within(t: np.float32, low: np.float32, high: np.float32) -> np.float32:
     """Clamp to a range; NaN becomes the low end."""
     c = t if t > low else low  # noqa: FURB136
     return c if c < high else high  # noqa: FURB136
 
 
-@uncounted
+@inner
 def _scale(ends: np.ndarray, top: np.float32, symmetric: bool, base: np.ndarray) -> None:  # noqa: FBT001
     """Fill the reference's steps before rounding, as `groupwise._reference`."""
     high, low = ends.view(np.float32)[:LANES], ends.view(np.float32)[LANES:]
@@ -80,7 +80,7 @@ def _scale(ends: np.ndarray, top: np.float32, symmetric: bool, base: np.ndarray)
         base[lane] = symmetrical if symmetric else np.divide(high[lane] + low[lane], top)
 
 
-@uncounted
+@inner
 def _settle(
     high: np.ndarray,
     low: np.ndarray,
@@ -113,7 +113,7 @@ def _settle(
         trial[ZERO * LANES + lane] = half if symmetric else first
 
 
-@uncounted
+@inner
 def _open(trial: np.ndarray, top: np.float32) -> None:
     """Apply the sign of a trial's step, derive its other rows, and clear its sums."""
     for lane in range(LANES):
@@ -128,7 +128,7 @@ def _open(trial: np.ndarray, top: np.float32) -> None:
         trial[SUM_QQ * LANES + lane] = _NIL
 
 
-@uncounted
+@inner
 def _keep(trial: np.ndarray, unit: np.ndarray, best: np.ndarray, first: bool) -> None:  # noqa: FBT001
     """Keep a trial if its error, in units of `unit`'s step, is less than the best's."""
     for lane in range(LANES):
@@ -142,7 +142,7 @@ def _keep(trial: np.ndarray, unit: np.ndarray, best: np.ndarray, first: bool) ->
         best[ZERO * LANES + lane] = zero if better else best[ZERO * LANES + lane]
 
 
-@uncounted
+@inner
 def _move(trial: np.ndarray, n: np.float32, top: np.float32, symmetric: bool) -> None:  # noqa: FBT001
     """Update step and zero point by least squares, as `groupwise._regressed`."""
     for lane in range(LANES):
@@ -160,7 +160,7 @@ def _move(trial: np.ndarray, n: np.float32, top: np.float32, symmetric: bool) ->
         trial[ZERO * LANES + lane] = moved
 
 
-@uncounted
+@inner
 def fit(
     group: np.ndarray,
     weights: np.ndarray,
@@ -207,7 +207,7 @@ def fit(
         _refine(group, weights, top, symmetric, precision, trials)
 
 
-@uncounted
+@inner
 def _measure(group: np.ndarray, weights: np.ndarray, trials: np.ndarray) -> None:
     """Measure the errors of all trials, part by part while the group is in the cache."""
     for at in range(0, len(group), TILE):
@@ -216,7 +216,7 @@ def _measure(group: np.ndarray, weights: np.ndarray, trials: np.ndarray) -> None
             errors(part, own, trials[k])
 
 
-@uncounted
+@inner
 def _total(weights: np.ndarray) -> np.float32:
     """Sum the weights in order."""
     total = _NIL
@@ -225,7 +225,7 @@ def _total(weights: np.ndarray) -> np.float32:
     return total
 
 
-@uncounted
+@inner
 def _refine(
     group: np.ndarray,
     weights: np.ndarray,

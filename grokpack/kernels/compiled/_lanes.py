@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line
 
 LANES = LINE  # of int8
@@ -30,7 +30,7 @@ _E, _T, _Q = ERROR * LANES, SUM_T * LANES, SUM_Q * LANES
 _TQ, _QQ = SUM_TQ * LANES, SUM_QQ * LANES
 
 
-@uncounted
+@inner
 def load(
     raw: np.ndarray,
     place: tuple[int, int, int],
@@ -70,7 +70,7 @@ def load(
             _straddle(codes, scales, (row + k, column, per_group), block)
 
 
-@uncounted
+@inner
 def _straddle(
     codes: np.ndarray, scales: np.ndarray, source: tuple[int, int, int], block: np.ndarray
 ) -> None:
@@ -82,7 +82,7 @@ def _straddle(
             block[i * LANES + lane] = np.float32(codes[i * LANES + lane]) * scale[lane]
 
 
-@uncounted
+@inner
 def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
     """Find the bits of the largest magnitudes above and below zero.
 
@@ -103,7 +103,7 @@ def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
             ends[lane], ends[LANES + lane] = high, low
 
 
-@uncounted
+@inner
 def errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
     """Add weighted squared errors to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`."""
     for at in range(0, len(group), BLOCK):
@@ -120,7 +120,7 @@ def errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
             trial[_E + lane] = total
 
 
-@uncounted
+@inner
 def regress(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
     """Add to all sums of a trial, with each term weighted by row."""
     for at in range(0, len(group), BLOCK):

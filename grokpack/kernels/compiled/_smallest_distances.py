@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.compiled import inner
 from grokpack.kernels.tile_distances import OFF_STEP
 
 LANES = 64
@@ -24,7 +24,7 @@ SIZE = 4 * LANES
 _NIL, _ONE, _INFINITE = np.float32(0), np.float32(1), np.float32(np.inf)
 
 
-@uncounted
+@inner
 def find_steps(values: np.ndarray, found: np.ndarray) -> None:
     """Fill the least distance of a value from the one that is nearest zero, and doubts.
 
@@ -45,7 +45,7 @@ def find_steps(values: np.ndarray, found: np.ndarray) -> None:
         _doubt(values[at : at + BLOCK], found)
 
 
-@uncounted
+@inner
 def _nearer_zero(block: np.ndarray, found: np.ndarray) -> None:
     """Keep the first value of the least magnitude; NaN comes before all."""
     for lane in range(LANES):
@@ -57,7 +57,7 @@ def _nearer_zero(block: np.ndarray, found: np.ndarray) -> None:
         found[_CENTER + lane] = center
 
 
-@uncounted
+@inner
 def _nearest(block: np.ndarray, found: np.ndarray) -> None:
     """Keep the least distance from the center."""
     for lane in range(LANES):
@@ -69,7 +69,7 @@ def _nearest(block: np.ndarray, found: np.ndarray) -> None:
         found[DISTANCES + lane] = least
 
 
-@uncounted
+@inner
 def _doubt(block: np.ndarray, found: np.ndarray) -> None:
     """Mark where a distance is no multiple of the least."""
     for lane in range(LANES):
@@ -82,7 +82,7 @@ def _doubt(block: np.ndarray, found: np.ndarray) -> None:
         found[DOUBT + lane] = doubt
 
 
-@uncounted
+@inner
 def least_of_all(values: np.ndarray, lane: int, line: np.ndarray) -> np.float32:
     """Return the least distance of any two unequal values of a lane.
 
@@ -103,7 +103,7 @@ def least_of_all(values: np.ndarray, lane: int, line: np.ndarray) -> np.float32:
     return found
 
 
-@uncounted
+@inner
 def _lower(values: np.ndarray, value: np.float32, least: np.ndarray) -> None:
     """Keep the distance of each value from one of them, where it is less."""
     for i in range(len(least)):

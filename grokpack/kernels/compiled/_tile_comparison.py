@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import uncounted
+from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._byte_copies import copy
 
 LANES = 64
@@ -28,7 +28,7 @@ _NIL, _INFINITE = np.float32(0), np.float32(np.inf)
 _EXPONENT = np.uint32(0x7F800000)
 
 
-@uncounted
+@inner
 def load(raw: np.ndarray, place: tuple[int, int, int, int], side: int, work: np.ndarray) -> None:
     """Copy a block of a tile; what lies beyond its last row or column becomes zero.
 
@@ -51,7 +51,7 @@ def load(raw: np.ndarray, place: tuple[int, int, int, int], side: int, work: np.
         copy(raw, at + i * pitch, octets, to + i * 4 * LANES, width)
 
 
-@uncounted
+@inner
 def compare(work: np.ndarray) -> int:
     """Fill absolute differences, add to the sums over them, and count unequal values."""
     count = np.uint32(0)
@@ -80,7 +80,7 @@ def compare(work: np.ndarray) -> int:
     return int(count)
 
 
-@uncounted
+@inner
 def allow_steps(
     steps: tuple[np.ndarray, np.ndarray],
     groups: np.ndarray,
@@ -115,7 +115,7 @@ def allow_steps(
         work[_ALLOWED + at] = _NIL
 
 
-@uncounted
+@inner
 def _add_steps(
     steps: tuple[np.ndarray, np.ndarray], current: np.ndarray, column: int, work: np.ndarray
 ) -> None:
@@ -129,7 +129,7 @@ def _add_steps(
                 work[STEP + lane] += own[lane]
 
 
-@uncounted
+@inner
 def _allow_step(work: np.ndarray) -> None:
     """Allow the same steps in all rows of a block."""
     for lane in range(LANES):
@@ -138,7 +138,7 @@ def _allow_step(work: np.ndarray) -> None:
             work[_ALLOWED + i * LANES + lane] = step
 
 
-@uncounted
+@inner
 def allow_roundings(factors: np.ndarray, least: np.ndarray, height: int, work: np.ndarray) -> None:
     """Allow what one rounding of values does, on the sides that were rounded.
 
@@ -151,7 +151,7 @@ def allow_roundings(factors: np.ndarray, least: np.ndarray, height: int, work: n
         _allow_rounding(1, height, factors[1], least[1], work)
 
 
-@uncounted
+@inner
 def _allow_rounding(
     side: int, height: int, factor: np.float32, least: np.float32, work: np.ndarray
 ) -> None:
@@ -168,7 +168,7 @@ def _allow_rounding(
         work[sums + lane] = total
 
 
-@uncounted
+@inner
 def count_beyond(work: np.ndarray) -> int:
     """Count values that are further apart than is allowed."""
     count = np.uint32(0)
@@ -179,7 +179,7 @@ def count_beyond(work: np.ndarray) -> int:
     return int(count)
 
 
-@uncounted
+@inner
 def first_beyond(work: np.ndarray) -> int:
     """Return the position in the block of the first value that is beyond; there is one."""
     at = 0
@@ -188,7 +188,7 @@ def first_beyond(work: np.ndarray) -> int:
     return at
 
 
-@uncounted
+@inner
 def find_ends(
     raw: np.ndarray, place: tuple[int, int, int, int], side: int, work: np.ndarray
 ) -> None:
@@ -212,7 +212,7 @@ def find_ends(
             work[ends + LANES + lane] = value if value > high else high  # noqa: FURB136
 
 
-@uncounted
+@inner
 def excuse(first: int, end: int, side: int, work: np.ndarray) -> None:
     """Allow any distance where a value at an end of its range stands for one further out.
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled, uncounted
+from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._code_scaling import scaled
 
 
-@uncounted
+@inner
 def _times_each(codes: np.ndarray, scales: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(out)):
         out[i] = np.float32(codes[i]) * scales[i]
 
 
-@compiled
 def widen_in_out(
     codes: np.ndarray,
     scales: np.ndarray,
@@ -24,15 +23,22 @@ def widen_in_out(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `dequantized_tiles.widen_in_out`."""
-    rows, columns = out.shape
-    own = slice(column, column + columns)
-    for r in range(rows):
-        group = (first + row + r) // per_group
-        _times_each(codes[row + r, own], scales[group, own], out[r])
+    """Call the compiled twin of `dequantized_tiles.widen_in_out`."""
+    own = np.ascontiguousarray(scales[:, column : column + out.shape[1]])
+    _widen_in_out(codes, own, (row, column, first + row, per_group), out)
 
 
 @compiled
+def _widen_in_out(
+    codes: np.ndarray, scales: np.ndarray, place: tuple[int, int, int, int], out: np.ndarray
+) -> None:
+    row, column, start, per_group = place
+    rows, columns = out.shape
+    for r in range(rows):
+        line = codes[row + r, column : column + columns]
+        _times_each(line, scales[(start + r) // per_group], out[r])
+
+
 def widen_out_in(
     codes: np.ndarray,
     scales: np.ndarray,
@@ -42,8 +48,17 @@ def widen_out_in(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `dequantized_tiles.widen_out_in`."""
+    """Call the compiled twin of `dequantized_tiles.widen_out_in`."""
+    own = np.ascontiguousarray(scales[column : column + len(out)].T)
+    _widen_out_in(codes, own, (row, column, first + row, per_group), out)
+
+
+@compiled
+def _widen_out_in(
+    codes: np.ndarray, scales: np.ndarray, place: tuple[int, int, int, int], out: np.ndarray
+) -> None:
+    row, column, start, per_group = place
     columns, rows = out.shape
     for c in range(columns):
         line = codes[column + c, row : row + rows]
-        scaled(line, scales.T, column + c, first + row, per_group, out[c])
+        scaled(line, scales, c, start, per_group, out[c])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._byte_transposition import scratch as turning
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BLOCK,
@@ -15,6 +15,7 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     F,
     I,
     Scalar,
+    Source,
     fit_q4_0,
     fit_q4_1,
     fit_q8_0,
@@ -24,6 +25,7 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     pack_four,
     put,
     scratch,
+    source_of,
 )
 from grokpack.kernels.compiled._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_q4_k, read_lanes
 from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
@@ -33,13 +35,13 @@ _SPAN = 512  # columns of a span: half a kilobyte of each row is read at once
 _LOW8, _HIGH8, _LOW4, _HIGH4, _EIGHT = F(-127), F(127), F(0), F(15), F(8)
 
 
-@compiled
+@inner
 def _steps(out: np.ndarray, blocks: int) -> int:
     """Return the number of strips times blocks, including those missing from the last span."""
     return (len(out) + _SPAN - 1) // _SPAN * blocks * (_SPAN // WIDTH)
 
 
-@compiled
+@inner
 def _place(step: int, out: np.ndarray, blocks: int) -> tuple[int, int, int]:
     """Return the block, first column and end of the strip of a step.
 
@@ -50,7 +52,26 @@ def _place(step: int, out: np.ndarray, blocks: int) -> tuple[int, int, int]:
     return step // strips % blocks, done, min(done + WIDTH, len(out))
 
 
-@compiled
+def _work() -> tuple[np.ndarray, ...]:
+    """Allocate scratch for a quantizer to codes of four bits."""
+    return (*scratch(), *turning(), np.empty((BLOCK // 2, WIDTH), np.int8))
+
+
+def _search_work() -> tuple[np.ndarray, ...]:
+    """Allocate scratch for a search."""
+    _x, other_q, other = scratch()
+    return (*_work(), other_q, other)
+
+
+def _work_k() -> tuple[np.ndarray, ...]:
+    """Allocate scratch for a quantizer to blocks of 256."""
+    k, _q, lanes = scratch()
+    x, q = np.zeros((SUPER, WIDTH), np.float32), np.zeros((SUPER, WIDTH), np.int8)
+    packed = np.empty((_BYTES4_K, WIDTH), np.int8)
+    subs, heads = np.empty((8 * SUBS, WIDTH), np.float32), np.empty((2, WIDTH), np.float32)
+    return (x, q, lanes, *turning(), packed, k, subs, heads)
+
+
 def quantize_q8_0(
     values: np.ndarray,
     scales: np.ndarray,
@@ -60,21 +81,33 @@ def quantize_q8_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Compiled twin of `ggml.quantize_q8_0`."""
-    x, q, lanes = scratch()
-    square, tile = turning()
-    for step in range(_steps(out, len(values) // BLOCK)):
-        at, done, end = _place(step, out, len(values) // BLOCK)
-        if done >= end:
-            continue
-        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-        fit_q8_0(x, q, lanes)
-        own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
-        put(q, lanes, 1, square, tile, own)
-        measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
+    """Call the compiled twin of `ggml.quantize_q8_0`."""
+    _quantize_q8_0(
+        source_of(values, scales, column, per_group), (*scratch(), *turning()), out, sums, counts
+    )
 
 
 @compiled
+def _quantize_q8_0(
+    source: Source,
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    x, q, lanes, square, tile = work
+    blocks = sums.shape[1]
+    for step in range(_steps(out, blocks)):
+        at, done, end = _place(step, out, blocks)
+        if done >= end:
+            continue
+        load(source, at * BLOCK, done, end - done, q, x)
+        fit_q8_0(x, q, lanes)
+        own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
+        put(q, lanes, square, tile, own)
+        measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
+
+
 def quantize_q4_0(
     values: np.ndarray,
     scales: np.ndarray,
@@ -84,23 +117,32 @@ def quantize_q4_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Compiled twin of `ggml.quantize_q4_0`."""
-    x, q, lanes = scratch()
-    square, tile = turning()
-    packed = np.empty((BLOCK // 2, WIDTH), np.int8)
-    for step in range(_steps(out, len(values) // BLOCK)):
-        at, done, end = _place(step, out, len(values) // BLOCK)
-        if done >= end:
-            continue
-        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-        fit_q4_0(x, q, lanes)
-        pack_four(q, packed)
-        own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
-        put(packed, lanes, 1, square, tile, own)
-        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    """Call the compiled twin of `ggml.quantize_q4_0`."""
+    _quantize_q4_0(source_of(values, scales, column, per_group), _work(), out, sums, counts)
 
 
 @compiled
+def _quantize_q4_0(
+    source: Source,
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    x, q, lanes, square, tile, packed = work
+    blocks = sums.shape[1]
+    for step in range(_steps(out, blocks)):
+        at, done, end = _place(step, out, blocks)
+        if done >= end:
+            continue
+        load(source, at * BLOCK, done, end - done, q, x)
+        fit_q4_0(x, q, lanes)
+        pack_four(q, packed)
+        own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
+        put(packed, lanes, square, tile, own)
+        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+
+
 def quantize_q4_1(
     values: np.ndarray,
     scales: np.ndarray,
@@ -110,23 +152,32 @@ def quantize_q4_1(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Compiled twin of `ggml.quantize_q4_1`."""
-    x, q, lanes = scratch()
-    square, tile = turning()
-    packed = np.empty((BLOCK // 2, WIDTH), np.int8)
-    for step in range(_steps(out, len(values) // BLOCK)):
-        at, done, end = _place(step, out, len(values) // BLOCK)
-        if done >= end:
-            continue
-        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-        fit_q4_1(x, q, lanes)
-        pack_four(q, packed)
-        own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
-        put(packed, lanes, 2, square, tile, own)
-        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    """Call the compiled twin of `ggml.quantize_q4_1`."""
+    _quantize_q4_1(source_of(values, scales, column, per_group), _work(), out, sums, counts)
 
 
 @compiled
+def _quantize_q4_1(
+    source: Source,
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    x, q, lanes, square, tile, packed = work
+    blocks = sums.shape[1]
+    for step in range(_steps(out, blocks)):
+        at, done, end = _place(step, out, blocks)
+        if done >= end:
+            continue
+        load(source, at * BLOCK, done, end - done, q, x)
+        fit_q4_1(x, q, lanes)
+        pack_four(q, packed)
+        own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
+        put(packed, lanes, square, tile, own)
+        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+
+
 def search_q4_0(  # noqa: PLR0913, PLR0917
     values: np.ndarray,
     scales: np.ndarray,
@@ -137,25 +188,36 @@ def search_q4_0(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
     importance: np.ndarray | None = None,
 ) -> None:
-    """Compiled twin of `ggml.search_q4_0`."""
+    """Call the compiled twin of `ggml.search_q4_0`."""
     weights = np.ones(len(values), np.float32) if importance is None else importance
-    x, q, lanes = scratch()
-    square, tile = turning()
-    _x, other_q, other = scratch()
-    packed = np.empty((BLOCK // 2, WIDTH), np.int8)
-    for step in range(_steps(out, len(values) // BLOCK)):
-        at, done, end = _place(step, out, len(values) // BLOCK)
-        if done >= end:
-            continue
-        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-        best_q4_0(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
-        pack_four(q, packed)
-        own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
-        put(packed, lanes, 1, square, tile, own)
-        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    _search_q4_0(
+        source_of(values, scales, column, per_group), weights, _search_work(), out, sums, counts
+    )
 
 
 @compiled
+def _search_q4_0(
+    source: Source,
+    weights: np.ndarray,
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    x, q, lanes, square, tile, packed, other_q, other = work
+    blocks = sums.shape[1]
+    for step in range(_steps(out, blocks)):
+        at, done, end = _place(step, out, blocks)
+        if done >= end:
+            continue
+        load(source, at * BLOCK, done, end - done, q, x)
+        best_q4_0(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
+        pack_four(q, packed)
+        own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
+        put(packed, lanes, square, tile, own)
+        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+
+
 def search_q4_1(  # noqa: PLR0913, PLR0917
     values: np.ndarray,
     scales: np.ndarray,
@@ -166,25 +228,36 @@ def search_q4_1(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
     importance: np.ndarray | None = None,
 ) -> None:
-    """Compiled twin of `ggml.search_q4_1`."""
+    """Call the compiled twin of `ggml.search_q4_1`."""
     weights = np.ones(len(values), np.float32) if importance is None else importance
-    x, q, lanes = scratch()
-    square, tile = turning()
-    _x, other_q, other = scratch()
-    packed = np.empty((BLOCK // 2, WIDTH), np.int8)
-    for step in range(_steps(out, len(values) // BLOCK)):
-        at, done, end = _place(step, out, len(values) // BLOCK)
-        if done >= end:
-            continue
-        load(values, scales, at * BLOCK, column + done, end - done, per_group, x)
-        best_q4_1(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
-        pack_four(q, packed)
-        own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
-        put(packed, lanes, 2, square, tile, own)
-        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    _search_q4_1(
+        source_of(values, scales, column, per_group), weights, _search_work(), out, sums, counts
+    )
 
 
 @compiled
+def _search_q4_1(
+    source: Source,
+    weights: np.ndarray,
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    x, q, lanes, square, tile, packed, other_q, other = work
+    blocks = sums.shape[1]
+    for step in range(_steps(out, blocks)):
+        at, done, end = _place(step, out, blocks)
+        if done >= end:
+            continue
+        load(source, at * BLOCK, done, end - done, q, x)
+        best_q4_1(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
+        pack_four(q, packed)
+        own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
+        put(packed, lanes, square, tile, own)
+        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+
+
 def quantize_q4_k(
     values: np.ndarray,
     scales: np.ndarray,
@@ -194,21 +267,29 @@ def quantize_q4_k(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Compiled twin of `ggml.quantize_q4_k`."""
-    x, q = np.zeros((SUPER, WIDTH), np.float32), np.empty((SUPER, WIDTH), np.int8)
-    k, _q, lanes = scratch()
-    square, tile = turning()
-    subs, heads = np.empty((8 * SUBS, WIDTH), np.float32), np.empty((2, WIDTH), np.float32)
-    packed = np.empty((_BYTES4_K, WIDTH), np.int8)
-    for step in range(_steps(out, len(values) // SUPER)):
-        at, done, end = _place(step, out, len(values) // SUPER)
+    """Call the compiled twin of `ggml.quantize_q4_k`."""
+    _quantize_q4_k(source_of(values, scales, column, per_group), _work_k(), out, sums, counts)
+
+
+@compiled
+def _quantize_q4_k(
+    source: Source,
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    x, q, lanes, square, tile, packed, k, subs, heads = work
+    blocks = sums.shape[1] * BLOCK // SUPER
+    for step in range(_steps(out, blocks)):
+        at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
-        load(values, scales, at * SUPER, column + done, end - done, per_group, x)
+        load(source, at * SUPER, done, end - done, q, x)
         fit_q4_k(x, q, k, subs, heads, lanes)
         pack_q4_k(q, subs, heads, packed)
         line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
-        put(packed, lanes, 0, square, tile, line)
+        put(packed, lanes, square, tile, line)
         for sub in range(SUBS):
             to, rows = at * SUBS + sub, slice(sub * BLOCK, (sub + 1) * BLOCK)
             read_lanes(subs, sub, lanes)
@@ -216,7 +297,7 @@ def quantize_q4_k(
             measure(x[rows], q[rows], lanes, _LOW4, _HIGH4, own, number)
 
 
-@compiled
+@inner
 def _half(blocks: np.ndarray, at: int) -> Scalar:
     return from_f16(I(I(blocks[at]) | I(I(blocks[at + 1]) << I(8))))
 
@@ -263,7 +344,7 @@ def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
                 line[half + i] = d * F(code >> np.uint8(4)) + m
 
 
-@compiled
+@inner
 def _six(own: np.ndarray, sub: int) -> tuple[Scalar, Scalar]:
     """Return the 6-bit scale and minimum of a sub-block."""
     if sub < SUBS // 2:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled, uncounted
+from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._byte_copies import copy
 from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
 from grokpack.kernels.compiled._group_encoding import CHOICE_ROWS, encode
@@ -48,11 +48,7 @@ def quantize(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
     importance: np.ndarray | None = None,
 ) -> None:
-    """Call the compiled twin of `groupwise.quantize`.
-
-    It is not compiled itself: the compiled function sees bytes, whatever the types of values and
-    codes are, and is compiled once instead of four times.
-    """
+    """Call the compiled twin of `groupwise.quantize`."""
     factors = np.append(_REFERENCE, FACTORS[bits])
     scratch = (
         np.zeros(group * LANES, np.float32),
@@ -80,7 +76,7 @@ def quantize(  # noqa: PLR0913, PLR0917
     )
 
 
-@uncounted
+@compiled
 def _quantize(  # noqa: PLR0913, PLR0917
     raw: np.ndarray,
     wide: bool,  # noqa: FBT001
@@ -131,7 +127,7 @@ def _quantize(  # noqa: PLR0913, PLR0917
                 _put(tally[k * LANES :], counts[k, g, first : first + width])
 
 
-@uncounted
+@inner
 def _note(best: np.ndarray, steps: np.ndarray, zeros: np.ndarray) -> None:
     """Copy steps and zero points to the output."""
     for lane in range(len(steps)):
@@ -139,7 +135,7 @@ def _note(best: np.ndarray, steps: np.ndarray, zeros: np.ndarray) -> None:
         zeros[lane] = np.uint8(np.int32(best[ZERO * LANES + lane]))
 
 
-@uncounted
+@inner
 def _choose(best: np.ndarray, half: np.float32, choice: np.ndarray, tally: np.ndarray) -> None:
     """Set the rows that encoding takes, and clear its sums."""
     choice[:] = np.float32(0)
@@ -149,7 +145,7 @@ def _choose(best: np.ndarray, half: np.float32, choice: np.ndarray, tally: np.nd
         choice[LANES + lane] = best[ZERO * LANES + lane] - half
 
 
-@uncounted
+@inner
 def _put(lanes: np.ndarray, out: np.ndarray) -> None:
     for lane in range(len(out)):
         out[lane] = lanes[lane]
@@ -168,17 +164,21 @@ def transpose_words(words: np.ndarray, out: np.ndarray) -> None:
                     out[c, r] = words[r, c]
 
 
-@compiled
 def transpose_bytes(octets: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `groupwise.transpose_bytes`."""
-    rows, columns = octets.shape
-    codes = octets.view(np.int8)
-    square, tile = scratch()
+    """Call the compiled twin of `groupwise.transpose_bytes`."""
+    _transpose_bytes(octets.view(np.int8), *scratch(), out)
+
+
+@compiled
+def _transpose_bytes(
+    codes: np.ndarray, square: np.ndarray, tile: np.ndarray, out: np.ndarray
+) -> None:
+    rows, columns = codes.shape
     for left in range(0, columns, COLUMNS):
         width = min(COLUMNS, columns - left)
         for top in range(0, rows, ROWS):
             height = min(ROWS, rows - top)
-            transpose(codes, top, height, left, width, square, tile)
+            transpose(codes, (top, height, left, width), square, tile)
             for c in range(width):
                 line = out[left + c, top : top + height]
                 for r in range(height):
@@ -219,7 +219,7 @@ def tally_groups(
     worst[0] = largest
 
 
-@compiled
+@inner
 def _add(bits: np.ndarray, powers: np.ndarray) -> bool:
     """Add the integers of three finite sums; return False if one is not finite."""
     for k in range(3):

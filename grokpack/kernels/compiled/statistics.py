@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import compiled, inner
 
 _COLUMNS = 1024  # their sums take 4 kB, and stay in the first-level cache with a row's codes
 _ROWS = 65536  # squares of so many codes fit 32 bits
@@ -18,14 +18,21 @@ _PART = np.uint64((1 << 24) - 1)
 _PART_BITS = np.uint64(24)
 
 
-@compiled
 def count_codes(
     codes: np.ndarray, counts: np.ndarray, squares: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> None:
-    """Compiled twin of `statistics.count_codes`."""
+    """Call the compiled twin of `statistics.count_codes`."""
+    tables, sums = np.zeros((4, 256), np.int64), np.empty(_COLUMNS, np.int32)
+    _count_bytes(codes.reshape(-1).view(np.uint8), tables, counts)
+    _sum_codes(codes, sums, squares, low, high)
+
+
+@compiled
+def _sum_codes(
+    codes: np.ndarray, sums: np.ndarray, squares: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> None:
+    """Add the squares of each column's codes, and find its extremes."""
     rows, out = codes.shape
-    _count_bytes(codes.reshape(-1).view(np.uint8), counts)
-    sums = np.empty(_COLUMNS, np.int32)
     for top in range(0, rows, _ROWS):
         for left in range(0, out, _COLUMNS):
             right = min(left + _COLUMNS, out)
@@ -36,9 +43,8 @@ def count_codes(
 
 
 @compiled
-def _count_bytes(octets: np.ndarray, counts: np.ndarray) -> None:
+def _count_bytes(octets: np.ndarray, tables: np.ndarray, counts: np.ndarray) -> None:
     """Count bytes in four tables: equal neighbours would wait for each other at one counter."""
-    tables = np.zeros((4, 256), np.int64)
     whole = octets.size // 4 * 4
     for at in range(0, whole, 4):
         tables[0, octets[at]] += 1
@@ -52,7 +58,7 @@ def _count_bytes(octets: np.ndarray, counts: np.ndarray) -> None:
         counts[(byte + 128) & 255] += total
 
 
-@compiled
+@inner
 def _sum_squares_and_extremes(
     strip: np.ndarray, sums: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> None:
@@ -102,7 +108,7 @@ def fold_columns(
     return left_out
 
 
-@compiled
+@inner
 def _square(bits: np.uint32, exponent: np.uint32) -> np.uint64:
     """Return m * m of a finite value."""
     mantissa = np.uint64(bits & _FRACTION)

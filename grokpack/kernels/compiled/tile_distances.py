@@ -6,8 +6,9 @@ Tiles are seen as bytes, and 64 columns of them at a time; `_lanes` has the form
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from grokpack.kernels.compiled import compiled, uncounted
+from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._byte_copies import copy
 from grokpack.kernels.compiled._float_transposition import SIDE, transpose_square
 from grokpack.kernels.compiled._smallest_distances import DISTANCES, DOUBT, find_steps, least_of_all
@@ -41,8 +42,8 @@ def measure(
     sums: np.ndarray,
 ) -> tuple[int, int, int]:
     """Call the compiled twin of `tile_distances.measure`."""
-    tiles, work = (_raw(one), _raw(other)), np.zeros(SIZE, np.float32)
-    differing, beyond, first = _measure(tiles, steps, groups, (factors, least), work, sums)
+    tiles, scratch = (_raw(one), _raw(other)), (np.zeros(SIZE, np.float32), np.empty(4, np.int64))
+    differing, beyond, first = _measure(tiles, steps, groups, (factors, least), scratch, sums)
     return differing, beyond, first if beyond else -1
 
 
@@ -52,21 +53,18 @@ def _measure(
     steps: tuple[np.ndarray, np.ndarray],
     groups: np.ndarray,
     roundings: tuple[np.ndarray, np.ndarray],
-    work: np.ndarray,
+    scratch: tuple[np.ndarray, np.ndarray],
     sums: np.ndarray,
 ) -> tuple[int, int, int]:
     """Measure all columns; the first value beyond is past the tile's end where none is."""
     differing, beyond, first = 0, 0, groups.shape[1] * sums.shape[1]
-    current = np.empty(4, np.int64)
     for column in range(0, sums.shape[1], LANES):
-        one, other, at = _measure_columns(
-            tiles, column, steps, groups, roundings, (work, current), sums
-        )
+        one, other, at = _measure_columns(tiles, column, steps, groups, roundings, scratch, sums)
         differing, beyond, first = differing + one, beyond + other, min(first, at)
     return differing, beyond, first
 
 
-@uncounted
+@inner
 def _measure_columns(
     tiles: tuple[np.ndarray, np.ndarray],
     column: int,
@@ -109,7 +107,7 @@ def _measure_columns(
     return differing, beyond, first
 
 
-@uncounted
+@inner
 def _excuse(
     raw: np.ndarray,
     block: tuple[int, int, int, int],
@@ -140,7 +138,7 @@ def _excuse(
         first = end
 
 
-@uncounted
+@inner
 def _extent(groups: np.ndarray, row: int) -> tuple[int, int]:
     """Return the first and the last row + 1 of the group that a row is in."""
     start, end = row, row + 1
@@ -183,12 +181,18 @@ def _least_distances(
                 out[at, column + lane] = found[DISTANCES + lane]
 
 
-@compiled
 def transpose(lines: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `tile_distances.transpose`: eight lines at a time, a cache line of each."""
+    """Call the compiled twin of `tile_distances.transpose`."""
+    pitch = lines.strides[0] // _F32
+    flat = as_strided(lines, ((len(lines) - 1) * pitch + lines.shape[1],), (_F32,))
+    _transpose(flat, pitch, out)
+
+
+@compiled
+def _transpose(lines: np.ndarray, pitch: int, out: np.ndarray) -> None:
+    """Transpose eight lines at a time, a cache line of each; lines begin `pitch` values apart."""
     rows, columns = out.shape
     whole_rows, whole_columns = rows // _EDGE * _EDGE, columns // _EDGE * _EDGE
-    pitch = lines.strides[0] // _F32
     for column in range(0, whole_columns, _EDGE):
         for row in range(0, whole_rows, _EDGE):
             for c in range(column, column + _EDGE, SIDE):
@@ -196,7 +200,7 @@ def transpose(lines: np.ndarray, out: np.ndarray) -> None:
                     transpose_square(lines, c * pitch + r, pitch, out, r * columns + c, columns)
     for row in range(rows):
         for column in range(whole_columns if row < whole_rows else 0, columns):
-            out[row, column] = lines[column, row]
+            out[row, column] = lines[column * pitch + row]
 
 
 def _raw(tile: np.ndarray) -> np.ndarray:

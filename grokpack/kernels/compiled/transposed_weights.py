@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled
+from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
 from grokpack.kernels.compiled._code_scaling import scaled
 
 _Q8_BLOCK, _Q8_BYTES = 32, 34
 
 
-@compiled
 def product_f32(
     codes: np.ndarray,
     scales: np.ndarray,
@@ -24,21 +23,32 @@ def product_f32(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `transposed_weights.product_f32`."""
+    """Call the compiled twin of `transposed_weights.product_f32`."""
+    place = column, first % per_group, per_group
+    _product_f32(codes, np.ascontiguousarray(scales), place, scratch(), out)
+
+
+@compiled
+def _product_f32(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    place: tuple[int, int, int],
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+) -> None:
     rows, columns = len(codes), len(out)
-    offset = first % per_group
-    square, tile = scratch()
+    column, offset, per_group = place
+    square, tile = work
     for row in range(0, rows, ROWS):
         height = min(ROWS, rows - row)
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            transpose(codes, row, height, column + done, width, square, tile)
+            transpose(codes, (row, height, column + done, width), square, tile)
             for c in range(width):
                 line, own = out[done + c, row : row + height], column + done + c
                 scaled(tile[c, :height], scales, own, offset + row, per_group, line)
 
 
-@compiled
 def product_bf16(
     codes: np.ndarray,
     scales: np.ndarray,
@@ -47,23 +57,36 @@ def product_bf16(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `transposed_weights.product_bf16`."""
+    """Call the compiled twin of `transposed_weights.product_bf16`."""
+    place = column, first % per_group, per_group
+    _product_bf16(
+        codes, np.ascontiguousarray(scales), place, (*scratch(), np.empty(ROWS, np.float32)), out
+    )
+
+
+@compiled
+def _product_bf16(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    place: tuple[int, int, int],
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+) -> None:
     rows, columns = len(codes), len(out)
-    offset = first % per_group
-    square, tile = scratch()
-    exact = np.empty(ROWS, np.float32)
+    column, offset, per_group = place
+    square, tile, exact = work
     for row in range(0, rows, ROWS):
         height = min(ROWS, rows - row)
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            transpose(codes, row, height, column + done, width, square, tile)
+            transpose(codes, (row, height, column + done, width), square, tile)
             for c in range(width):
                 line, own = out[done + c, row : row + height], column + done + c
                 scaled(tile[c, :height], scales, own, offset + row, per_group, exact[:height])
                 _round(exact.view(np.uint32)[:height], line)
 
 
-@compiled
+@inner
 def _round(bits: np.ndarray, out: np.ndarray) -> None:
     """Round float32 bits to bfloat16 bits, to nearest even; NaN becomes quiet, with its sign.
 
@@ -80,7 +103,6 @@ def _round(bits: np.ndarray, out: np.ndarray) -> None:
         out[i] = np.uint16(quiet if is_nan else rounded)
 
 
-@compiled
 def q8_0(
     codes: np.ndarray,
     scales: np.ndarray,
@@ -89,22 +111,34 @@ def q8_0(
     per_group: int,
     out: np.ndarray,
 ) -> None:
-    """Compiled twin of `transposed_weights.q8_0`."""
+    """Call the compiled twin of `transposed_weights.q8_0`."""
+    place = column, first % per_group, per_group
+    _q8_0(codes, np.ascontiguousarray(scales), place, scratch(), out)
+
+
+@compiled
+def _q8_0(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    place: tuple[int, int, int],
+    work: tuple[np.ndarray, ...],
+    out: np.ndarray,
+) -> None:
     rows, columns = len(codes), len(out)
-    offset = first % per_group
-    square, tile = scratch()
+    column, offset, per_group = place
+    square, tile = work
     for row in range(0, rows, ROWS):
         height = min(ROWS, rows - row)
         at = row // _Q8_BLOCK * _Q8_BYTES
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            transpose(codes, row, height, column + done, width, square, tile)
+            transpose(codes, (row, height, column + done, width), square, tile)
             for c in range(width):
                 line = out[done + c, at : at + height // _Q8_BLOCK * _Q8_BYTES]
                 _pack(tile[c, :height], scales, column + done + c, offset + row, per_group, line)
 
 
-@compiled
+@inner
 def _pack(
     codes: np.ndarray, scales: np.ndarray, column: int, start: int, per_group: int, out: np.ndarray
 ) -> None:
