@@ -10,6 +10,7 @@ not grokpack's.
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import sys
 from collections.abc import Callable
@@ -104,16 +105,31 @@ def gelu(x: Array) -> Array:
     return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi).astype(x.dtype) * (x + 0.044715 * x**3)))
 
 
+def erf_gelu(x: Array) -> Array:
+    """GELU as it is defined."""
+    return x / 2 * (1 + np.vectorize(math.erf, otypes=[x.dtype])(x / math.sqrt(2)))
+
+
 def softmax(x: Array) -> Array:
     weights = np.exp(x - x.max(axis=-1, keepdims=True))
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
+def log_softmax(x: Array) -> Array:
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
 def rotate(x: Array, theta: float) -> Array:
     """RoPE of `f[T, head]`: feature i turns with feature i + head/2."""
     half = x.shape[-1] // 2
-    angle = np.outer(np.arange(len(x)), theta ** (-np.arange(half) / half)).astype(x.dtype)
-    first, second = x[:, :half], x[:, half:]
+    return turn(x, np.outer(np.arange(len(x)), theta ** (-np.arange(half) / half)))
+
+
+def turn(x: Array, angles: Array) -> Array:
+    """Both halves of `f[T, head]`, turned by `angles[T, head/2]`."""
+    angle = angles.astype(x.dtype)
+    first, second = np.split(x, 2, axis=1)
     return np.concatenate(
         [
             first * np.cos(angle) - second * np.sin(angle),

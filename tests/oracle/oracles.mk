@@ -49,6 +49,7 @@ oracle-llama: $(ORACLE_LLAMA)/.ready $(VENV)/.ready-test ## Let llama.cpp load G
 	@test -z "$(TOKENIZER)" || test -f "$(TOKENIZER)" || { \
 		echo "oracle-llama: no file $(TOKENIZER)" >&2; exit 2; }
 	$(ORACLE_LLAMA)/env/bin/python -m tests.oracle.forward tests/data/tiny3
+	$(ORACLE_LLAMA)/env/bin/python -m tests.oracle.forward_grok2 tests/data/grok2-tiny
 	$(ORACLE_LLAMA)/env/bin/python -m tests.oracle.llama.check --grokpack $(BIN)/python \
 		--work $(ORACLE_LLAMA)/work $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)")
 

@@ -186,10 +186,5 @@ def distance(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
 
 def divergence(exact: list[np.ndarray], ours: list[np.ndarray]) -> np.ndarray:
     """KL divergence of each token's distribution from the exact one, in nats."""
-    p, q = (_log_softmax(np.concatenate(rows).astype(np.float64)) for rows in (exact, ours))
+    p, q = (forward.log_softmax(np.concatenate(rows).astype(np.float64)) for rows in (exact, ours))
     return (np.exp(p) * (p - q)).sum(-1)
-
-
-def _log_softmax(x: np.ndarray) -> np.ndarray:
-    x = x - x.max(-1, keepdims=True)
-    return x - np.log(np.exp(x).sum(-1, keepdims=True))

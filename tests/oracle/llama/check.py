@@ -11,14 +11,13 @@ import functools
 import json
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tests.oracle.forward import Array, Weights, load
-from tests.oracle.llama import broken, byte_pairs, quantized, vocabulary
+from tests.oracle.llama import broken, byte_pairs, grok2_logits, quantized, vocabulary
 from tests.oracle.llama.checkpoints import (
     GROUPED,
     Grokpack,
@@ -27,38 +26,13 @@ from tests.oracle.llama.checkpoints import (
     synthesize,
     widen,
 )
+from tests.oracle.llama.conversions import BARE, KINDS, convert
 from tests.oracle.llama.figures import ANY, Report, as_llama, distances, logits, measure
 from tests.oracle.llama.model import Model, quantize, refusal
 
 GOLDEN = Path("tests/data/tiny3")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A conversion, and how far its logits may be from those of numpy.
-
-    Attributes:
-        options: Of `grokpack convert`.
-        limits: Of the largest difference of a token's logits over the spread of all: a quarter of
-            the tokens, half of them and all must be below. A token for which rounding chooses other
-            experts may be anywhere, so that only float32 has a limit for all.
-    """
-
-    options: tuple[str, ...]
-    limits: tuple[float, float, float]
-
-
-BARE = ("--tokenizer", "none")  # the small vocabularies are no tokenizer's
-# About twice what is measured. llama.cpp looks GELU up in a table of float16, and rounds
-# activations to what the weights are: float16, bfloat16, blocks of int8.
-KINDS = {
-    "f32": Kind(("--type", "f32"), (0.003, 0.003, 0.01)),
-    "f16": Kind(("--type", "f16"), (0.04, 0.06, ANY)),
-    "bf16": Kind(("--type", "bf16"), (0.08, 0.1, ANY)),
-    "q8_0": Kind(("--type", "q8_0"), (0.15, 0.22, ANY)),
-    "q8_0, embedding f32": Kind(("--type", "q8_0", "--embedding", "f32"), (0.15, 0.22, ANY)),
-    "q8_0, split": Kind(("--type", "q8_0", "--split", "1MB"), (0.15, 0.22, ANY)),
-}
 # As llama.cpp quantizes f16 and bf16 files further; its own loss, which is great on noise.
 QUANTIZED = {"q4_0": (2, 2.2), "q4_K": (14, 2.2), "q8_0": (7, 0.3)}  # llama_ftype, limit of half
 UNLIKE_XAI = 0.15  # median: what renormalized gates change in the golden, 0.096
@@ -87,13 +61,6 @@ def grouped(grokpack: Grokpack, out: Path) -> Source:
     prompts = [draw.integers(1, config["vocab_size"], size) for size in (5, 17, 40, 64)]
     kept = functools.cache(weights)
     return Source("grouped", out, prompts, [as_llama(kept, config, p) for p in prompts])
-
-
-def convert(grokpack: Grokpack, folder: Path, out: Path, kind: Kind, *more: object) -> Path:
-    """The file to load: of a split, the first."""
-    path = out if "--split" in kind.options else out.with_suffix(".gguf")
-    grokpack("convert", folder, "--to", "gguf", *kind.options, "--out", path, *more)
-    return min(path.glob("*-00001-of-*.gguf")) if path.is_dir() else path
 
 
 def check_kinds(report: Report, grokpack: Grokpack, sources: list[Source], work: Path) -> None:
@@ -263,6 +230,7 @@ def main() -> int:
     check_quantized(report, grokpack, sources[0], args.work)
     quantized.check(report, grokpack, sources[1], args.work)
     check_byte_pairs(report, grokpack, args.work)
+    grok2_logits.check(report, grokpack, args.work)
     if args.tokenizer:
         check_tokenizer(report, grokpack, args.tokenizer, args.work)
     else:

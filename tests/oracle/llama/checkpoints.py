@@ -55,9 +55,9 @@ def grokpack_at(python: Path) -> Grokpack:
     return run
 
 
-def synthesize(grokpack: Grokpack, out: Path, dimensions: dict[str, int]) -> Path:
+def synthesize(grokpack: Grokpack, out: Path, dimensions: dict[str, int], *more: object) -> Path:
     options = [text for name, size in dimensions.items() for text in (f"--{name}", size)]
-    grokpack("synth", out, *options)
+    grokpack("synth", out, *options, *more)
     return out
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tests.oracle.forward import Array, Weights, forward
+from tests.oracle.forward import Array, Weights, forward, log_softmax
 from tests.oracle.llama.model import Model
 
 if TYPE_CHECKING:
@@ -48,15 +48,9 @@ def measure(path: Path, source: Source) -> Figures:
 
 def divergence(exact: list[Array], ours: list[Array]) -> Array:
     """KL divergence of each token's distribution from the exact one, in nats."""
-    p, q = (_log_softmax(np.concatenate(rows).astype(np.float64)) for rows in (exact, ours))
+    p, q = (log_softmax(np.concatenate(rows).astype(np.float64)) for rows in (exact, ours))
     found: Array = (np.exp(p) * (p - q)).sum(-1)
     return found
-
-
-def _log_softmax(x: Array) -> Array:
-    x = x - x.max(-1, keepdims=True)
-    shifted: Array = x - np.log(np.exp(x).sum(-1, keepdims=True))
-    return shifted
 
 
 class Report:
@@ -76,10 +70,14 @@ class Report:
         good = all(a <= b for a, b in zip(found, limits, strict=True))
         self.line(what, good=good, said=_shown(found, limits))
 
+    def farther(self, what: str, found: Figures, near: Figures) -> None:
+        good = all(a > b for a, b in zip(found, near, strict=True))
+        self.line(what, good=good, said=_shown(found, near))
+
     def noticed(self, what: str, found: Figures, limits: Figures) -> None:
         good = any(a > b for a, b in zip(found, limits, strict=True))
         self.line(what, good=good, said=_shown(found, limits))
 
 
 def _shown(found: Figures, limits: Figures) -> str:
-    return "  ".join(f"{a:7.2g} ({b:g})" for a, b in zip(found, limits, strict=True))
+    return "  ".join(f"{a:7.2g} ({b:.2g})" for a, b in zip(found, limits, strict=True))
