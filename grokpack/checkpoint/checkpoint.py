@@ -47,6 +47,8 @@ class Checkpoint:
         packings: Weights stored as unsigned codes, by tensor; arrays of their codes, scales and
             zero points can be read as well.
         owns_folder: True if the folder is the checkpoint's alone; a GGUF file may lie anywhere.
+        floats: Format of each tensor whose codes are four-bit floats, by name: `mxfp4`. Its int8
+            codes are twice the levels of that format.
     """
 
     folder: str
@@ -63,6 +65,7 @@ class Checkpoint:
     cache_bytes: int = 0
     packings: Mapping[str, Packing] = field(default_factory=dict)
     owns_folder: bool = True
+    floats: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         facts = self._facts()
@@ -117,8 +120,10 @@ class Checkpoint:
         return (array,) if view is None else view.inputs
 
     def label(self, tensor: TensorSpec) -> str:
-        """Return the name of a tensor's stored dtype for people: `int8`, `int4`, `f32`."""
+        """Return the name of a tensor's stored dtype for people: `int8`, `int4`, `mxfp4`, `f32`."""
         bits = self.bits.get(tensor.name)
+        if tensor.name in self.floats:
+            return self.floats[tensor.name]
         return tensor.values.dtype.label if bits is None else f"int{bits}"
 
     def identity(self) -> str:

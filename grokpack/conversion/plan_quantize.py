@@ -121,7 +121,8 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
     if source.geometry.head_dim is None:
         raise config_json.unknown_head_size()
     if min(source.bits.values(), default=BITS[-1]) <= BITS[0]:
-        what = f"the source is already int{BITS[0]}"
+        form = next(iter(source.floats.values()), f"int{BITS[0]}")
+        what = f"the source is already {form}"
         hint = "start from ckpt-0; quantizing twice only adds error"
         raise GrokpackError("GP309", what, Place(source.folder), hint=hint)
     source = with_groups(source)

@@ -25,6 +25,7 @@ _BLOCK = 32  # inputs in a block of any quantized type of a GGUF, or in a part o
 _OCTET = 8
 _ROWS = 1024  # compared at a time, as many as a tile has; blocks and most groups are not cut
 _SLACK = 1.02  # of half a step: ggml rounds scale and minimum after it chose the codes
+_LARGEST_STEP = 4  # of four-bit floats: from level 4 to 6, where the smallest levels are 0 and 0.5
 _HALF_ULP = {DType.BF16: (2.0**-8, 2.0**-134), DType.F16: (2.0**-11, 2.0**-25)}
 """Half the distance of neighbours, over the power of two below a value; the least there is."""
 
@@ -38,18 +39,27 @@ class Form:
         bits: Of codes that were made anew, after the release; None where there are none: the
             release's own codes are exact.
         block: Inputs that share a step which is told from the values; None where scales tell it.
+        floats: Format of codes that are four-bit floats; None for integers.
     """
 
     narrow: DType | None = None
     bits: int | None = None
     block: int | None = None
+    floats: str | None = None
 
     @property
     def title(self) -> str:
         """Description of the rounding, for people; empty for exact values."""
         if self.bits is not None:
-            return f"half a step of {self.bits} bits"
+            return f"half a step of {self.floats or f'{self.bits} bits'}"
         return "" if self.narrow is None else f"one rounding to {self.narrow.label}"
+
+    @property
+    def half_step(self) -> float:
+        """Half of the largest step, in steps between the smallest codes, with some slack."""
+        assert self.bits is not None  # noqa: S101  # only codes have steps
+        largest = 1 if self.floats is None else _LARGEST_STEP
+        return largest * (_SLACK / 2 + 2.0 ** (self.bits - 10))
 
 
 def form_of(checkpoint: Checkpoint, tensor: TensorSpec, requantized: Container[str]) -> Form:
@@ -62,11 +72,14 @@ def form_of(checkpoint: Checkpoint, tensor: TensorSpec, requantized: Container[s
             the release's form do not show it.
     """
     bits, dtype = checkpoint.bits.get(tensor.name), tensor.values.dtype
+    floats = checkpoint.floats.get(tensor.name)
     if bits is not None and tensor.scales is None:
         packing = checkpoint.packings.get(tensor.name)
-        return Form(bits=bits, block=_BLOCK if packing is None else packing.per_group)
+        block = _BLOCK if packing is None else packing.per_group
+        return Form(bits=bits, block=block, floats=floats)
     if dtype is DType.I8:
-        return Form(bits=bits or (_OCTET if tensor.name in requantized else None))
+        bits = bits or (_OCTET if tensor.name in requantized else None)
+        return Form(bits=bits, floats=floats)
     return Form(dtype if dtype in _HALF_ULP else None)
 
 
@@ -252,8 +265,7 @@ def _steps(side: Side, implementation: Implementation) -> _Steps:
         own = scales.T if band.transposed else scales
         steps = np.abs(own[groups[0] : groups[-1] + 1, column : column + columns])
         groups = groups - groups[0]
-    factor = np.float32(_SLACK / 2 + 2.0 ** (side.form.bits - 10))
-    return _Steps(contiguous(steps * factor), groups)
+    return _Steps(contiguous(steps * np.float32(side.form.half_step)), groups)
 
 
 def _told_by_values(values: np.ndarray, block: int, implementation: Implementation) -> np.ndarray:

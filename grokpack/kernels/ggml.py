@@ -20,11 +20,11 @@ zero shows as weights that decode to zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.kernels._block_source import BlockSource
 from grokpack.kernels._ggml_blocks_of_32 import (
     BLOCK,
     TOP4,
@@ -42,33 +42,15 @@ from grokpack.kernels._ggml_search import best_q4_0, best_q4_1
 from grokpack.kernels.float_casts import widen_f16
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 BLOCK_BYTES = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q4_k": 144}
 """Bytes of a block; ggml-common.h: block_q8_0 and its like. Blocks of Q4_K have 256 weights."""
 _ENDS4 = (0, TOP4)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Input of the quantizers, as the module describes it."""
-
-    values: np.ndarray
-    scales: np.ndarray
-    column: int
-    per_group: int
-
-    def blocks(self, height: int, columns: int) -> Iterator[np.ndarray]:
-        """Yield weights in blocks of so many rows, `f32[height, column]`."""
-        part = slice(self.column, self.column + columns)
-        for row in range(0, len(self.values), height):
-            groups = np.arange(row, row + height) // self.per_group
-            x = self.values[row : row + height, part].astype(np.float32)
-            yield x * self.scales[groups][:, part]
-
-
 def _make(
-    source: _Source,
+    source: BlockSource,
     fit: Callable[..., QuantizedBlock],
     out: np.ndarray,
     sums: np.ndarray,
@@ -104,7 +86,7 @@ def quantize_q8_0(
     counts: np.ndarray,
 ) -> None:
     """Quantize to Q8_0: a float16 scale and 32 codes in 34 bytes; `quantize_row_q8_0_ref`."""
-    _make(_Source(values, scales, column, per_group), fit_q8_0, out, sums, counts)
+    _make(BlockSource(values, scales, column, per_group), fit_q8_0, out, sums, counts)
 
 
 def quantize_q4_0(
@@ -117,7 +99,7 @@ def quantize_q4_0(
     counts: np.ndarray,
 ) -> None:
     """Quantize to Q4_0: a float16 scale and 32 codes in 18 bytes; `quantize_row_q4_0_ref`."""
-    _make(_Source(values, scales, column, per_group), fit_q4_0, out, sums, counts)
+    _make(BlockSource(values, scales, column, per_group), fit_q4_0, out, sums, counts)
 
 
 def quantize_q4_1(
@@ -130,7 +112,7 @@ def quantize_q4_1(
     counts: np.ndarray,
 ) -> None:
     """Quantize to Q4_1: float16 scale, minimum, 32 codes in 20 bytes; `quantize_row_q4_1_ref`."""
-    _make(_Source(values, scales, column, per_group), fit_q4_1, out, sums, counts)
+    _make(BlockSource(values, scales, column, per_group), fit_q4_1, out, sums, counts)
 
 
 def search_q4_0(  # noqa: PLR0913, PLR0917
@@ -144,7 +126,7 @@ def search_q4_0(  # noqa: PLR0913, PLR0917
     importance: np.ndarray | None = None,
 ) -> None:
     """Quantize to Q4_0, searching scales of either sign for the least weighted squared error."""
-    _make(_Source(values, scales, column, per_group), best_q4_0, out, sums, counts, importance)
+    _make(BlockSource(values, scales, column, per_group), best_q4_0, out, sums, counts, importance)
 
 
 def search_q4_1(  # noqa: PLR0913, PLR0917
@@ -158,7 +140,7 @@ def search_q4_1(  # noqa: PLR0913, PLR0917
     importance: np.ndarray | None = None,
 ) -> None:
     """Quantize to Q4_1, searching scale and minimum for the least weighted squared error."""
-    _make(_Source(values, scales, column, per_group), best_q4_1, out, sums, counts, importance)
+    _make(BlockSource(values, scales, column, per_group), best_q4_1, out, sums, counts, importance)
 
 
 def quantize_q4_k(
@@ -171,7 +153,7 @@ def quantize_q4_k(
     counts: np.ndarray,
 ) -> None:
     """Quantize to Q4_K: 256 weights in 144 bytes; `quantize_row_q4_K_ref`. 256 divides `in`."""
-    source = _Source(values, scales, column, per_group)
+    source = BlockSource(values, scales, column, per_group)
     blocks = out.reshape(len(out), -1, BLOCK_BYTES["q4_k"])
     with np.errstate(all="ignore"):
         for at, rows in enumerate(source.blocks(SUPER, len(out))):

@@ -202,6 +202,30 @@ class Products(Transform):
         return values.view(np.uint32)
 
 
+@dataclass(frozen=True, slots=True)
+class GroupOfEach(Transform):
+    """Scales or zero points of each input, `[in, out]`, whose groups have inputs in any order.
+
+    Attributes:
+        groups: Makes those of the groups, `[group, out]`.
+        array: The group of each input, `i32[in]`.
+        count: Number of groups.
+    """
+
+    operation: ClassVar[str] = "group of each"
+    groups: LazyArray
+    array: str
+    count: int
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Make all groups of the box's outputs, and take one for each input."""
+        (first, column), (inputs, columns) = box.start, box.shape
+        made = self.groups.make(Box((0, column), (self.count, columns)), reader)
+        of_each = np.ascontiguousarray(reader.read(self.array, Box((first,), (inputs,))))
+        taken: np.ndarray = made[of_each.view(np.int32)]
+        return taken
+
+
 def _rows(box: Box, low: int, high: int) -> Box:
     """Return the box with other rows."""
     start = (*box.start[:-2], low, box.start[-1])

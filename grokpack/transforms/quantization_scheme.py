@@ -13,11 +13,12 @@ METHODS: dict[str, int] = {"rtn": 0, "mse": 1, "lsq": 2}
 PRECISIONS = {DType.F32: 0, DType.BF16: 1, DType.F16: 2}
 """Numbers, in the kernels, of the dtypes to which scales are rounded."""
 WORD_BITS = 32
+Numbers = Literal["int", "mxfp4", "nvfp4"]
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizationScheme:
-    """How a weight becomes integers with a scale for each group.
+    """How a weight becomes codes with a scale for each group.
 
     Attributes:
         bits: 4 or 8.
@@ -25,6 +26,7 @@ class QuantizationScheme:
         method: How a group's scale is found.
         symmetric: True if zero is always the middle code; otherwise each group has a zero point.
         scales: Dtype of the scales.
+        numbers: What codes stand for: integers, or levels of a four-bit float.
     """
 
     bits: int
@@ -32,6 +34,7 @@ class QuantizationScheme:
     method: Method
     symmetric: bool = True
     scales: DType = DType.BF16
+    numbers: Numbers = "int"
 
     def inputs_per_group(self, inputs: int) -> int:
         """Return the inputs that share a scale, in a weight of so many inputs."""
@@ -44,4 +47,5 @@ class QuantizationScheme:
 
     def describe(self) -> list[object]:
         """Return the scheme as JSON, for the plan's digest."""
-        return [self.bits, self.group, self.method, self.symmetric, self.scales.value]
+        other = [] if self.numbers == "int" else [self.numbers]
+        return [self.bits, self.group, self.method, self.symmetric, self.scales.value, *other]

@@ -118,6 +118,13 @@ _COMMANDS = {
         quantize s --to safetensors --asymmetric --policy cheap.toml -o plain
         quantize s --bits 8 --to safetensors --method rtn -o plain-8
         """,
+    "four-bit-floats": """
+        quantize s --to mxfp4 -o mxfp4
+        quantize s --to nvfp4 --names sglang --keep key -o nvfp4
+        quantize s --to nvfp4 --method rtn --shard-size 1MB -o nvfp4-rtn
+        convert mxfp4 --to safetensors -o from-mxfp4
+        convert nvfp4-rtn --to hf --dtype f32 -o from-nvfp4
+        """,
     "quantize-more": """
         @policy policy.toml
         @cheap cheap.toml

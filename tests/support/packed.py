@@ -5,11 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  # numpy learns bfloat16
+import ml_dtypes
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors import deserialize
 
 from grokpack.models.grok1 import GROK1
+
+_DTYPES: dict[str, Any] = {
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "BF16": ml_dtypes.bfloat16,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "F8_E8M0": ml_dtypes.float8_e8m0fnu,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "I32": np.int32,
+    "I64": np.int64,
+}
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a file, those of dtypes that numpy lacks as well."""
+    rows = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    return {
+        name: np.frombuffer(row["data"], _DTYPES[row["dtype"]]).reshape(row["shape"])
+        for name, row in rows
+    }
 
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -17,7 +39,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for path in sorted(folder.glob("*.safetensors")):
         rank = path.stem.partition("-TP-")[2]
-        for name, array in load_file(path).items():
+        for name, array in load(path).items():
             found[f"{name}@{rank}" if rank not in ("", "common") else name] = array
     return found
 

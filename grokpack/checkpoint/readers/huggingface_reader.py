@@ -82,17 +82,15 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     family, convention = _convention(found, folder, settings)
     document = manifest_file.load(folder)
     joined = _join(found, family, convention, document, settings)
-    read = packing_variants.integer_reader(folder, found.headers)
-    packing_variants.refuse_variants(folder, found.arrays, read)
+    find = _find(found, folder, scheme)
     hints = config_json.hints(settings, family, head_dim)
     held = _held(found, convention, hints.layers)
     router = found.arrays.get(convention.full("router", 0))
     layers, experts = matrix_assembly.extent(held, hints.layers, router)
-    numbers = partial(_numbers, found, read)
-    find = partial(packed_weights.find, found.arrays, numbers=numbers, symmetric=scheme.symmetric)
     tensors, views, whole_packed = _assemble(found, family, convention, (layers, experts), find)
     scheme.refuse_other_shapes(whole_packed)
     bits = {name: one.bits for name, one in whole_packed.items()}
+    floats = {name: one.floats for name, one in whole_packed.items() if one.floats is not None}
     packings = {n: own for n, one in whole_packed.items() if (own := one.packing(n)) is not None}
     model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
     if model is None:
@@ -118,12 +116,31 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         ranks=joined.ranks,
         views=views,
         bits=bits,
+        floats=floats,
         packings=packings,
     )
     _compare_head(found, checkpoint, convention)
     files, findings = len(found.files), tuple(found.findings)
     source = _count_source(found, joined, model, hints)
     return Survey(folder, NAME, files, findings, checkpoint, count_source=source)
+
+
+def _find(found: FolderHeaders, folder: str, scheme: PackingSettings) -> Find:
+    """Return a function that finds out how a weight is packed.
+
+    Raises:
+        GrokpackError: GP208 for zero points in a form that is not read, GP209 for an order of
+            inputs with unknown groups.
+    """
+    read = packing_variants.integer_reader(folder, found.headers)
+    packing_variants.refuse_whole_zeros(folder, found.arrays, read)
+    return partial(
+        packed_weights.find,
+        found.arrays,
+        numbers=partial(_numbers, found, read),
+        symmetric=scheme.symmetric,
+        orders=packing_variants.find_orders(folder, found.arrays, read),
+    )
 
 
 def _count_source(

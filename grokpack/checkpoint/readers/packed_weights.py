@@ -1,7 +1,8 @@
-"""Packed weights, codes and scales: compressed-tensors, GPTQ, w8a8-int8.
+"""Packed weights, codes and scales: compressed-tensors, GPTQ, AWQ, w8a8-int8.
 
 They are read as int8 codes with scales, like the release's, in the folder's own groups; 8 bits with
-zero points as float32 products. Unsigned codes and zero points can be read as bytes as well.
+zero points as float32 products. Unsigned codes and zero points can be read as bytes as well. Codes
+of four-bit floats are their levels.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from grokpack.core.tensors import (
     scales_name,
     zeros_name,
 )
+from grokpack.kernels.fp4 import MX_BLOCK, NV_BLOCK
+from grokpack.transforms.awq_views import AwqOctets, AwqZeros
 from grokpack.transforms.copies import Copy, Stack, Transposed
+from grokpack.transforms.fp4_views import DividedScales, Fp4CodeColumns, PowerScales
 from grokpack.transforms.packed_views import (
     ColumnOctets,
     ColumnZeros,
+    GroupOfEach,
     Products,
     RowOctets,
     RowZeros,
@@ -30,17 +35,20 @@ from grokpack.transforms.packed_views import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from grokpack.transforms.protocols import LazyArray
 
 _WEIGHT = ".weight"
 _WORD_BITS = 32
 _BITS = (4, 8)
+_FOUR = 4
 _PAIR = 2
 PARTS = (
     ".weight_packed",
     ".weight_scale",
+    ".weight_global_scale",
+    ".weight_scale_2",
     ".weight_zero_point",
     ".weight_shape",
     ".qweight",
@@ -64,6 +72,9 @@ class PackedWeight:
         scales_view: Makes the scales.
         zeros_view: Makes zero points `u8[group, out]`; None where all are in the middle.
         symmetric: True if zero points, if there are any, must be in the middle.
+        floats: Format of codes that are four-bit floats; None for integers.
+        groups_apart: Number of groups whose inputs do not lie together; None if they do. Scales and
+            zero points are then those of each input.
     """
 
     bits: int
@@ -73,16 +84,24 @@ class PackedWeight:
     scales_view: LazyArray
     zeros_view: LazyArray | None = None
     symmetric: bool = False
+    floats: str | None = None
+    groups_apart: int | None = None
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of inputs that share a scale."""
+        return self.groups_apart or self.scales.shape[-2]
 
     @property
     def inputs(self) -> int:
         """Number of inputs."""
-        return self.codes.shape[-2] * (DType.I8.itemsize * 8 // self.bits)
+        per_row = 1 if self.codes.dtype is DType.I8 else 8 // self.bits
+        return self.codes.shape[-2] * per_row
 
     @property
     def kind(self) -> tuple[object, ...]:
         """Properties that all experts of a weight must share."""
-        return self.bits, self.codes, self.scales, self.zeros_view is None
+        return self.bits, self.codes, self.scales, self.zeros_view is None, self.floats
 
     def stacked(self, others: list[PackedWeight]) -> PackedWeight:
         """Stack this expert, the first, with all others."""
@@ -153,6 +172,7 @@ def find(
     numbers: Callable[[str], tuple[int, ...]],
     *,
     symmetric: bool = False,
+    orders: Container[str] = (),
 ) -> PackedWeight | str | None:
     """Find out how a weight is packed.
 
@@ -161,41 +181,101 @@ def find(
         weight: `MODULE.weight`.
         numbers: Reads a short array of integers.
         symmetric: True if zero points must be in the middle; see `PackingSettings`.
+        orders: Arrays that give each input its group, where that is not known from its place.
 
     Returns:
         Its packed form; a sentence if its arrays do not fit one another; None if it is not packed.
     """
     base = weight.removesuffix(_WEIGHT)
-    if f"{base}.weight_packed" in arrays:
+    order = next((name for end in _ORDERS if (name := base + end) in orders), None)
+    packed, words = (arrays.get(f"{base}.{name}") for name in ("weight_packed", "qweight"))
+    made: PackedWeight | str | None = None
+    if packed is not None and packed.dtype is DType.U8:
+        made = _floats(arrays, base, "weight_packed")
+    elif packed is not None:
         parts = ["weight_packed", "weight_scale", "weight_shape"]
-        return _of_matrices(arrays, base, parts) or _rows(arrays, base, numbers)
-    if f"{base}.qweight" in arrays:
+        made = _of_matrices(arrays, base, parts) or _rows(arrays, base, numbers)
+    elif words is not None and is_awq(arrays, base):
+        made = _of_matrices(arrays, base, ["qweight", "scales", "qzeros"]) or _awq(arrays, base)
+    elif words is not None:
         parts = ["qweight", "scales", "qzeros", "g_idx"]
-        return _of_matrices(arrays, base, parts) or _columns(arrays, base, symmetric=symmetric)
-    own = arrays.get(weight)
-    if own is not None and own.dtype is DType.I8:
-        return _of_matrices(arrays, base, ["weight", "weight_scale"]) or _outputs(arrays, base)
-    return None
+        made = _of_matrices(arrays, base, parts) or _columns(arrays, base, symmetric=symmetric)
+    elif weight in arrays and arrays[weight].dtype is DType.U8:
+        made = _floats(arrays, base, "weight")
+    elif weight in arrays and arrays[weight].dtype is DType.I8:
+        made = _of_matrices(arrays, base, ["weight", "weight_scale"]) or _outputs(arrays, base)
+    return made if order is None or not isinstance(made, PackedWeight) else _unordered(made, order)
 
 
-_AXES = {"weight_shape": 1, "g_idx": 1}  # all others have two
-_WORDS = ("weight_packed", "qweight", "qzeros", "weight_zero_point")
-_STEPS = ("weight_scale", "scales")
-_FLOATS = (DType.BF16, DType.F16, DType.F32)
+def is_awq(arrays: Mapping[str, ArraySpec], base: str) -> bool:
+    """Return whether the words of a module are packed along its outputs, as AWQ does."""
+    scales = arrays.get(f"{base}.scales")
+    if scales is None or f"{base}.g_idx" in arrays:
+        return False
+    return scales.shape[-1:] != arrays[f"{base}.qweight"].shape[-1:]
 
 
-def _of_matrices(arrays: Mapping[str, ArraySpec], base: str, names: list[str]) -> str | None:
+_ORDERS = (".g_idx", ".weight_g_idx")
+
+
+def _unordered(made: PackedWeight, order: str) -> PackedWeight:
+    """Give each input the scale and the zero point of its group."""
+    groups = made.scales.shape[-2]
+
+    def of_each(view: LazyArray) -> LazyArray:
+        return GroupOfEach(view, order, groups)
+
+    return replace(
+        made,
+        scales=replace(made.scales, shape=(made.inputs, made.scales.shape[-1])),
+        scales_view=of_each(made.scales_view),
+        zeros_view=None if made.zeros_view is None else of_each(made.zeros_view),
+        groups_apart=groups,
+    )
+
+
+_AXES = {
+    "weight_shape": (1,),
+    "g_idx": (1,),
+    "weight_global_scale": (0, 1),
+    "weight_scale_2": (0, 1),
+}
+"""Numbers of axes; all others have two."""
+_ONE = ("weight_global_scale", "weight_scale_2")  # arrays of one number
+_WORDS = (DType.I32,)
+_STEPS = (DType.BF16, DType.F16, DType.F32)
+_PARTS = {
+    "weight_packed": _WORDS,
+    "qweight": _WORDS,
+    "qzeros": _WORDS,
+    "weight_zero_point": _WORDS,
+    "weight_scale": _STEPS,
+    "scales": _STEPS,
+}
+"""Dtypes of the arrays of a packed weight."""
+_FP4 = {
+    "weight_scale": (DType.U8, DType.F8_E4M3),
+    "weight_global_scale": (DType.F32,),
+    "weight_scale_2": (DType.F32,),
+}
+"""Dtypes of the arrays of four-bit floats, which are known by that of their codes."""
+
+
+def _of_matrices(
+    arrays: Mapping[str, ArraySpec],
+    base: str,
+    names: list[str],
+    dtypes: Mapping[str, tuple[DType, ...]] = _PARTS,
+) -> str | None:
     """Describe what is wrong with the arrays of a weight, each on its own."""
     for name in names:
         spec = arrays.get(f"{base}.{name}")
         if spec is None:
             return f"`{name}` of a packed weight is missing"
-        if len(spec.shape) != _AXES.get(name, 2) or 0 in spec.shape:
+        alone = name not in _ONE or spec.elements == 1
+        if len(spec.shape) not in _AXES.get(name, (2,)) or 0 in spec.shape or not alone:
             return f"`{name}` of a packed weight has the shape {spec.shape}"
-        wrong = (name in _WORDS and spec.dtype is not DType.I32) or (
-            name in _STEPS and spec.dtype not in _FLOATS
-        )
-        if wrong:
+        if spec.dtype not in dtypes.get(name, (spec.dtype,)):
             return f"`{name}` of a packed weight is {spec.dtype.label}"
     return None
 
@@ -245,6 +325,55 @@ def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> 
         Copy(f"{base}.scales"),
         ColumnZeros(f"{base}.qzeros", bits),
         symmetric,
+    )
+
+
+def _awq(arrays: Mapping[str, ArraySpec], base: str) -> PackedWeight | str:
+    """Read AWQ: codes `[in, word]`, scales and zero points `[group, out]`."""
+    inputs, words = arrays[f"{base}.qweight"].shape
+    scale, outputs = arrays[f"{base}.scales"], words * _WORD_BITS // _FOUR
+    groups = scale.shape[0]
+    if scale.shape[1] != outputs or inputs % groups or inputs % _PAIR:
+        return "packed codes and scales do not fit one another"
+    if arrays[f"{base}.qzeros"].shape != (groups, words):
+        return "zero points do not fit the scales"
+    return PackedWeight(
+        _FOUR,
+        ArraySpec((inputs // _PAIR, outputs), DType.U8),
+        ArraySpec((groups, outputs), scale.dtype),
+        AwqOctets(f"{base}.qweight"),
+        Copy(f"{base}.scales"),
+        AwqZeros(f"{base}.qzeros"),
+    )
+
+
+def _floats(arrays: Mapping[str, ArraySpec], base: str, codes: str) -> PackedWeight | str:
+    """Read four-bit floats: codes `[out, in / 2]` of E2M1, scales `[out, group]`.
+
+    Scales are powers of two in MXFP4, and in NVFP4 numbers of E4M3 with one for the whole matrix,
+    which compressed-tensors divides by and ModelOpt multiplies with.
+    """
+    scales = f"{base}.weight_scale"
+    micro = scales in arrays and arrays[scales].dtype is DType.U8
+    whole = "weight_scale_2" if codes == "weight" else "weight_global_scale"
+    wrong = _of_matrices(arrays, base, [codes, "weight_scale", *([] if micro else [whole])], _FP4)
+    if wrong is not None:
+        return wrong
+    outputs, pairs = arrays[f"{base}.{codes}"].shape
+    inputs, block = 2 * pairs, MX_BLOCK if micro else NV_BLOCK
+    if arrays[scales].shape != (outputs, inputs // block) or inputs % block:
+        return "packed codes and scales do not fit one another"
+    view: LazyArray = PowerScales(scales)
+    if not micro:
+        axes = len(arrays[f"{base}.{whole}"].shape)
+        view = DividedScales(scales, f"{base}.{whole}", codes != "weight", axes)
+    return PackedWeight(
+        _FOUR,
+        ArraySpec((inputs, outputs), DType.I8),
+        ArraySpec((inputs // block, outputs), DType.BF16 if micro else DType.F32),
+        Fp4CodeColumns(f"{base}.{codes}"),
+        view,
+        floats="mxfp4" if micro else "nvfp4",
     )
 
 

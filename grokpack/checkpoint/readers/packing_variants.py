@@ -1,4 +1,4 @@
-"""Variants of packed weights that are not read: AWQ, act-order, zero points stored whole.
+"""Variants of packed weights: inputs in another order than in groups, zero points stored whole.
 
 The integers beside the codes show which variant it is. Settings can be wrong or missing. Engines
 use these arrays, so they decide here as well.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from grokpack.core.errors import MalformedInput, Place, UnsupportedLayout
 from grokpack.core.tensors import DType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from grokpack.core.tensors import ArraySpec
     from grokpack.formats.safetensors import SafetensorsHeader
@@ -34,7 +34,7 @@ _SAMPLE_WORDS = 1024  # of each
 _MIDDLES = {4: 0x88888888, 8: 0x80808080}
 """Words of zero points in the middle of the codes, stored without the offset of one."""
 _UNSET = -1  # value of every element of an order that compressed-tensors has not set
-_HINT = "quantize it without act-order (`desc_act`), or take a copy in bfloat16 or float16"
+OrderForm = Literal["plain", "unset", "mixed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,15 @@ class InputOrder:
     inputs: int
     groups: int
 
-    def is_plain(self, folder: str, read: ReadIntegers) -> bool:
-        """Return whether the inputs are in their natural order, equally many in each group.
+    def form(self, folder: str, read: ReadIntegers) -> OrderForm:
+        """Find out whether the inputs are in their natural order, equally many in each group.
 
         Args:
             folder: Folder of the array, for the error.
             read: Reads integers of an array.
+
+        Returns:
+            `plain`, `unset` where the array only stands for the natural order, or `mixed`.
 
         Raises:
             GrokpackError: GP209 for a group that the scales do not have.
@@ -73,7 +76,7 @@ class InputOrder:
             if not unset and (found.min() < 0 or found.max() >= self.groups):
                 what = f"an input belongs to a group that is none of the {self.groups}"
                 raise MalformedInput(what, Place(folder, tensor=self.name))
-        return plain or unset
+        return "plain" if plain else "unset" if unset else "mixed"
 
 
 @lru_cache(maxsize=8)  # weights of a model have few shapes
@@ -101,34 +104,26 @@ def integer_reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> Rea
     return read
 
 
-def refuse_variants(folder: str, arrays: Mapping[str, ArraySpec], read: ReadIntegers) -> None:
-    """Refuse packed weights whose integers show a form that is not read.
+def find_orders(folder: str, arrays: Mapping[str, ArraySpec], read: ReadIntegers) -> frozenset[str]:
+    """Find the arrays that give each input its group, if inputs of any weight are out of order.
 
     Args:
-        folder: Their folder.
+        folder: Folder of the packed weights.
         arrays: The folder's arrays.
         read: Reads integers of one of them.
 
+    Returns:
+        The arrays of all weights that have such an order, plain ones among them: experts are read
+        alike. None where every order is plain.
+
     Raises:
-        GrokpackError: GP208 that names the form, GP209 for an order with unknown groups.
+        GrokpackError: GP209 for an order with unknown groups.
     """
-    _refuse_awq(folder, arrays)
     found = orders(arrays)
-    plain = storage.map_all(folder, lambda order: order.is_plain(folder, read), found)
-    refuse_orders(folder, zip(found, plain, strict=True))
-    refuse_whole_zeros(folder, arrays, read)
-
-
-def _refuse_awq(folder: str, arrays: Mapping[str, ArraySpec]) -> None:
-    """Refuse codes that are packed along the outputs, as AWQ does."""
-    for name, spec in arrays.items():
-        base = name.removesuffix(".qweight")
-        scales = arrays.get(f"{base}.scales")
-        if base == name or scales is None or f"{base}.g_idx" in arrays:
-            continue
-        if scales.shape[-1:] != spec.shape[-1:]:
-            what = "weights that are packed along their outputs, as AWQ does, are not read"
-            raise UnsupportedLayout(what, Place(folder, tensor=name), hint=_HINT)
+    forms = storage.map_all(folder, lambda order: order.form(folder, read), found)
+    if "mixed" not in forms:
+        return frozenset()
+    return frozenset(o.name for o, form in zip(found, forms, strict=True) if form != "unset")
 
 
 def orders(arrays: Mapping[str, ArraySpec]) -> list[InputOrder]:
@@ -143,26 +138,6 @@ def orders(arrays: Mapping[str, ArraySpec]) -> list[InputOrder]:
             if groups and spec.shape[0] >= groups:
                 found.append(InputOrder(name, spec.shape[0], groups))
     return found
-
-
-def refuse_orders(folder: str, found: Iterable[tuple[InputOrder, bool]]) -> None:
-    """Refuse weights whose inputs are in another order.
-
-    Args:
-        folder: Their folder.
-        found: Each order, and whether it is the natural one.
-
-    Raises:
-        GrokpackError: GP208 with the number of weights, and the first of them.
-    """
-    rows = list(found)
-    other = [order.name for order, plain in rows if not plain]
-    if other:
-        what = (
-            "weights in act-order are not read: their inputs stand in another order than in groups"
-        )
-        facts = (("in act-order", f"{len(other):,} of {len(rows):,} weights"),)
-        raise UnsupportedLayout(what, Place(folder, tensor=other[0]), facts, _HINT)
 
 
 def refuse_whole_zeros(folder: str, arrays: Mapping[str, ArraySpec], read: ReadIntegers) -> None:

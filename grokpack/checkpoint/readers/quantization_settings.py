@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
+from grokpack.checkpoint.readers.packed_weights import is_awq
 from grokpack.core.errors import GrokpackError, MalformedInput, Place, UnsupportedLayout
+from grokpack.core.tensors import DType
 from grokpack.formats import bounded_json
 from grokpack.models import config_json
 
@@ -48,7 +50,6 @@ _ENDINGS = {  # of arrays that other packings have
     ".quant_state": "bitsandbytes",
     ".SCB": "bitsandbytes",
     ".weight_scale_inv": "FP8",
-    ".weight_global_scale": "NVFP4",
     ".lora_A.weight": "an adapter (LoRA) that is not merged",
     ".lora_B.weight": "an adapter (LoRA) that is not merged",
     ".W_q": "HQQ",
@@ -59,14 +60,26 @@ _ENDINGS = {  # of arrays that other packings have
     ".Qidxs": "QuIP#",
     ".biases": "MLX",
 }
-_METHODS = {  # by the ending of the arrays of codes: the methods that use it
+_AWQ, _FP4, _MODELOPT = ".qweight of AWQ", ".weight_packed in FP4", ".weight in FP4"
+_METHODS = {  # by the ending of the arrays of codes, and their form: the methods that use it
     ".qweight": ("gptq",),
+    _AWQ: ("awq",),
     ".weight_packed": ("compressed-tensors",),
+    _FP4: ("compressed-tensors",),
     ".weight": ("w8a8_int8", "compressed-tensors"),
+    _MODELOPT: ("modelopt", "modelopt_fp4"),
 }
+_CODES = {DType.I8: ".weight", DType.U8: _MODELOPT}  # dtypes of codes whose arrays are `.weight`
 _FORMATS = {  # by method
     "gptq": ("gptq",),
-    "compressed-tensors": ("pack-quantized", "int-quantized", "mixed-precision"),
+    "awq": ("gemm",),
+    "compressed-tensors": (
+        "pack-quantized",
+        "int-quantized",
+        "mxfp4-pack-quantized",
+        "nvfp4-pack-quantized",
+        "mixed-precision",
+    ),
 }
 _ORDERED = ("group", "dynamic", "true")
 _HINT = "take a copy in bfloat16 or float16, or quantize the release: `grokpack quantize`"
@@ -106,7 +119,7 @@ class PackingSettings:
             if weight.zeros_view is None and self._zeros_missing():
                 place, _ = self.groups[0]
                 raise _contradiction(place, "symmetric is false", name, "no zero points stored")
-            inputs, groups = weight.inputs, weight.scales.shape[-2]
+            inputs, groups = weight.inputs, weight.groups
             for place, bits, size in self._shapes():
                 if bits is not None and bits != weight.bits:
                     raise _contradiction(place, f"bits {bits}", name, f"bits {weight.bits}")
@@ -172,7 +185,7 @@ def read(
                 raise _disagreement(folder, key, earlier, (place, value))
     scheme = PackingSettings(said, tuple(groups), uniform)
     _refuse_methods(folder, scheme, held)
-    _refuse_groups(folder, scheme, arrays)
+    _refuse_groups(folder, scheme, arrays, ("float",) if held & {_FP4, _MODELOPT} else ("int",))
     return scheme
 
 
@@ -222,6 +235,8 @@ def _settings(place: str, document: Mapping[str, Any]) -> dict[str, Any]:
     for key, method in _TELLING.items():
         if key in document:
             found.setdefault("method", method)
+    if found.get("method") == "awq" and "version" in document:
+        found["format"] = _typed("format", document["version"], "version", place)
     return found
 
 
@@ -255,13 +270,16 @@ def _weight_groups(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _held(arrays: Mapping[str, ArraySpec]) -> set[str]:
-    """Return the endings of the arrays that hold codes."""
-    return {
-        ending
-        for name, spec in arrays.items()
-        for ending in _METHODS
-        if name.endswith(ending) and (ending != ".weight" or spec.dtype.value == "I8")
-    }
+    """Return the forms of codes that the arrays hold, as `_METHODS` names them."""
+    found = set()
+    for name, spec in arrays.items():
+        if name.endswith(".qweight"):
+            found.add(_AWQ if is_awq(arrays, name.removesuffix(".qweight")) else ".qweight")
+        elif name.endswith(".weight_packed"):
+            found.add(".weight_packed" if spec.dtype is DType.I32 else _FP4)
+        elif name.endswith(".weight") and spec.dtype in _CODES:
+            found.add(_CODES[spec.dtype])
+    return found
 
 
 def _refuse_packings(folder: str, arrays: Iterable[str]) -> None:
@@ -282,7 +300,7 @@ def _refuse_methods(folder: str, scheme: PackingSettings, held: set[str]) -> Non
             raise _contradiction(place, f"quant_method {method}", folder, f"{', '.join(held)}")
         what = f"weights that are packed by `{method[:40]}` are not read"
         raise UnsupportedLayout(what, Place(folder), ((place, f"quant_method {method}"),), _HINT)
-    usual = "gptq" if ".qweight" in held else "compressed-tensors"
+    usual = "gptq" if ".qweight" in held else "awq" if _AWQ in held else "compressed-tensors"
     known_forms = _FORMATS.get(method or usual)
     if form is not None and known_forms is not None and form not in known_forms:
         place, _ = scheme.said["format"]
@@ -292,11 +310,13 @@ def _refuse_methods(folder: str, scheme: PackingSettings, held: set[str]) -> Non
         raise UnsupportedLayout(what, Place(folder), ((place, f"format {form}"),), _HINT)
 
 
-def _refuse_groups(folder: str, scheme: PackingSettings, arrays: Mapping[str, ArraySpec]) -> None:
+def _refuse_groups(
+    folder: str, scheme: PackingSettings, arrays: Mapping[str, ArraySpec], types: tuple[str, ...]
+) -> None:
     """Refuse settings of compressed-tensors that grokpack does not read."""
     ordered = any(name.endswith(".weight_g_idx") for name in arrays)
     for place, own in scheme.groups:
-        if own.get("type", "int") != "int":
+        if own.get("type", "int") not in types:
             what = f"weights of the type {str(own['type'])[:20]} are not read"
             raise UnsupportedLayout(what, Place(folder), ((place, "type"),), _HINT)
         order = str(own.get("actorder")).lower()

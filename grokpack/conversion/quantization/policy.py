@@ -103,6 +103,8 @@ def in_words(scheme: QuantizationScheme | None) -> str:
     """Describe a scheme: `int4, groups of 128, bf16 scales, mse`."""
     if scheme is None:
         return "kept"
+    if scheme.numbers in ("mxfp4", "nvfp4"):
+        return f"{scheme.numbers}, {scheme.method}"
     groups = "one scale per output" if scheme.group is None else f"groups of {scheme.group}"
     zero = "" if scheme.symmetric else ", zero points"
     return f"int{scheme.bits}, {groups}, {scheme.scales.label} scales{zero}, {scheme.method}"

@@ -6,6 +6,7 @@ Each weight becomes `weight_packed`, `weight_scale`, `weight_shape` and, with ze
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import huggingface_config, quantized_folder
@@ -21,6 +22,8 @@ from grokpack.transforms.quantized_arrays import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import Unit
@@ -72,20 +75,37 @@ def unit(base: str, weight: SourceWeight, expert: int | None, scheme: Quantizati
 
 
 def quantization_config(
-    source: Checkpoint, convention: Convention, policy: Policy
+    source: Checkpoint,
+    convention: Convention,
+    policy: Policy,
+    form: str = "pack-quantized",
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Make `quantization_config` of config.json: a group per scheme, and the modules to ignore."""
+    """Make `quantization_config` of config.json: a group per scheme, and the modules to ignore.
+
+    Args:
+        source: The checkpoint to quantize.
+        convention: Names of the tensors.
+        policy: Which weights to quantize, and how.
+        form: compressed-tensors' name of the format.
+        settings: Settings of the weights that follow from the format.
+    """
     chosen = policy.schemes(source.model)
     used = {scheme for _, scheme in chosen if scheme is not None}
     ordered = sorted(used, key=lambda scheme: (scheme != policy.default, str(scheme.describe())))
     groups = {
-        f"group_{number}": _group(scheme, chosen, convention, everything=number == 0)
+        f"group_{number}": {
+            "targets": _targets(scheme, chosen, convention, everything=number == 0),
+            "weights": {**_weights(scheme), **settings},
+            "input_activations": None,
+            "output_activations": None,
+        }
         for number, scheme in enumerate(ordered)
     }
     kept = [entry for entry, scheme in chosen if scheme is None]
     return {
         "quant_method": NAME,
-        "format": "pack-quantized",
+        "format": form,
         "quantization_status": "compressed",
         "global_compression_ratio": None,
         "kv_cache_scheme": None,
@@ -95,32 +115,32 @@ def quantization_config(
     }  # fmt: skip
 
 
-def _group(
+def _targets(
     scheme: QuantizationScheme,
     chosen: list[tuple[ModelTensor, QuantizationScheme | None]],
     convention: Convention,
     *,
     everything: bool,
-) -> dict[str, Any]:
-    """Make a group. The first one applies to every `Linear` that no other group names."""
+) -> list[str]:
+    """Return a group's modules. The first has every `Linear` that no other group names."""
+    if everything:
+        return ["Linear"]
     own = [entry for entry, other in chosen if other == scheme]
     layers = 1 + max(entry.layer or 0 for entry, _ in chosen)
+    return list(quantized_folder.module_patterns(convention, own, layers))
+
+
+def _weights(scheme: QuantizationScheme) -> dict[str, Any]:
+    """Return the settings of a group's weights."""
     return {
-        "targets": ["Linear"]
-        if everything
-        else list(quantized_folder.module_patterns(convention, own, layers)),
-        "weights": {
-            "num_bits": scheme.bits,
-            "type": "int",
-            "symmetric": scheme.symmetric,
-            "strategy": "channel" if scheme.group is None else "group",
-            "group_size": -1 if scheme.group is None else scheme.group,
-            "dynamic": False,
-            "actorder": None,
-            "observer": "minmax",
-        },
-        "input_activations": None,
-        "output_activations": None,
+        "num_bits": scheme.bits,
+        "type": "int",
+        "symmetric": scheme.symmetric,
+        "strategy": "channel" if scheme.group is None else "group",
+        "group_size": -1 if scheme.group is None else scheme.group,
+        "dynamic": False,
+        "actorder": None,
+        "observer": "minmax",
     }
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     Unit = Mapping[str, tuple[ArraySpec, Op]]
     """All arrays of one weight, by name."""
 
-_ALIGNMENT = 8  # of the widest element
-
 
 @dataclass(slots=True)
 class QuantizedArrays:
@@ -52,6 +50,9 @@ class QuantizedArrays:
 
         Wider elements come first only where arrays would otherwise be unaligned.
         """
-        if all(self.specs[name].nbytes % _ALIGNMENT == 0 for name in names):
-            return names
-        return safetensors.aligned(names, self.specs)
+        offset = 0
+        for name in names:
+            if offset % self.specs[name].dtype.itemsize:
+                return safetensors.aligned(names, self.specs)
+            offset += self.specs[name].nbytes
+        return names

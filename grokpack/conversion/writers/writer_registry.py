@@ -30,6 +30,8 @@ LOSSLESS = {
 QUANTIZING = {
     "compressed-tensors": "compressed_tensors_writer",
     "gptq": "gptq_writer",
+    "mxfp4": "mxfp4_writer",
+    "nvfp4": "nvfp4_writer",
     "w8a8-int8": "w8a8_writer",
     "gguf": "gguf_quantized_writer",
     "ckpt-0": "ckpt0_requantized_writer",

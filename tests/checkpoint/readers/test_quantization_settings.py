@@ -3,81 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
-from grokpack.checkpoint.readers import packing_variants, quantization_settings
-from grokpack.core.errors import GrokpackError
-from tests.support.checkpoints import synthesize
-from tests.support.quantizing import WIDE, quantize
-
-Arrays = dict[str, np.ndarray]
-FORMS: dict[str, dict[str, Any]] = {
-    "gptq": {"to": "gptq", "group": "64"},
-    "gptq 8": {"to": "gptq", "bits": 8, "group": "64"},
-    "packed": {"to": "compressed-tensors", "group": "64"},
-    "packed with zeros": {"to": "compressed-tensors", "group": "64", "symmetric": False},
-    "w8a8": {"to": "w8a8-int8", "bits": 8},
-}
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    base = tmp_path_factory.mktemp("forms")
-    source = synthesize(base / "in", WIDE)
-    made = {}
-    for form, options in FORMS.items():
-        made[form] = quantize(source, base / form.replace(" ", "-"), **options)
-        (made[form] / "grokpack.json").unlink()
-    return made
-
-
-@pytest.fixture
-def copied(written: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
-    return lambda form: shutil.copytree(written[form], tmp_path / "q")
-
-
-def change(folder: Path, edit: Callable[[Arrays], object], **metadata: str) -> None:
-    """Load every file with the reference library, change its arrays, save them."""
-    for path in sorted(folder.glob("*.safetensors")):
-        arrays = load_file(path)
-        edit(arrays)
-        save_file(arrays, path, {"format": "pt", **metadata})
-    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
-
-
-def settings(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "config.json").read_text())["quantization_config"]
-    return found
-
-
-def say(folder: Path, how: object, place: str = "config.json") -> None:
-    """Say how weights are packed in one place, and leave it out of config.json elsewhere."""
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("quantization_config", None)
-    if place == "config.json":
-        config["quantization_config"] = how
-    elif place in ("compression_config", "text_config"):
-        config |= {place: how if place == "compression_config" else {"quantization_config": how}}
-    else:
-        (folder / place).write_text(json.dumps(how))
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def refusal(folder: Path) -> GrokpackError:
-    with pytest.raises(GrokpackError) as caught:
-        survey(str(folder))
-    return caught.value
+from grokpack.checkpoint.readers import quantization_settings
+from tests.support.packed_folders import FORMS, Arrays, change, refusal, say, settings
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -191,7 +126,7 @@ def test_groups_of_compressed_tensors_are_held_against_the_arrays(
 
 @pytest.mark.parametrize(
     "method",
-    ["awq", "bitsandbytes", "fp8", "hqq", "aqlm", "eetq", "quark", "modelopt", "auto-round"],
+    ["bitsandbytes", "fp8", "hqq", "aqlm", "eetq", "quark", "auto-round"],
 )
 def test_other_methods_are_refused_by_their_name(
     copied: Callable[[str], Path], method: str
@@ -211,89 +146,6 @@ def test_settings_of_another_type_are_refused(copied: Callable[[str], Path], how
 
 
 # What the arrays show
-
-
-def permute(arrays: Arrays) -> None:
-    generator = np.random.default_rng(0)
-    for name in arrays:
-        if name.endswith(".g_idx"):
-            arrays[name] = generator.permutation(arrays[name])
-
-
-def turn_groups(arrays: Arrays) -> None:
-    for name in arrays:
-        if name.endswith(".g_idx"):
-            arrays[name] = arrays[name].max() - arrays[name]
-
-
-def swap_two(arrays: Arrays) -> None:
-    name = next(n for n in sorted(arrays) if n.endswith(".g_idx") and arrays[n].max() > 0)
-    arrays[name][[0, -1]] = arrays[name][[-1, 0]]
-
-
-@pytest.mark.parametrize("edit", [permute, turn_groups, swap_two])
-@pytest.mark.parametrize("form", ["gptq", "gptq 8"])
-@pytest.mark.parametrize("said", [True, False])
-def test_act_order_is_seen_in_the_data_whatever_is_said(
-    copied: Callable[[str], Path], edit: Callable[[Arrays], None], form: str, said: bool
-) -> None:
-    folder = copied(form)
-    change(folder, edit)
-    say(folder, settings(folder) | {"desc_act": said})
-    error = refusal(folder)
-    assert error.code == "GP208"
-    assert "act-order" in error.what
-    assert str(error.where).endswith(".g_idx")
-
-
-def test_act_order_that_changes_nothing_is_read(
-    copied: Callable[[str], Path], written: dict[str, Path]
-) -> None:
-    folder = copied("gptq")
-    say(folder, settings(folder) | {"desc_act": True})
-    found, wanted = survey(str(folder)), survey(str(written["gptq"]))
-    assert found.whole
-    assert found.checkpoint is not None
-    assert wanted.checkpoint is not None
-    assert found.checkpoint.tensors == wanted.checkpoint.tensors
-
-
-@pytest.mark.parametrize("value", [-1, 1000, 1 << 30])
-def test_an_order_that_names_no_group_is_broken(copied: Callable[[str], Path], value: int) -> None:
-    folder = copied("gptq")
-
-    def edit(arrays: Arrays) -> None:
-        for name in arrays:
-            if name.endswith(".g_idx"):
-                arrays[name][3] = value
-
-    change(folder, edit)
-    assert refusal(folder).code == "GP209"
-
-
-@pytest.mark.parametrize("order", ["permuted", "plain", "not made"])
-def test_the_order_of_compressed_tensors_is_looked_at(
-    copied: Callable[[str], Path], order: str
-) -> None:
-    folder = copied("packed")
-    generator = np.random.default_rng(1)
-
-    def edit(arrays: Arrays) -> None:
-        for name in [n for n in arrays if n.endswith(".weight_packed")]:
-            plain = (np.arange(arrays[name].shape[1] * 8) // 64).astype(np.int32)
-            made = {
-                "permuted": generator.permutation(plain),
-                "plain": plain,
-                "not made": plain * 0 - 1,
-            }
-            arrays[name.replace("_packed", "_g_idx")] = made[order]
-
-    change(folder, edit)
-    if order == "permuted":
-        error = refusal(folder)
-        assert (error.code, "act-order" in error.what) == ("GP208", True)
-    else:
-        assert survey(str(folder)).whole
 
 
 @pytest.mark.parametrize("form", ["gptq", "gptq 8"])
@@ -317,23 +169,6 @@ def test_zero_points_of_the_second_form_are_seen_in_the_data(
     assert "gptq_v2" in str(error.facts)
 
 
-def test_codes_that_are_packed_along_the_outputs_are_those_of_awq(
-    copied: Callable[[str], Path],
-) -> None:
-    folder = copied("gptq")
-
-    def edit(arrays: Arrays) -> None:
-        for name in [n for n in arrays if n.endswith(".qweight")]:
-            inputs, outputs = arrays[name].shape[0] * 8, arrays[name].shape[1]
-            arrays[name] = np.zeros((inputs, outputs // 8), np.int32)
-            del arrays[name.replace("qweight", "g_idx")]
-
-    change(folder, edit)
-    error = refusal(folder)
-    assert error.code == "GP208"
-    assert "AWQ" in error.what
-
-
 @pytest.mark.parametrize(
     "ending",
     ["weight.absmax", "weight.quant_state.bitsandbytes__nf4", "lora_A.weight", "W_q", "SCB"],
@@ -345,19 +180,6 @@ def test_arrays_of_other_packings_name_them(copied: Callable[[str], Path], endin
     error = refusal(folder)
     assert error.code == "GP208"
     assert str(error.where).endswith(name)
-
-
-@given(st.integers(1, 9), st.integers(1, 40), st.data())
-def test_an_order_is_plain_when_each_input_has_the_group_of_its_place(
-    groups: int, per_group: int, data: st.DataObject
-) -> None:
-    inputs = groups * per_group
-    plain = np.arange(inputs) // per_group
-    order = data.draw(st.one_of(st.just(plain), st.permutations(list(plain)).map(np.array)))
-    found = packing_variants.InputOrder("x", inputs, groups).is_plain(
-        "f", lambda _, a, n: order[a : a + n]
-    )
-    assert found == all(order[i] == i // per_group for i in range(inputs))
 
 
 def test_settings_without_packed_weights_mean_nothing(
