@@ -35,8 +35,9 @@ LARGE = Geometry(
 
 def empty(moto: Moto) -> None:
     s3 = client(moto)
-    for row in s3.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        s3.delete_object(Bucket=BUCKET, Key=row["Key"])
+    keys = [{"Key": row["Key"]} for row in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+    if keys:
+        s3.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})
     for row in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
         s3.abort_multipart_upload(Bucket=BUCKET, Key=row["Key"], UploadId=row["UploadId"])
     s3.close()

@@ -21,13 +21,18 @@ class Moto:
     """
 
     def __init__(self) -> None:
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-        from werkzeug.serving import make_server
+        from moto.moto_server.werkzeug_app import create_backend_app
+        from werkzeug.serving import WSGIRequestHandler, make_server
 
-        self.inner = DomainDispatcherApplication(create_backend_app)
+        class Silent(WSGIRequestHandler):
+            def log(self, *_: Any) -> None: ...
+
+        self.inner = create_backend_app("s3")  # looking for the service takes longer than most
         self.asked: list[str] = []
         self.fault: Callable[[str, dict[str, Any]], tuple[str, bytes] | None] = lambda *_: None
-        self.server = make_server("127.0.0.1", 0, self.answer, threaded=True)
+        self.server = make_server(
+            "127.0.0.1", 0, self.answer, threaded=True, request_handler=Silent
+        )
         self.url = f"http://127.0.0.1:{self.server.port}"
 
     def answer(self, environ: dict[str, Any], start: Any) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 from tests.support.dask_clusters import distributed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
