@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.execution.run_options import RunOptions
 
 WIDE = Geometry(
-    vocab=64, d_model=256, layers=2, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
+    vocab=64, d_model=256, layers=1, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
 )
 """Groups of 256 divide it; its scale groups of 32 and 64 inputs lie within those of 128."""
 

@@ -72,7 +72,7 @@ def test_what_is_packed_is_read_back_as_it_is(
     found = packed.arrays(out)
     reader = ArrayReader(checkpoint)
     convention = "sglang" if options.get("to") == "w8a8-int8" else "hpcai"
-    for entry, expert, _ in weights(wide, 2):
+    for entry, expert, _ in weights(wide, 1):
         tensor = checkpoint.tensors[entry.name]
         made = products(reader, tensor).swapaxes(-1, -2)
         base = packed.module(convention, entry, expert)
@@ -220,7 +220,7 @@ def test_the_bytes_of_packed_ranks_are_those_that_the_docs_describe(
     for rank in range(2):
         (file,) = (tmp_path / "cut" / f"rank-{rank:03d}-of-002").glob("*.safetensors")
         held = load_file(file)
-        for entry, expert, _ in weights(wide, 2):
+        for entry, expert, _ in weights(wide, 1):
             octets, zeros = held[f"{entry.name}/codes"], held[f"{entry.name}/zeros"]
             scales = held[f"{entry.name}/scales"].astype(np.float64)
             if expert is not None:
@@ -258,7 +258,7 @@ def test_eight_bits_with_zero_points_are_products_elsewhere(wide: Path, tmp_path
     assert "the codes themselves are not kept" in " ".join(plan.target.notes)
     execute(plan, str(tmp_path / "out"))
     made = packed.arrays(tmp_path / "out")
-    for entry, expert, _ in weights(wide, 2):
+    for entry, expert, _ in weights(wide, 1):
         base = packed.module("hpcai", entry, expert)
         wanted = packed.compressed_tensors(found, base, 8)
         np.testing.assert_array_equal(made[f"{base}.weight"], wanted.astype(np.float32))

@@ -18,7 +18,16 @@ from grokpack.models.family import Model
 from grokpack.models.grok1 import GROK1
 from grokpack.transforms.quantization_scheme import QuantizationScheme
 from tests.support import packed
+from tests.support.checkpoints import synthesize
 from tests.support.quantizing import WIDE, quantize
+
+DEEP = replace(WIDE, layers=2)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers, for policies that tell them apart."""
+    return synthesize(tmp_path_factory.mktemp("wide") / "in", DEEP)
 
 
 def test_the_last_table_that_takes_a_weight_decides_alone(tmp_path: Path) -> None:
@@ -29,7 +38,7 @@ def test_the_last_table_that_takes_a_weight_decides_alone(tmp_path: Path) -> Non
         '[[tensors]]\nname = "*/value/w"\ngroup = 32\n'
     )
     default = QuantizationScheme(4, 128, "mse")
-    policy = Policy(default, policy_file.read(str(file), Model(GROK1, WIDE)))
+    policy = Policy(default, policy_file.read(str(file), Model(GROK1, DEEP)))
     found = {e.name: policy.scheme(e) for e in GROK1.tensors(2) if e.rule.quantized}
     attention = "transformer/decoder_layer_{}/multi_head_attention/{}/w"
     assert found[attention.format(0, "query")] == replace(default, bits=8, method="lsq")
