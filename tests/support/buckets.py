@@ -27,7 +27,8 @@ class Moto:
         class Silent(WSGIRequestHandler):
             def log(self, *_: Any) -> None: ...
 
-        self.inner = create_backend_app("s3")  # looking for the service takes longer than most
+        # Looking for the service of each request takes as long as many of them.
+        self.inner: Callable[..., Any] = create_backend_app("s3")
         self.asked: list[str] = []
         self.fault: Callable[[str, dict[str, Any]], tuple[str, bytes] | None] = lambda *_: None
         self.server = make_server(
