@@ -9,6 +9,7 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?://|#)([^)\s]+)\)")
+_PICTURE = re.compile(r"!\[([^\]]+)\]\((?!https?://)([^)\s]+)\)")
 _VERSION = "grokpack/core/version.py"
 
 
@@ -31,9 +32,10 @@ def _repository(path: Path) -> str:
 
 
 def linked(text: str, repository: str) -> str:
-    """Return Markdown whose links are absolute; those that cannot be are plain text."""
+    """Return Markdown whose links are absolute; without an address, links are plain text."""
     if not repository:
-        return _LINK.sub(r"\1", text)
+        return _LINK.sub(r"\1", _PICTURE.sub("", text))
+    text = _PICTURE.sub(rf"![\1]({repository}/raw/main/\2)", text)
     return _LINK.sub(rf"[\1]({repository}/blob/main/\2)", text)
 
 

@@ -37,7 +37,7 @@ def test_with_an_address_every_link_is_below_it_and_is_a_file() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for link in links(hook().linked(readme, ADDRESS)):
         if link.startswith(ADDRESS):
-            path = link.removeprefix(f"{ADDRESS}/blob/main/").partition("#")[0]
+            path = re.sub(rf"{ADDRESS}/(blob|raw)/main/", "", link).partition("#")[0]
             assert (ROOT / path).is_file(), link
         else:
             assert link.startswith(("http", "#"))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line
-from grokpack.report import numbers
+from grokpack.report import numbers, text_tables
+from grokpack.report.text_tables import Column
 
 if TYPE_CHECKING:
     from grokpack.core.documents.evaluation_json import (
@@ -18,6 +19,23 @@ if TYPE_CHECKING:
     )
     from grokpack.core.finding import Finding
 
+_LAYER = (
+    Column("layer"),
+    Column("stream", 7),
+    Column("attention"),
+    Column("experts"),
+    Column("best gate", 10),
+    Column("tokens of each expert", left=True),
+)
+_GAP = (
+    Column("layer"),
+    Column("attention"),
+    Column("limit", 8),
+    Column("experts", 8),
+    Column("limit", 8),
+    Column("stream", 8),
+    Column("other experts chosen"),
+)
 _TINY = 1e-3  # below it, decimals would all be zero
 _MOST_FINDINGS = 12  # that are shown; the document and the page have all
 
@@ -25,8 +43,7 @@ _MOST_FINDINGS = 12  # that are shown; the document and the page have all
 def render(data: EvaluationJson) -> str:
     """Render one network: perplexity, layers, cost."""
     lines = [f"perplexity  {perplexity(data['loss'])}", f"            {_loss(data['loss'])}", ""]
-    lines.append("layer   stream  attention  experts   best gate   tokens of each expert")
-    lines += map(_layer, data["layers"])
+    lines += text_tables.table(_LAYER, [_layer(row) for row in data["layers"]], indent="")
     lines += ["", _cost(data)]
     lines += [f"logits       {escape_line(data['logits'])}"] if data["logits"] else []
     lines += [f"calibration  {escape_line(data['calibration'])}"] if data["calibration"] else []
@@ -35,7 +52,7 @@ def render(data: EvaluationJson) -> str:
 
 def render_pair(data: EvaluationJson, seen: list[Finding], word: str) -> str:
     """Render two networks: perplexities, distance, where it begins, verdict."""
-    kl, limits = data["kl"], _limits(data)
+    kl = data["kl"]
     lines = [
         f"perplexity     {perplexity(data['loss'])}   {escape_line(data['source'])}",
         f"               {perplexity(data['other_loss'])}   {escape_line(data['against'])}",
@@ -44,11 +61,9 @@ def render_pair(data: EvaluationJson, seen: list[Finding], word: str) -> str:
         f"weights        {states(data)}",
         "",
         "relative error of each part on the same input, and the limit that its formats give:",
-        "layer  attention     limit   experts     limit     stream   other experts chosen",
-        f"embed  {_number(data['embedding']):>9}  {limits['embedding', None]:>8}",
+        *text_tables.table(_GAP, _gaps(data), indent=""),
+        "",
     ]
-    lines += [_gap(row, limits) for row in data["layers"]]
-    lines += [f" head  {_number(data['head']):>9}  {limits['head', None]:>8}", ""]
     lines += [_finding(row) for row in seen[:_MOST_FINDINGS]]
     if len(seen) > _MOST_FINDINGS:
         lines.append(f"      and {len(seen) - _MOST_FINDINGS} findings more")
@@ -91,24 +106,33 @@ def _filling(part: PartErrorJson) -> float:
     return float(part["error"] / part["limit"])
 
 
-def _limits(data: EvaluationJson) -> dict[tuple[str, int | None], str]:
-    return {(row["part"], row["layer"]): _number(row["limit"]) for row in data["parts"]}
-
-
-def _layer(row: LayerJson) -> str:
+def _layer(row: LayerJson) -> tuple[str, ...]:
     return (
-        f"{row['layer']:>5}  {row['rms']:>7.4g}  {row['attention_rms']:>9.4g}  "
-        f"{row['experts_rms']:>7.4g}   {row['gate']:>9.1%}   {' '.join(map(str, row['load']))}"
+        str(row["layer"]),
+        *(f"{row[key]:.4g}" for key in ("rms", "attention_rms", "experts_rms")),
+        f"{row['gate']:.1%}",
+        " ".join(map(str, row["load"])),
     )
 
 
-def _gap(row: LayerJson, limits: dict[tuple[str, int | None], str]) -> str:
-    number = row["layer"]
-    return (
-        f"{number:>5}  {_number(row['attention']):>9}  {limits['attention', number]:>8}  "
-        f"{_number(row['experts']):>8}  {limits['experts', number]:>8}   "
-        f"{_number(row['stream']):>8}   {row['flips']:>8.2%}"
-    )
+def _gaps(data: EvaluationJson) -> list[tuple[str, ...]]:
+    """Return the rows of every part: the embedding, the layers, the head."""
+    limits = {(row["part"], row["layer"]): _number(row["limit"]) for row in data["parts"]}
+    nothing = [""] * (len(_GAP) - 3)
+    layers = [
+        (
+            str(row["layer"]),
+            _number(row["attention"]),
+            limits["attention", row["layer"]],
+            _number(row["experts"]),
+            limits["experts", row["layer"]],
+            _number(row["stream"]),
+            f"{row['flips']:.2%}",
+        )
+        for row in data["layers"]
+    ]
+    embedding = "embed", _number(data["embedding"]), limits["embedding", None], *nothing
+    return [embedding, *layers, ("head", _number(data["head"]), limits["head", None], *nothing)]
 
 
 def perplexity(loss: LossJson) -> str:

@@ -8,7 +8,8 @@ from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
-from grokpack.report import numbers
+from grokpack.report import numbers, text_tables
+from grokpack.report.text_tables import Column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     )
     from grokpack.core.finding import Finding
 
-_PART_WIDTH = 10  # of the column with the parts' names, unless one is longer
+_PARTS = (
+    Column("part", 9, left=True),
+    Column("tensors"),
+    Column("stored as", 19, left=True),
+    Column("shape", 29, left=True),
+    Column("size", 9),
+    Column("share"),
+)
 _FEW_UNREAD = 5  # files or tensors shown before the rest is counted
 _FEW_PIECES = 4  # slices shown before the rest is counted
 
@@ -82,7 +90,6 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
     geometry, counted = data["geometry"], data["parameters"]
     ranks = f", cut for {data['ranks']} ranks" if data["ranks"] > 1 else ""
     active = counted["active"] / counted["total"]
-    wide = max([_PART_WIDTH, *(len(row["part"]) for row in data["parts"])])
     lines = [
         (
             f"{numbers.shown_path(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
@@ -99,13 +106,7 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
             f"vocab {geometry['vocab']}"
         ),
         "",
-        (
-            f"  {'part':<{wide}} {'tensors':>7}  {'stored as':<20} {'shape':<30} {'size':>10} "
-            f"{'share':>6}"
-        ),
-    ]
-    lines += [_part(row, wide) for row in data["parts"]]
-    lines += [
+        *text_tables.table(_PARTS, [_part(row) for row in data["parts"]]),
         "",
         _widths(data),
         (f"  read {good} headers in {numbers.duration(seconds)}; no pickle was executed"),
@@ -138,13 +139,11 @@ def _widths(data: InspectionJson) -> str:
     return f"  splits evenly for --tp {', '.join(map(str, data['widths']))}"
 
 
-def _part(row: PartSizeJson, wide: int) -> str:
+def _part(row: PartSizeJson) -> tuple[str, ...]:
     shapes = row["shapes"]
     shape = ", ".join(" x ".join(map(str, s)) for s in shapes[:2]) + (", .." if shapes[2:] else "")
-    return (
-        f"  {row['part']:<{wide}} {row['tensors']:>7}  {row['stored_as']:<20} {shape:<30} "
-        f"{byte_size(row['nbytes']):>10} {row['share']:>6.1%}"
-    )
+    size, share = byte_size(row["nbytes"]), f"{row['share']:.1%}"
+    return row["part"], str(row["tensors"]), row["stored_as"], shape, size, share
 
 
 def _row(tensor: TensorJson) -> str:

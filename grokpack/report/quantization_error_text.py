@@ -5,21 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.models import registry
+from grokpack.report import text_tables
+from grokpack.report.text_tables import Column
 
 if TYPE_CHECKING:
     from grokpack.core.documents.plan_json import AccountJson, AccountsJson
 
-_HEAD = ("", "relative error", "SQNR", "worst group", "cosine", "at an end", "became 0")
+_COLUMNS = (
+    Column("", 38, left=True),
+    Column("relative error", 14),
+    Column("SQNR", 10),
+    Column("worst group", 11),
+    Column("cosine", 9),
+    Column("at an end", 9),
+    Column("became 0", 9),
+)
 _TITLES = {"expert": "experts", "attention": "attention", "mlp": "dense MLP"}
 
 
 def table(statistics: AccountsJson) -> str:
     """Render the error statistics of a run's document, by role, then by kind of weight."""
-    lines = [_line(_HEAD)]
+    rows = []
     for role, figures in statistics["roles"].items():
-        lines.append(_line(_row(_TITLES.get(role, role), figures)))
-        lines += [_line(_row(f"  {title}", own)) for title, own in _kinds(statistics, role)]
-    return "\n".join(lines)
+        rows.append(_row(_TITLES.get(role, role), figures))
+        rows += [_row(f"  {title}", own) for title, own in _kinds(statistics, role)]
+    return "\n".join(text_tables.table(_COLUMNS, rows))
 
 
 def _kinds(statistics: AccountsJson, role: str) -> list[tuple[str, AccountJson]]:
@@ -39,7 +49,7 @@ def _kinds(statistics: AccountsJson, role: str) -> list[tuple[str, AccountJson]]
 
 def _row(title: str, figures: AccountJson) -> tuple[str, ...]:
     if "relative_error" not in figures:
-        return (title, "zeros only", *[""] * (len(_HEAD) - 2))
+        return (title, "zeros only", *[""] * (len(_COLUMNS) - 2))
     decibel = "exact" if figures["sqnr_db"] is None else f"{figures['sqnr_db']:.2f} dB"
     return (
         title,
@@ -50,12 +60,3 @@ def _row(title: str, figures: AccountJson) -> tuple[str, ...]:
         f"{figures['saturated_share']:.2%}",
         f"{figures['zeroed_share']:.2%}",
     )
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    widths = (38, 14, 10, 11, 9, 9, 9)
-    first, *rest = (
-        f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}"
-        for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join(["  " + first, *rest]).rstrip()

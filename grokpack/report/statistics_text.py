@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from grokpack.report import text_tables
+from grokpack.report.text_tables import Column
 from grokpack.verification.value_locations import describe_index
 
 if TYPE_CHECKING:
@@ -17,6 +19,16 @@ _BAD: tuple[_Bad, ...] = ("nan", "posinf", "neginf", "undefined")
 _FEW = 3  # tensors that get a histogram of many lines each
 _BAR = 40  # characters of the fullest bin
 _LEVELS = " .:-=+*#%@"
+_COLUMNS = (
+    Column("tensor", left=True),
+    Column("min", 9),
+    Column("max", 9),
+    Column("rms", 9),
+    Column("zero", 5),
+    Column("bad"),
+    Column("bad scales"),
+    Column("distribution", left=True),
+)
 _LEGEND = (
     "bad: NaN, infinite, or without a finite scale; bad scales: not finite, zero or negative",
     "int8: 16 bins of 16 codes, -128 to 127; floats by magnitude: below 2^-20, 22 doublings, 4 and",
@@ -29,22 +41,20 @@ def render(rows: list[StatisticsJson], asked: int) -> str:
     if len(rows) <= _FEW:
         text = "\n\n".join(map(_page, rows))
     else:
-        width = max(len(row["name"]) for row in rows)
-        head = (
-            f"{'tensor':<{width}} {'min':>10} {'max':>10} {'rms':>10} {'zero':>6} {'bad':>5} "
-            f"{'bad scales':>10}  distribution"
-        )
-        text = "\n".join([head, *(_line(row, width) for row in rows), "", *_LEGEND])
+        lines = text_tables.table(_COLUMNS, [_cells(row) for row in rows], indent="")
+        text = "\n".join([*lines, "", *_LEGEND])
     absent = asked - len(rows)
     return f"{text}\n\n{absent} tensors not read: parts of them are missing" if absent else text
 
 
-def _line(row: StatisticsJson, width: int) -> str:
-    share = f"{row['zero'] / max(row['elements'], 1):.1%}"
+def _cells(row: StatisticsJson) -> tuple[str, ...]:
     return (
-        f"{row['name']:<{width}} {row['min']:>10.3g} {row['max']:>10.3g} {row['rms']:>10.3g} "
-        f"{share:>6} {_bad(row):>5} {_bad_scales(row['scales']):>10}  "
-        f"{_sparks(row['histogram']['counts'])}"
+        row["name"],
+        *(f"{row[key]:.3g}" for key in ("min", "max", "rms")),
+        f"{row['zero'] / max(row['elements'], 1):.1%}",
+        str(_bad(row)),
+        _bad_scales(row["scales"]),
+        _sparks(row["histogram"]["counts"]),
     )
 
 
