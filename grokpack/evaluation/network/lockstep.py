@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     Steps = Generator[Product, None, Routing]
 
 
+_SMALLER = 4
+"""Factor by which bands are smaller than those of one network. Half as large they would take twice
+the memory: from blocks below 32 MiB malloc makes heaps, and in them as many again lie free."""
+
+
 class Lockstep:
     """Driver of two networks of the same dimensions, which share their lanes.
 
@@ -85,8 +90,7 @@ class Lockstep:
         specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]
         transposed = streams[self._leading].lies_transposed(specs[self._leading])
         itemsize = max(spec.values.dtype.itemsize for spec in specs)
-        networks = len(self._networks)
-        return matrices.bands(wanted, transposed=transposed, itemsize=itemsize, networks=networks)
+        return matrices.bands(wanted, transposed=transposed, itemsize=itemsize, smaller=_SMALLER)
 
     def _keep(self, tensor: TensorSpec, values: np.ndarray) -> None:
         self._waiting[tensor.name] = values

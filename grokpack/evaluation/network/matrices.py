@@ -108,7 +108,7 @@ MatrixRange = tuple[tuple[int, int], tuple[int, int]]
 
 
 def bands(
-    whole: Matrix, *, transposed: bool, itemsize: int | None = None, networks: int = 1
+    whole: Matrix, *, transposed: bool, itemsize: int | None = None, smaller: int = 1
 ) -> Iterator[MatrixRange]:
     """Yield the rows and columns of each band of a matrix.
 
@@ -120,11 +120,11 @@ def bands(
         transposed: True if bands are whole columns.
         itemsize: Bytes of a value, from which the size of a band follows; by default those of the
             matrix's dtype.
-        networks: Number of networks whose bands are in memory at the same time, so much smaller.
+        smaller: Factor by which bands are smaller than `BAND_BYTES`.
     """
     long, wide = (whole.columns, whole.rows) if transposed else (whole.rows, whole.columns)
     line_bytes = wide * (itemsize or whole.tensor.values.dtype.itemsize)
-    step = max(_ALIGNED, BAND_BYTES // networks // line_bytes // _ALIGNED * _ALIGNED)
+    step = max(_ALIGNED, BAND_BYTES // smaller // line_bytes // _ALIGNED * _ALIGNED)
     for first in range(0, long, step):
         part = first, min(first + step, long)
         yield ((0, wide), part) if transposed else (part, (0, wide))

@@ -31,11 +31,13 @@ from tests.support.zarr_stores import by_tensorstore
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from grokpack.checkpoint.checkpoint import Checkpoint
+
 EXPERT = "model.layers.1.block_sparse_moe.experts.5.w2.weight"
 STORES: dict[str, tuple[str, dict[str, Any]]] = {
     "zarr": ("zarr", {}),
     "zarr, compressed": ("zarr", {"compress": "zstd", "tp": 4}),
-    "orbax": ("orbax", {"dtype": "bf16"}),
+    "orbax": ("orbax", {"dtype": "bf16", "tp": 1}),
 }
 
 
@@ -110,23 +112,29 @@ def test_a_store_is_sound_and_leads_back_to_the_release(
     assert hashed(tmp_path / "hf") == listed()
 
 
-@pytest.mark.parametrize(("bits", "group"), [(4, "32"), (8, "channel")])
+@pytest.fixture(scope="module", params=[4, 8])
+def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Codes of four or of eight bits, from rounding alone."""
+    out = tmp_path_factory.mktemp("packed") / f"{request.param}"
+    options = QuantizeOptions(bits=request.param, group="32", method="rtn", tokenizer="none")
+    execute(plan_quantize(open_checkpoint(str(RELEASE)), options), str(out))
+    return open_checkpoint(str(out))
+
+
 @pytest.mark.parametrize("to", ["zarr", "orbax"])
 def test_codes_and_scales_of_each_expert_are_kept(
-    tmp_path: Path, to: str, bits: int, group: str
+    packed: Checkpoint, tmp_path: Path, to: str
 ) -> None:
     """Also where four bits lie two in a byte."""
-    options = QuantizeOptions(bits=bits, group=group, tokenizer="none")
-    execute(plan_quantize(open_checkpoint(str(RELEASE)), options), str(tmp_path / "packed"))
-    source = open_checkpoint(str(tmp_path / "packed"))
-    execute(plan_convert(source, to), str(tmp_path / "store"))
+    execute(plan_convert(packed, to, ConvertOptions(tp=1)), str(tmp_path / "store"))
     found = open_checkpoint(str(tmp_path / "store"))
-    assert found.tensors == source.tensors
-    assert compare(source, found).state == "equal"
+    assert found.tensors == packed.tensors
+    assert compare(packed, found).state == "equal"
     if to == "zarr":
+        (bits,) = {*packed.bits.values()}
         codes = json.loads((tmp_path / "store" / EXPERT / "zarr.json").read_text())
         assert codes["shape"] == [128, 64 * bits // 8]
-        assert found.bits == source.bits
+        assert found.bits == packed.bits
 
 
 def test_what_is_missing_is_named_with_its_expert(stores: dict[str, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.conversion.plan_convert import plan_convert
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.output import Output
 from grokpack.execution.partial_run import RunPart, execute_part
@@ -41,7 +41,7 @@ def test_two_workers_write_what_a_serial_run_writes(
 def test_workers_write_the_store_of_another_family(
     workers: dask_cluster.Cluster, tmp_path: Path
 ) -> None:
-    plan = plan_convert(open_checkpoint(str(grok2.RELEASE)), "zarr")
+    plan = plan_convert(open_checkpoint(str(grok2.RELEASE)), "zarr", ConvertOptions(tp=1))
     execute(plan, str(tmp_path / "out"), RunOptions(workers=1, width=2), executor=workers)
     execute(plan, str(tmp_path / "serial"), RunOptions(workers=1))
     assert tree(tmp_path / "out") == tree(tmp_path / "serial")
