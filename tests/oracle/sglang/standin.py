@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import math
 import os
 import sys
 import types
@@ -111,13 +112,14 @@ def compute(model: Any, ids: list[int]) -> torch.Tensor:
     config = model.config
     grok.fused_rmsnorm = _norm
     grok.fused_dual_residual_rmsnorm = _two_norms
+    grok._is_cpu, grok.gelu_and_mul_triton = False, _bend  # the kernel that it has on a GPU
     for layer in model.model.layers:
         attention, experts = layer.self_attn, layer.block_sparse_moe
         _replace(attention.attn, _attend(attention.attn))
         _replace(experts.topk, lambda x, weight: _route(x, weight, config.num_experts_per_tok))
         _replace(experts.experts, _mix(experts.experts))
-        _replace(attention.rotary_emb, attention.rotary_emb.forward_native)
-    _replace(model.logits_processor, lambda _ids, h, head, _batch: h @ head.weight.T)
+        _rotate(attention.rotary_emb)
+    _replace(model.logits_processor, _head(model.logits_processor, config.vocab_size))
     tokens = torch.tensor(ids)
     logits: torch.Tensor = model(tokens, torch.arange(len(ids)), None)
     return logits
@@ -125,6 +127,12 @@ def compute(model: Any, ids: list[int]) -> torch.Tensor:
 
 def _replace(module: Any, function: Any) -> None:
     module.forward = function
+
+
+def _rotate(rotation: Any) -> None:
+    """Rotate by PyTorch, with the float32 table that a GPU has; others have it in bfloat16."""
+    _replace(rotation, rotation.forward_native)
+    rotation.cos_sin_cache = rotation._compute_cos_sin_cache()
 
 
 def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -139,8 +147,25 @@ def _two_norms(
     return _norm(stream, second, eps), stream
 
 
+def _bend(joined: torch.Tensor) -> tuple[torch.Tensor, None]:
+    """GELU as SGLang's kernels have it, of the first half, times the second."""
+    gate, up = joined.chunk(2, -1)
+    return torch.nn.functional.gelu(gate) * up, None
+
+
+def _head(processor: Any, vocab: int) -> Any:
+    """Logits of the rows that are no padding, with the last cap that SGLang was told."""
+
+    def forward(_ids: object, h: torch.Tensor, head: Any, _batch: object) -> torch.Tensor:
+        logits = h @ head.weight[:vocab].T
+        cap = processor.final_logit_softcapping
+        return cap * torch.tanh(logits / cap) if cap else logits
+
+    return forward
+
+
 def _attend(layer: Any) -> Any:
-    """Attention over the whole prompt, with what SGLang's layer was told of scale and cap."""
+    """Attention over the whole prompt, with the scale, cap and temperature that SGLang was told."""
 
     def forward(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _batch: object) -> torch.Tensor:
         count, size = len(q), layer.head_dim
@@ -149,11 +174,19 @@ def _attend(layer: Any) -> Any:
         keys, values = (t.repeat_interleave(shared, 0) for t in heads[1:])
         logits = heads[0] @ keys.transpose(1, 2) * layer.scaling
         logits = layer.logit_cap * torch.tanh(logits / layer.logit_cap)
+        logits *= _warmth(count, layer.xai_temperature_len)[:, None]
         future = torch.ones(count, count, dtype=torch.bool).triu(1)
         weights = logits.masked_fill(future, -torch.inf).softmax(-1)
         return (weights @ values).transpose(0, 1).reshape(count, -1)
 
     return forward
+
+
+def _warmth(count: int, length: int) -> torch.Tensor:
+    """The temperature of each position; a length of -1 is none."""
+    places = torch.arange(count)
+    late = (places > length) & (length > 0)
+    return torch.where(late, places.clamp(min=1).log2() / math.log2(max(length, 2)), 1.0)
 
 
 def _route(x: torch.Tensor, weight: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,8 +204,7 @@ def _mix(layer: Any) -> Any:
         out = torch.zeros_like(x)
         for expert in range(len(layer.w13_weight)):
             tokens, rank = torch.where(chosen == expert)
-            gate, up = (x[tokens] @ layer.w13_weight[expert].T).chunk(2, -1)
-            inner = torch.nn.functional.gelu(gate, approximate="tanh") * up
+            inner, _ = _bend(x[tokens] @ layer.w13_weight[expert].T)
             made = inner @ layer.w2_weight[expert].T
             out[tokens] += gates[tokens, rank, None] * made
         return out
