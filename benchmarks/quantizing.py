@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import ml_dtypes
 import numpy as np
 
-from grokpack.kernels import groupwise
+from grokpack.kernels import fp8, groupwise
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.groupwise import BF16, HISTOGRAM_BINS, LSQ, MSE, RTN
 
@@ -111,6 +111,41 @@ def quantizing(implementation: Implementation) -> None:
             print(f"  two threads against one\t{both / one:.2f} x\t1.8 x")
 
 
+FP8 = (
+    ("fp8 blocks rtn, int8", "int8", (128, 128), fp8.RTN, "1.0 GB/s"),
+    ("fp8 blocks rtn, bf16", "bf16", (128, 128), fp8.RTN, "1.0 GB/s"),
+    ("fp8 outputs rtn, int8", "int8", (INPUTS, 1), fp8.RTN, "1.0 GB/s"),
+    ("fp8 blocks mse, int8", "int8", (128, 128), fp8.MSE, ""),
+)
+
+
+def quantizing_to_fp8(implementation: Implementation) -> None:
+    """FP8 from codes as xAI lays them, turned for engines, and from bfloat16 as engines lay it."""
+    for figure, kind, block, method, reach in FP8:
+        matrix = Matrix(SHARE[implementation], 8)
+        values: np.ndarray = matrix.codes
+        if kind == "bf16":
+            values = (matrix.codes * np.float32(1e-3)).astype(ml_dtypes.bfloat16).view(np.uint16)
+        shape = tuple(-(-n // b) for n, b in zip(values.shape, block, strict=True))
+        made = (np.zeros(shape, np.float32), np.zeros((3, *shape), np.float32),
+                np.zeros((2, *shape), np.int32))  # fmt: skip
+        kernel, turn = (twin(f, implementation) for f in (fp8.quantize, groupwise.transpose_bytes))
+
+        def work(
+            v: np.ndarray = values,
+            m: Matrix = matrix,
+            form: tuple[int, int, int] = (*block, method),
+            made: tuple[np.ndarray, ...] = made,
+            k: Callable[..., None] = kernel,
+            t: Callable[..., None] = turn,
+        ) -> None:
+            k(v, m.scales, 0, INPUTS // 8, *form, m.out, *made)
+            if v.dtype == np.int8:
+                t(m.out, m.transposed)
+
+        print(f"{figure}\t{rate(work, values.nbytes):.2f} GB/s\t{reach}")
+
+
 def turning(implementation: Implementation) -> None:
     """Transposing, and adding up the account."""
     for bits, kernel in ((4, groupwise.transpose_words), (8, groupwise.transpose_bytes)):
@@ -132,6 +167,7 @@ def main(implementation: Implementation) -> None:
     Matrix(COLUMNS // 64, 4).quantize(implementation, (4, RTN, True, BF16))
     print(f"first call: loading or compiling\t{time.process_time() - began:.2f} s\t")
     quantizing(implementation)
+    quantizing_to_fp8(implementation)
     turning(implementation)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.layout import Piece
     from grokpack.kernels.dispatch import Implementation
+
+_FIRST = Box((0,), (1,))
 
 
 class ArrayReader:
@@ -124,7 +126,8 @@ class StoredArrays:
             shared = box.intersect(piece.box)
             if shared is None:
                 continue
-            self._fill(out[shared.slices_in(box)], piece, shared)
+            part: np.ndarray = out[shared.slices_in(box)] if box.shape else out
+            self._fill(part, piece, shared)
             missing -= shared.elements
             if missing == 0:
                 break
@@ -167,6 +170,9 @@ class StoredArrays:
 
     def _fill(self, view: np.ndarray, piece: Piece, box: Box) -> None:
         """Read `box`, which lies in the piece, into `view`."""
+        if not box.shape:  # a single number
+            view, box = view.reshape(1), _FIRST
+            piece = replace(piece, box=_FIRST)
         path = os.path.join(self._folder, piece.extent.path)
         for index, runs in spaced_runs(piece, box, view.itemsize):
             part = view[index]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from grokpack.core.finding import Finding
     from grokpack.core.layout import FileLayout, Layout
-    from grokpack.core.tensors import Packing, TensorSpec
+    from grokpack.core.tensors import ArraySpec, FloatPacking, Packing, TensorSpec
     from grokpack.models.architecture import Geometry
     from grokpack.models.family import Model
     from grokpack.transforms.protocols import LazyArray
@@ -49,6 +49,8 @@ class Checkpoint:
         owns_folder: True if the folder is the checkpoint's alone; a GGUF file may lie anywhere.
         floats: Format of each tensor whose codes are four-bit floats, by name: `mxfp4`. Its int8
             codes are twice the levels of that format.
+        float_packings: Weights stored as floats of 8 bits or fewer with scales, by tensor; arrays
+            of their scales can be read as well.
     """
 
     folder: str
@@ -66,6 +68,7 @@ class Checkpoint:
     packings: Mapping[str, Packing] = field(default_factory=dict)
     owns_folder: bool = True
     floats: Mapping[str, str] = field(default_factory=dict)
+    float_packings: Mapping[str, FloatPacking] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         facts = self._facts()
@@ -120,11 +123,18 @@ class Checkpoint:
         return (array,) if view is None else view.inputs
 
     def label(self, tensor: TensorSpec) -> str:
-        """Return the name of a tensor's stored dtype for people: `int8`, `int4`, `mxfp4`, `f32`."""
+        """Return the name of a tensor's stored dtype for people: `int8`, `mxfp4`, `fp8`, `f32`."""
+        if tensor.name in self.float_packings:
+            return self.float_packings[tensor.name].codes.dtype.label
         bits = self.bits.get(tensor.name)
         if tensor.name in self.floats:
             return self.floats[tensor.name]
         return tensor.values.dtype.label if bits is None else f"int{bits}"
+
+    def scales(self, tensor: TensorSpec) -> ArraySpec | None:
+        """Return the scales of a tensor as they are stored; None for one that has none."""
+        packing = self.float_packings.get(tensor.name)
+        return tensor.scales if packing is None else packing.scales
 
     def identity(self) -> str:
         """Return a digest of every file's name, size and non-payload bytes (sha256, hex).

@@ -54,8 +54,9 @@ def parts(checkpoint: Checkpoint) -> list[PartSizeJson]:
         nbytes = sum(stored[array] for array in arrays)
         kinds = sorted(
             {
-                checkpoint.label(t) + (f", {t.scales.dtype.label} scales" if t.scales else "")
+                checkpoint.label(t) + (f", {scales.dtype.label} scales" if scales else "")
                 for t in tensors
+                for scales in [checkpoint.scales(t)]
             }
         )
         row: PartSizeJson = {
@@ -141,6 +142,7 @@ def _describe_tensor(
     checkpoint: Checkpoint, entry: ModelTensor, pieces: dict[str, tuple[Piece, ...]]
 ) -> TensorJson:
     tensor = checkpoint.tensors[entry.name]
+    scales = checkpoint.scales(tensor)
     axis, sliced = partition.cut_axis(entry.rule, "engines"), checkpoint.ranks > 1
     groups = tensor.scales.shape[-2] if tensor.scales else None
     arrays = {
@@ -159,7 +161,7 @@ def _describe_tensor(
         "dtype": checkpoint.label(tensor),
         "shape": tensor.values.shape,
         "parameters": tensor.values.elements,
-        "scales_shape": tensor.scales.shape if tensor.scales else None,
+        "scales_shape": scales.shape if scales else None,
         "scale_groups": groups,
         "rows_per_group": tensor.values.shape[-2] // groups if groups else None,
         "tp_axis": None if axis is None else axis % len(tensor.values.shape),

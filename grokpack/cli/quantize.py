@@ -36,7 +36,10 @@ class QuantizeFlags:
     """Options of `grokpack quantize`, as they are given."""
 
     source: options.Source = None
-    bits: Annotated[Literal[4, 8], typer.Option("--bits", help="Bits of a weight")] = 4
+    bits: Annotated[
+        Literal[4, 8] | None,
+        typer.Option("--bits", help="Bits of a weight; 4 by default, or the only ones of TARGET"),
+    ] = None
     to: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +53,7 @@ class QuantizeFlags:
         Literal["32", "64", "128", "256", "channel"] | None,
         typer.Option(
             "--group",
-            help="Inputs that share a scale; 128 by default",
+            help="Inputs that share a scale; 128 by default, for fp8 with 128 outputs",
         ),
     ] = None
     method: Annotated[
@@ -116,7 +119,7 @@ class QuantizeFlags:
     names: target_options.Names = None
     tp: Annotated[
         int | None,
-        typer.Option("--tp", help="w8a8-int8, ckpt-0: ranks"),
+        typer.Option("--tp", help="w8a8-int8, fp8, ckpt-0: ranks"),
     ] = None
     shard_size: Annotated[
         str | None,

@@ -27,7 +27,7 @@ _FUSED: tuple[tuple[Part, ...], ...] = (
     ("query", "key", "value"),
     ("mlp_gate", "mlp_up"),
 )
-"""Weights of a layer that vLLM fuses, so that all of them need one scheme."""
+"""Weights of a layer that engines fuse, so that all of them need one scheme."""
 
 
 def _anything(_: QuantizationScheme) -> str | None:
@@ -57,17 +57,16 @@ def _marlin(scheme: QuantizationScheme) -> str | None:
 LOADS: dict[str, dict[str, Check]] = {
     "llama.cpp": {"gguf": _anything},
     "vllm": {"compressed-tensors": _vllm_compressed, "gptq": _marlin},
-    "sglang": {"w8a8-int8": _anything},
+    "sglang": {"w8a8-int8": _anything, "fp8": _anything},
     "transformers": {"compressed-tensors": _transformers},
 }
 """Formats that each engine loads, each with a check that returns why not; None if it does."""
 _INSTEAD = {
     "llama.cpp": "--to gguf",
     "vllm": "--bits 4 --to compressed-tensors, or --bits 8 --to gptq (vLLM up to 0.24)",
-    "sglang": "--bits 8 --to w8a8-int8",
+    "sglang": "--bits 8 --to w8a8-int8, or --to fp8",
     "transformers": "--to compressed-tensors without --asymmetric; --method lsq is nearest to it",
 }
-
 
 _PREFERRED = {
     ("llama.cpp", 4): "gguf",
@@ -102,14 +101,17 @@ def refuse_engine(engine: str | None, target: str, policy: Policy, source: Check
         reason = check(scheme)
         if reason is not None:
             raise _refused(engine, target, reason)
-    if engine == "vllm":
-        _refuse_unlike(target, family, policy.schemes(source.model))
+    if engine == "vllm" or target == "fp8":
+        _refuse_unlike(engine, target, family, policy.schemes(source.model))
 
 
 def _refuse_unlike(
-    target: str, family: Family, chosen: list[tuple[ModelTensor, QuantizationScheme | None]]
+    engine: str,
+    target: str,
+    family: Family,
+    chosen: list[tuple[ModelTensor, QuantizationScheme | None]],
 ) -> None:
-    """Refuse to quantize weights differently that vLLM fuses."""
+    """Refuse to quantize weights differently that the engine fuses."""
     forms: dict[tuple[int | None, tuple[Part, ...]], set[Any]] = {}
     for entry, scheme in chosen:
         for parts in _FUSED:
@@ -120,7 +122,7 @@ def _refuse_unlike(
         if len(found) > 1:
             named = ", ".join(family.rule(part).path.removesuffix("/w") for part in fused)
             reason = f"it puts {named} together, and those of layer {layer} are not alike"
-            raise _refused("vllm", target, reason, "give them the same --policy or --keep")
+            raise _refused(engine, target, reason, "give them the same --policy or --keep")
 
 
 def _refused(engine: str, target: str, reason: str, hint: str | None = None) -> GrokpackError:

@@ -46,7 +46,7 @@ class QuantizeOptions:
     """Options of a quantization.
 
     Attributes:
-        bits: 4 or 8.
+        bits: 4 or 8; None for those of a target that has no others, else for 4.
         to: Target, as `--to` takes it; by default one that the engine loads, else
             compressed-tensors for 4 bits and GPTQ for 8.
         group: Number of inputs that share a scale, or `channel` for one scale per output; 128 by
@@ -60,15 +60,15 @@ class QuantizeOptions:
         engine: The program that will load the output. What it cannot load is refused.
         type: Block type of a GGUF: `q4_0` (the default), `q4_1` or `q4_k` for 4 bits, `q8_0` for 8.
         embedding: Dtype of a GGUF's embedding; bfloat16 by default.
-        names: Convention of tensor names, for compressed-tensors and GPTQ.
-        tp: Ranks, for w8a8-int8 and ckpt-0.
+        names: Convention of tensor names, for compressed-tensors, GPTQ and fp8.
+        tp: Ranks, for w8a8-int8, fp8 and ckpt-0.
         shard_bytes: Maximum size of a file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
         importance: A calibration file, with which the search for scales weighs errors.
         yarn: True for the keys of YaRN, for a GGUF of a family that has them.
     """
 
-    bits: int = 4
+    bits: int | None = None
     to: str | None = None
     group: str | None = None
     method: str | None = None
@@ -87,19 +87,28 @@ class QuantizeOptions:
     yarn: bool | None = None
 
     @property
+    def width(self) -> int:
+        """Bits, given or by default."""
+        if self.bits is not None:
+            return self.bits
+        to = self.to if self.to in writer_registry.QUANTIZING else None
+        possible = writer_registry.quantizing(to).bits if to else ()
+        return possible[0] if len(possible) == 1 else BITS[0]
+
+    @property
     def target(self) -> str:
         """Name of the target, given or by default."""
-        usual = writer_registry.DEFAULT_QUANTIZING.get(self.bits, "")
-        return self.to or engine_support.preferred(self.engine, self.bits) or usual
+        usual = writer_registry.DEFAULT_QUANTIZING.get(self.width, "")
+        return self.to or engine_support.preferred(self.engine, self.width) or usual
 
     @property
     def suffix(self) -> str:
         """Ending of a default name: `int4`, `int8-w8a8`."""
         writer = writer_registry.quantizing(self.target)
         if writer.suffix is not None:
-            return writer.suffix(self.bits, options_for(writer, self))
-        usual = QuantizeOptions(self.bits).target
-        return f"int{self.bits}" + ("" if self.target == usual else f"-{self.target}")
+            return writer.suffix(self.width, options_for(writer, self))
+        usual = QuantizeOptions(self.width).target
+        return f"int{self.width}" + ("" if self.target == usual else f"-{self.target}")
 
 
 def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) -> Plan:
@@ -136,7 +145,7 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
 def _refuse_values(options: QuantizeOptions) -> None:
     """Refuse options with values that they cannot have."""
     choices: tuple[tuple[str, object, tuple[object, ...]], ...] = (
-        ("--bits", options.bits, BITS),
+        ("--bits", options.width, BITS),
         ("--to", options.to, (None, *writer_registry.QUANTIZING)),
         ("--group", options.group, (None, *map(str, GROUPS), CHANNEL)),
         ("--method", options.method, (None, *METHODS)),
@@ -149,9 +158,9 @@ def _refuse_values(options: QuantizeOptions) -> None:
 
 def _refuse_foreign(options: QuantizeOptions, writer: QuantizingWriter[Any]) -> None:
     """Refuse options that do not concern the target."""
-    if options.bits not in writer.bits:
+    if options.width not in writer.bits:
         listed = " or ".join(map(str, writer.bits))
-        raise GrokpackError("GP304", f"{options.target} has {listed} bits, not {options.bits}")
+        raise GrokpackError("GP304", f"{options.target} has {listed} bits, not {options.width}")
     known = writer.scheme | option_names(writer)
     for name, flag in _FLAGS.items():
         usual = name == "symmetric"
@@ -160,10 +169,10 @@ def _refuse_foreign(options: QuantizeOptions, writer: QuantizingWriter[Any]) -> 
 
 
 def _policy(source: Checkpoint, options: QuantizeOptions) -> Policy:
-    method = options.method or ("mse" if options.bits == BITS[0] else "rtn")
+    method = options.method or ("mse" if options.width == BITS[0] else "rtn")
     group = None if options.group == CHANNEL else int(options.group or GROUP)
     scales = SCALES[options.scales or "bf16"]
-    default = QuantizationScheme(options.bits, group, method, options.symmetric, scales)  # type: ignore[arg-type]
+    default = QuantizationScheme(options.width, group, method, options.symmetric, scales)  # type: ignore[arg-type]
     rules = policy_file.read(os.fspath(options.policy), source.model) if options.policy else ()
     for name in options.keep:
         tensor_patterns.select(source.model.tensors(), name)
@@ -185,7 +194,7 @@ def _parameters(options: QuantizeOptions, chosen: Policy) -> dict[str, Any]:
     """Return the options that change the output, as JSON values."""
     given: dict[str, Any] = {
         "to": options.target,
-        "bits": options.bits,
+        "bits": options.width,
         "group": chosen.default.group or CHANNEL,
         "method": chosen.default.method,
         "symmetric": options.symmetric,

@@ -28,6 +28,9 @@ _SLACK = 1.02  # of half a step: ggml rounds scale and minimum after it chose th
 _LARGEST_STEP = 4  # of four-bit floats: from level 4 to 6, where the smallest levels are 0 and 0.5
 _HALF_ULP = {DType.BF16: (2.0**-8, 2.0**-134), DType.F16: (2.0**-11, 2.0**-25)}
 """Half the distance of neighbours, over the power of two below a value; the least there is."""
+_CODE_ULP = {DType.F8_E4M3: (2.0**-3, 2.0**-17), DType.F8_E5M2: (2.0**-2, 2.0**-31)}
+"""Half the distance of neighbouring codes, over the power of two below a value, which is up to half
+of that below the code; the least there is, over the largest value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,13 @@ def form_of(checkpoint: Checkpoint, tensor: TensorSpec, requantized: Container[s
             the release's form do not show it.
     """
     bits, dtype = checkpoint.bits.get(tensor.name), tensor.values.dtype
+    packing = checkpoint.float_packings.get(tensor.name)
+    if packing is not None:
+        return Form(packing.codes.dtype)
     floats = checkpoint.floats.get(tensor.name)
     if bits is not None and tensor.scales is None:
-        packing = checkpoint.packings.get(tensor.name)
-        block = _BLOCK if packing is None else packing.per_group
+        unsigned = checkpoint.packings.get(tensor.name)
+        block = _BLOCK if unsigned is None else unsigned.per_group
         return Form(bits=bits, block=block, floats=floats)
     if dtype is DType.I8:
         bits = bits or (_OCTET if tensor.name in requantized else None)
@@ -179,7 +185,7 @@ def _gap(one: Side, other: Side, row: int, implementation: Implementation) -> Ga
         return Gap(size)
     ours, theirs = _steps(one, implementation), _steps(other, implementation)
     steps, groups = (ours.half, theirs.half), np.stack((ours.groups, theirs.groups))
-    factors, least = _roundings(one.form.narrow, other.form.narrow)
+    factors, least = _roundings(one, other)
     sums = np.empty((5, columns), np.float32)
     measure = twin(tile_distances.measure, implementation)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -216,14 +222,20 @@ def _totals(one: np.ndarray, other: np.ndarray, sums: np.ndarray) -> list[float]
     return [*squares, *roundings.sum(axis=1, dtype=np.float64).tolist()]
 
 
-def _roundings(one: DType | None, other: DType | None) -> np.ndarray:
+def _roundings(one: Side, other: Side) -> np.ndarray:
     """Return factors and least errors of roundings for `tile_distances.measure`, `f32[2, 2]`.
 
-    They are zero if both sides were rounded to the same dtype: then their values must be equal.
+    They are zero if both sides were rounded to the same dtype, without scales: then their values
+    must be equal.
     """
     made = np.zeros((2, 2), np.float32)
-    for at, dtype in enumerate((one, other)):
-        if dtype is not None and one is not other:
+    alike = one.form.narrow is other.form.narrow
+    for at, side in enumerate((one, other)):
+        dtype = side.form.narrow
+        if dtype in _CODE_ULP:
+            largest = np.abs(side.values).max(initial=0)
+            made[:, at] = _CODE_ULP[dtype] * np.array((_SLACK, largest), np.float32)
+        elif dtype is not None and not alike:
             made[:, at] = _HALF_ULP[dtype]
     return made
 

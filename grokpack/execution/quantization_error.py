@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from grokpack.core.documents.plan_json import AccountJson, AccountsJson
     from grokpack.models.family import Model
-    from grokpack.transforms.quantized_rows import QuantizedRows
+    from grokpack.transforms.quantized_rows import GroupErrors, QuantizedRows
 
     StatsByTensor = Mapping[str, "ErrorStats"]
     """By tensor."""
@@ -52,25 +52,17 @@ class ErrorStats:
     worst: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
     bins: np.ndarray = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
 
-    def add(
-        self,
-        sums: np.ndarray,
-        counts: np.ndarray,
-        per_group: int,
-        implementation: Implementation = "numpy",
-    ) -> None:
+    def add(self, groups: GroupErrors, implementation: Implementation = "numpy") -> None:
         """Count groups.
 
         Args:
-            sums: x^2, e^2, x * e of each, `f32[3, group, out]`.
-            counts: Codes at an end, weights that became zero, `i32[2, group, out]`.
-            per_group: Weights in a group.
+            groups: Their errors.
             implementation: Implementation of the kernel.
         """
-        self.weights += sums[0].size * per_group
+        self.weights += groups.weights
         twin(tally_groups, implementation)(
-            np.ascontiguousarray(sums),
-            np.ascontiguousarray(counts),
+            np.ascontiguousarray(groups.sums),
+            np.ascontiguousarray(groups.counts),
             self.powers,
             self.totals,
             self.worst,
@@ -210,7 +202,7 @@ class ArrayErrorStats:
         for tile in range(start // TILE_BYTES, -(-stop // TILE_BYTES)):
             low = max(start, tile * TILE_BYTES) - origin
             high = min(stop, (tile + 1) * TILE_BYTES) - origin
-            sums, counts = rows.cut(-(-low // row_bytes), -(-high // row_bytes))
-            if sums.size:
+            groups = rows.cut(-(-low // row_bytes), -(-high // row_bytes))
+            if groups.sums.size:
                 own = self.tiles.setdefault(tile, {}).setdefault(rows.tensor, ErrorStats())
-                own.add(sums, counts, rows.per_group, self.implementation)
+                own.add(groups, self.implementation)

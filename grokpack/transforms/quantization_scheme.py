@@ -13,7 +13,7 @@ METHODS: dict[str, int] = {"rtn": 0, "mse": 1, "lsq": 2}
 PRECISIONS = {DType.F32: 0, DType.BF16: 1, DType.F16: 2}
 """Numbers, in the kernels, of the dtypes to which scales are rounded."""
 WORD_BITS = 32
-Numbers = Literal["int", "mxfp4", "nvfp4"]
+Numbers = Literal["int", "mxfp4", "nvfp4", "fp8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class QuantizationScheme:
         method: How a group's scale is found.
         symmetric: True if zero is always the middle code; otherwise each group has a zero point.
         scales: Dtype of the scales.
-        numbers: What codes stand for: integers, or levels of a four-bit float.
+        numbers: What codes stand for: integers, levels of a four-bit float, or values of E4M3.
+        outputs: Outputs that share a scale.
     """
 
     bits: int
@@ -35,6 +36,7 @@ class QuantizationScheme:
     symmetric: bool = True
     scales: DType = DType.BF16
     numbers: Numbers = "int"
+    outputs: int = 1
 
     def inputs_per_group(self, inputs: int) -> int:
         """Return the inputs that share a scale, in a weight of so many inputs."""
@@ -47,5 +49,6 @@ class QuantizationScheme:
 
     def describe(self) -> list[object]:
         """Return the scheme as JSON, for the plan's digest."""
-        other = [] if self.numbers == "int" else [self.numbers]
+        other: list[object] = [] if self.numbers == "int" else [self.numbers]
+        other += [] if self.outputs == 1 else [self.outputs]
         return [self.bits, self.group, self.method, self.symmetric, self.scales.value, *other]

@@ -17,7 +17,6 @@ from grokpack.core.layout import Box
 from grokpack.core.tensors import DType
 from grokpack.kernels import groupwise
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.groups import group_index
 from grokpack.transforms.dequantize import recast
 from grokpack.transforms.quantization_scheme import METHODS, PRECISIONS, QuantizationScheme
 
@@ -100,7 +99,7 @@ class GroupQuantizer:
         for left, right in aligned_ranges(first, last, width):
             box = Box((row, left), (inputs, right - left))
             values, scales = self.weight.read(self.lead, box, reader)
-            fine, scales = self._aligned(box, scales)
+            fine, scales = self.weight.aligned(box, scales)
             for begin, end in aligned_ranges(left, right, height):
                 quantized = self._quantize(
                     (values, scales, fine), begin - left, end - begin, row, step_sizes
@@ -119,7 +118,7 @@ class GroupQuantizer:
             end = min(begin + count, last)
             box = Box((begin * group, 0), ((end - begin) * group, outputs))
             values, scales = self.weight.read(self.lead, box, reader)
-            fine, scales = self._aligned(box, scales)
+            fine, scales = self.weight.aligned(box, scales)
             quantized = self._quantize(
                 (values, scales, fine), 0, outputs, begin * group, step_sizes
             )
@@ -176,19 +175,6 @@ class GroupQuantizer:
     def bits_of(self, scales: np.ndarray) -> np.ndarray:
         """Return scales as raw bits of the scheme's dtype, which holds them exactly."""
         return recast(scales.view(np.uint32), DType.F32, self.scheme.scales, self.weight.name)
-
-    def _aligned(self, box: Box, scales: np.ndarray) -> tuple[int, np.ndarray]:
-        """Align the scales of a band that may begin within a group of the source.
-
-        Returns:
-            Inputs of a part of the band, and one row of scales for each part.
-        """
-        if not self.weight.coded:
-            return box.shape[0], scales
-        per_group = self.weight.per_scale
-        first, rows = box.start[0], box.shape[0]
-        fine = int(np.gcd.reduce([per_group, first, rows]))
-        return fine, np.ascontiguousarray(scales[group_index(first, rows, per_group, fine)])
 
     def _quantize(
         self,

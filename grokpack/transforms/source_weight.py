@@ -111,6 +111,42 @@ class SourceWeight:
             values *= scales[group_index(box.start[0], box.shape[0], self.shape[0] // rows)]
         return values, np.ones((1, box.shape[1]), np.float32)
 
+    def read_as_stored(
+        self, lead: tuple[int, ...], box: Box, reader: ArraySource
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Read a part of one matrix as it lies, without a transpose.
+
+        Args:
+            lead: Index of the matrix in a stack.
+            box: A box of the matrix, `[in, out]`.
+            reader: The source of values.
+
+        Returns:
+            Codes and scales as `read` returns them, or bits of bfloat16 as `u16`, or float32, with
+            a row of ones; and True if the values are `[out, in]`.
+        """
+        dtype = self.tensor.values.dtype
+        if self.tensor.scales is not None:
+            return *self.read(lead, box, reader), False
+        whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
+        raw = as_matrix(reader.read(self.name, whole))
+        turned = raw.strides[0] < raw.strides[1]
+        lying = contiguous(raw.T if turned else raw)
+        values = lying if dtype is DType.BF16 else to_f32(lying, dtype)
+        return values, np.ones((1, values.shape[1]), np.float32), turned
+
+    def aligned(self, box: Box, scales: np.ndarray) -> tuple[int, np.ndarray]:
+        """Align the scales of a part that may begin within a group of the source.
+
+        Returns:
+            Inputs of a run of the part, and one row of scales for each run.
+        """
+        if not self.coded:
+            return box.shape[0], scales
+        first, rows = box.start[0], box.shape[0]
+        fine = int(np.gcd.reduce([self.per_scale, first, rows]))
+        return fine, np.ascontiguousarray(scales[group_index(first, rows, self.per_scale, fine)])
+
     def read_as_f32(self, lead: tuple[int, ...], box: Box, reader: ArraySource) -> np.ndarray:
         """Read a part of one matrix in float32, `[in, out]`."""
         values, scales = self.read(lead, box, reader)

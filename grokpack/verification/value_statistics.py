@@ -19,7 +19,7 @@ from grokpack.core.errors import ChunkUnreadable, FrameDamaged, GrokpackError
 from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.layout import Box
 from grokpack.core.progress import phase, watching
-from grokpack.core.tensors import DType, scales_name
+from grokpack.core.tensors import SCALES_SUFFIX, DType, scales_name
 from grokpack.core.tiles import row_bands
 from grokpack.execution import worker_checks
 from grokpack.execution.workers import Job, map_unordered
@@ -209,7 +209,7 @@ class _Counter:
     def _floats(self, slab: _Slab) -> ArrayTally:
         """Count plain values as they are stored, scales among them."""
         tally, locations = FloatTally(self.implementation), ValueLocations()
-        kinds = VALUE_KINDS if slab.array == slab.tensor.name else SCALE_KINDS
+        kinds = SCALE_KINDS if slab.array.endswith(SCALES_SUFFIX) else VALUE_KINDS
         for box in self._bands(slab, self.cuts.step_bytes):
             raw = contiguous(self.reader.read(slab.array, box))
             values = to_f32(raw, slab.spec.dtype)

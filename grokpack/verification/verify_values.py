@@ -12,7 +12,7 @@ from grokpack.core.errors import FrameDamaged
 from grokpack.core.events import Listener, ignore_event
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Box
-from grokpack.core.tensors import scales_name
+from grokpack.core.tensors import SCALES_SUFFIX, TensorSpec, scales_name
 from grokpack.kernels.tally import FloatTally
 from grokpack.verification.value_locations import describe_index
 from grokpack.verification.value_statistics import ArrayTally, tally_all
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from grokpack.core.documents.verification_json import CheckResult
     from grokpack.core.errors import GrokpackError
     from grokpack.core.layout import Piece
-    from grokpack.core.tensors import Shape, TensorSpec
+    from grokpack.core.tensors import Shape
     from grokpack.transforms.protocols import LazyArray
     from grokpack.verification.read_options import ReadOptions
     from grokpack.verification.value_statistics import CountingSizes
@@ -91,21 +91,33 @@ def verify_values(
     findings: list[Finding] = []
     sound = sound_tensors(checkpoint)
     failed: dict[str, GrokpackError] = {}
-    tallies = tally_all(checkpoint, sound, listen, cuts, failed, limits)
-    for tensor in sound:
+    counted = [*sound, *_scales_apart(checkpoint, sound)]
+    tallies = tally_all(checkpoint, counted, listen, cuts, failed, limits)
+    for tensor in counted:
         for array in tensor.arrays():
             if array in failed:
-                findings.append(_undecoded(checkpoint, tensor.name, failed[array]))
+                findings.append(_undecoded(checkpoint, _weight(array), failed[array]))
                 continue
             held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
             view = checkpoint.views.get(array)
-            findings += _findings(tensor.name, array, tallies[array], held, view)
+            findings += _findings(array, tallies[array], held, view)
     outcome: CheckResult = "failed" if findings else "ok"
     return replace(
         verdict,
         findings=(*verdict.findings, *findings),
         checks=verdict.checks | {"values": outcome},
     )
+
+
+def _scales_apart(checkpoint: Checkpoint, sound: list[TensorSpec]) -> list[TensorSpec]:
+    """List the scales of weights that are read as products, as tensors of their own."""
+    held = (checkpoint.float_packings.get(tensor.name) for tensor in sound)
+    return [TensorSpec(scales_name(one.name), one.scales) for one in held if one is not None]
+
+
+def _weight(array: str) -> str:
+    """Return the tensor that an array belongs to."""
+    return array.removesuffix(SCALES_SUFFIX)
 
 
 def _damaged(checkpoint: Checkpoint, what: str, path: str) -> Finding:
@@ -148,7 +160,6 @@ def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Fin
 
 
 def _findings(
-    name: str,
     array: str,
     counted: ArrayTally,
     pieces: tuple[Piece, ...],
@@ -157,6 +168,7 @@ def _findings(
     """Yield the findings of one array, each with file and index of the first bad values."""
     if not isinstance(counted.tally, FloatTally):
         return
+    name = _weight(array)
     of_scales = array != name
     for code, kind, message, of in _SCALES if of_scales else _VALUES:
         count = getattr(counted.tally, kind)

@@ -152,7 +152,7 @@ def test_router_and_norms_stay_float32_and_the_embedding_becomes_bf16(
     assert embedding.dtype.name == "bfloat16"
 
 
-@pytest.mark.parametrize("to", ["compressed-tensors", "gptq"])
+@pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "fp8"])
 def test_memory_and_threads_change_nothing(wide: Path, tmp_path: Path, to: str) -> None:
     first = tree(quantize(wide, tmp_path / "a", RunOptions(workers=1), to=to))
     small = RunOptions(memory_bytes=200 << 20, workers=2)
@@ -161,7 +161,10 @@ def test_memory_and_threads_change_nothing(wide: Path, tmp_path: Path, to: str) 
 
 @pytest.mark.parametrize(
     ("to", "group"),
-    [("compressed-tensors", "128"), ("gptq", "128"), ("gptq", "channel"), ("safetensors", "128")],
+    [
+        *(("compressed-tensors", "128"), ("gptq", "128"), ("gptq", "channel")),
+        *(("safetensors", "128"), ("fp8", "128"), ("fp8", "channel")),
+    ],
 )
 def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, group: str
@@ -202,7 +205,15 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
     [
         ({"bits": 3}, "GP346", "--bits does not take `3`"),
         ({"to": "zarr"}, "GP346", "--to does not take"),
-        ({"to": "w8a8-int8"}, "GP304", "has 8 bits"),
+        ({"bits": 4, "to": "w8a8-int8"}, "GP304", "has 8 bits"),
+        ({"bits": 4, "to": "fp8"}, "GP304", "has 8 bits"),
+        ({"to": "fp8", "group": "64"}, "GP304", "--group 128 or channel"),
+        ({"to": "fp8", "method": "lsq"}, "GP304", "--method rtn or mse"),
+        ({"to": "fp8", "scales": "f16"}, "GP304", "--scale-dtype does not belong"),
+        ({"to": "fp8", "tp": 2}, "GP301", "no whole blocks of 128"),
+        ({"to": "fp8", "tp": 3}, "GP301", "cannot be cut"),
+        ({"to": "fp8", "tp": 2, "names": "hpcai"}, "GP304", "not those of hpcai"),
+        ({"to": "fp8", "engine": "sglang", "keep": ("key",)}, "GP313", "layer 0 are not alike"),
         ({"group": "100"}, "GP346", "--group does not take"),
         ({"method": "best"}, "GP346", "--method does not take"),
         ({"to": "gptq", "symmetric": False}, "GP304", "--asymmetric does not belong"),
@@ -284,7 +295,7 @@ def test_int8_in_the_groups_that_it_has_is_the_source(tmp_path: Path) -> None:
     assert tensor_files(out / "ckpt-0") == tensor_files(GOLDEN / "ckpt-0")
 
 
-@pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "gguf"])
+@pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "gguf", "fp8"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_no_number_is_refused_with_its_tensor(
     wide: Path, tmp_path: Path, to: str, bad: float

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.execution.quantization_error import ErrorStats, TileErrorStats
-from grokpack.transforms.quantized_rows import QuantizedRows
+from grokpack.transforms.quantized_rows import GroupErrors, QuantizedRows
 
 
 def groups(seed: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def groups(seed: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def whole(sums: np.ndarray, counts: np.ndarray) -> ErrorStats:
     account = ErrorStats()
-    account.add(sums, counts, 128)
+    account.add(GroupErrors(sums, counts, 128 * sums[0].size))
     return account
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,26 @@ def w8a8(found: dict[str, np.ndarray], base: str) -> np.ndarray:
     return np.concatenate(products, axis=1 if base.endswith("w2") else 0)
 
 
+def fp8(found: dict[str, np.ndarray], base: str) -> np.ndarray:
+    """A weight `f64[out, in]` of codes in FP8; slices of ranks are put together."""
+    parts = [name.partition("@")[2] for name in found if name.startswith(f"{base}.weight@")]
+    products = []
+    for end in [f"@{rank}" for rank in sorted(parts)] or [""]:
+        codes = found[f"{base}.weight{end}"].astype(np.float64)
+        blocks = found.get(f"{base}.weight_scale_inv{end}")
+        if blocks is not None:
+            scales = np.repeat(np.repeat(blocks, 128, 0), 128, 1)[: len(codes), : codes.shape[1]]
+        else:
+            scales = found[f"{base}.weight_scale{end}"]
+        products.append(codes * scales.astype(np.float64))
+    return np.concatenate(products, axis=1 if base.endswith("w2") else 0)
+
+
 def decoded(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
     """A weight `f64[out, in]`, whatever its form."""
+    own = next((a for n, a in found.items() if n.partition("@")[0] == f"{base}.weight"), None)
+    if own is not None and own.dtype == ml_dtypes.float8_e4m3fn:
+        return fp8(found, base)
     if f"{base}.weight_packed" in found:
         return compressed_tensors(found, base, bits)
     return gptq(found, base, bits) if f"{base}.qweight" in found else w8a8(found, base)
@@ -98,3 +117,21 @@ def decoded(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
 def module(convention: str, entry: Any, expert: int | None) -> str:
     """Name of a weight's module in a folder."""
     return GROK1.conventions[convention].of(entry, expert).removesuffix(".weight")
+
+
+def save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a file of arrays, those of dtypes that numpy lacks as well."""
+    names = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+    table: dict[str, Any] = {}
+    at = 0
+    for name, array in arrays.items():
+        offsets = [at, at + array.nbytes]
+        table[name] = {
+            "dtype": names[array.dtype],
+            "shape": array.shape,
+            "data_offsets": offsets,
+        }
+        at += array.nbytes
+    text = json.dumps(table).encode()
+    body = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)

@@ -17,6 +17,7 @@ from grokpack.checkpoint.readers import (
     folder_headers,
     kind_files,
     matrix_assembly,
+    packed_floats,
     packed_weights,
     packing_variants,
     quantization_settings,
@@ -29,6 +30,7 @@ from grokpack.checkpoint.readers.matrix_assembly import (
     first_name,
     stored_names,
 )
+from grokpack.checkpoint.readers.packed_floats import FloatWeight
 from grokpack.checkpoint.readers.packed_weights import PackedWeight
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
@@ -52,7 +54,8 @@ if TYPE_CHECKING:
     from grokpack.models.tensor_names import Convention, Named
     from grokpack.transforms.protocols import LazyArray
 
-    Find = Callable[[str], PackedWeight | str | None]
+    Packed = PackedWeight | FloatWeight
+    Find = Callable[[str], Packed | str | None]
 
 NAME = "hf"
 _SHORT = 8  # integers of an array that is read with the headers: a shape
@@ -88,16 +91,13 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     router = found.arrays.get(convention.full("router", 0))
     layers, experts = matrix_assembly.extent(held, hints.layers, router)
     tensors, views, whole_packed = _assemble(found, family, convention, (layers, experts), find)
-    scheme.refuse_other_shapes(whole_packed)
-    bits = {name: one.bits for name, one in whole_packed.items()}
-    floats = {name: one.floats for name, one in whole_packed.items() if one.floats is not None}
-    packings = {n: own for n, one in whole_packed.items() if (own := one.packing(n)) is not None}
+    forms = _forms(scheme, whole_packed)
     model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
     if model is None:
         return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
     found.findings += expected_counts.other_layers(model, hints, partial(first_name, convention))
     found.findings += sglang_rank_files.doubts(joined, found.headers, model.geometry)
-    if bits:  # they have groups of their own, which ranks do not share as the release's
+    if forms["bits"]:  # they have groups of their own, which ranks do not share as the release's
         model = model.sized(scale_groups=None)
     shapes = ((e, t.values.shape, first_name(convention, e)) for e, t in tensors.items())
     found.findings += shape_checks.misshapen(shapes, model.geometry)
@@ -115,9 +115,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         framings=manifest_file.framings(document),
         ranks=joined.ranks,
         views=views,
-        bits=bits,
-        floats=floats,
-        packings=packings,
+        **forms,
     )
     _compare_head(found, checkpoint, convention)
     files, findings = len(found.files), tuple(found.findings)
@@ -126,7 +124,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 
 def _find(found: FolderHeaders, folder: str, scheme: PackingSettings) -> Find:
-    """Return a function that finds out how a weight is packed.
+    """Return a function that finds out how a weight is packed, as integers or floats.
 
     Raises:
         GrokpackError: GP208 for zero points in a form that is not read, GP209 for an order of
@@ -134,13 +132,32 @@ def _find(found: FolderHeaders, folder: str, scheme: PackingSettings) -> Find:
     """
     read = packing_variants.integer_reader(folder, found.headers)
     packing_variants.refuse_whole_zeros(folder, found.arrays, read)
-    return partial(
+    integers = partial(
         packed_weights.find,
         found.arrays,
         numbers=partial(_numbers, found, read),
         symmetric=scheme.symmetric,
         orders=packing_variants.find_orders(folder, found.arrays, read),
     )
+
+    def find(weight: str) -> Packed | str | None:
+        own = integers(weight)
+        return packed_floats.find(found.arrays, weight, scheme.block) if own is None else own
+
+    return find
+
+
+def _forms(scheme: PackingSettings, weights: Mapping[str, Packed]) -> dict[str, Any]:
+    """Return what a checkpoint says of packed weights, after a check of the settings."""
+    integers = {n: one for n, one in weights.items() if isinstance(one, PackedWeight)}
+    floats = {n: one.packing(n) for n, one in weights.items() if isinstance(one, FloatWeight)}
+    scheme.refuse_other_shapes(integers)
+    return {
+        "bits": {name: one.bits for name, one in integers.items()},
+        "floats": {n: one.floats for n, one in integers.items() if one.floats is not None},
+        "packings": {n: own for n, one in integers.items() if (own := one.packing(n)) is not None},
+        "float_packings": floats,
+    }
 
 
 def _count_source(
@@ -221,26 +238,26 @@ def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> l
     for path, header in found.headers.items():
         for name in header.arrays:
             parsed = tensor_names.parse(convention, packed_weights.weight_of(name))
-            if parsed is not None:
-                held.append(parsed)
-                if layers is not None and (parsed.layer or 0) >= layers:
-                    what = f"the config tells of {layers} layers"
-                    found.findings.append(Finding("GP102", what, path, name))
-            elif tensor_names.is_buffer(name):
-                what = "a buffer of the rotary embedding, which is computed: not read"
-                found.findings.append(Finding("GP102", what, path, name, severity="warning"))
-            elif name != convention.head:
-                near = tensor_names.nearest(convention, name)
-                found.findings.append(
-                    Finding(
-                        "GP102",
-                        f"tensor name is not in the convention of {convention.name}",
-                        path,
-                        name,
-                        near,
-                    )
-                )
+            if parsed is None:
+                found.findings += _foreign(convention, path, name)
+                continue
+            held.append(parsed)
+            if layers is not None and (parsed.layer or 0) >= layers:
+                what = f"the config tells of {layers} layers"
+                found.findings.append(Finding("GP102", what, path, name))
+        found.findings += packed_floats.unread(path, header.arrays)
     return held
+
+
+def _foreign(convention: Convention, path: str, name: str) -> list[Finding]:
+    """Return the finding for a name that the convention lacks."""
+    if name == convention.head or packed_floats.is_of_activations(name):
+        return []
+    if tensor_names.is_buffer(name):
+        what = "a buffer of the rotary embedding, which is computed: not read"
+        return [Finding("GP102", what, path, name, severity="warning")]
+    what = f"tensor name is not in the convention of {convention.name}"
+    return [Finding("GP102", what, path, name, tensor_names.nearest(convention, name))]
 
 
 def _assemble(
@@ -249,7 +266,7 @@ def _assemble(
     convention: Convention,
     extent: tuple[int, int],
     find: Find,
-) -> tuple[dict[ModelTensor, TensorSpec], dict[str, LazyArray], dict[str, PackedWeight]]:
+) -> tuple[dict[ModelTensor, TensorSpec], dict[str, LazyArray], dict[str, Packed]]:
     """Assemble the model's tensors from the arrays; incomplete ones become findings.
 
     Returns:
@@ -257,7 +274,7 @@ def _assemble(
     """
     tensors: dict[ModelTensor, TensorSpec] = {}
     views: dict[str, LazyArray] = {}
-    weights: dict[str, PackedWeight] = {}
+    weights: dict[str, Packed] = {}
     layers, experts = extent
     matrices = StoredMatrices(found.arrays, Transposed, Copy)
     for entry in family.tensors(layers):
@@ -287,12 +304,12 @@ def _packed(
     found: FolderHeaders,
     entry: ModelTensor,
     stored: list[str],
-    matrices: list[PackedWeight | str | None],
-) -> PackedWeight | None:
+    matrices: list[Packed | str | None],
+) -> Packed | None:
     """Return a packed weight of all experts; None, and findings, if it is incomplete."""
-    good = [matrix for matrix in matrices if isinstance(matrix, PackedWeight)]
+    good: list[Any] = [m for m in matrices if isinstance(m, PackedWeight | FloatWeight)]
     for name, matrix in zip(stored, matrices, strict=True):
-        if not isinstance(matrix, PackedWeight):
+        if not isinstance(matrix, PackedWeight | FloatWeight):
             what = matrix or "expert is not packed, as others are"
             found.findings.append(Finding("GP105", what, None, name))
     if len(good) < len(matrices):
@@ -301,7 +318,8 @@ def _packed(
         what = "experts differ in shape, dtype or bits"
         found.findings.append(Finding("GP106", what, None, stored[0]))
         return None
-    return good[0].stacked(good) if entry.rule.stacked else good[0]
+    whole: Packed = good[0].stacked(good) if entry.rule.stacked else good[0]
+    return whole
 
 
 def _numbers(

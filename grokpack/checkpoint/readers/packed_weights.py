@@ -49,6 +49,7 @@ PARTS = (
     ".weight_scale",
     ".weight_global_scale",
     ".weight_scale_2",
+    ".weight_scale_inv",
     ".weight_zero_point",
     ".weight_shape",
     ".qweight",

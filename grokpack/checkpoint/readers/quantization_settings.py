@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
+from grokpack.checkpoint.readers import packed_floats
 from grokpack.checkpoint.readers.packed_weights import is_awq
 from grokpack.core.errors import GrokpackError, MalformedInput, Place, UnsupportedLayout
 from grokpack.core.tensors import DType
@@ -40,6 +41,7 @@ _KEYS = {  # a setting, and its keys in one place or another
     "desc_act": ("desc_act",),
     "sym": ("sym",),
     "format": ("checkpoint_format", "format"),
+    "block": ("weight_block_size",),
 }
 _NUMBERS, _SWITCHES = ("bits", "group_size"), ("desc_act", "sym")
 _TELLING = {"q_group_size": "awq", "quant_algo": "modelopt"}
@@ -49,7 +51,6 @@ _ENDINGS = {  # of arrays that other packings have
     ".quant_map": "bitsandbytes",
     ".quant_state": "bitsandbytes",
     ".SCB": "bitsandbytes",
-    ".weight_scale_inv": "FP8",
     ".lora_A.weight": "an adapter (LoRA) that is not merged",
     ".lora_B.weight": "an adapter (LoRA) that is not merged",
     ".W_q": "HQQ",
@@ -61,6 +62,7 @@ _ENDINGS = {  # of arrays that other packings have
     ".biases": "MLX",
 }
 _AWQ, _FP4, _MODELOPT = ".qweight of AWQ", ".weight_packed in FP4", ".weight in FP4"
+_FP8 = ".weight in FP8"
 _METHODS = {  # by the ending of the arrays of codes, and their form: the methods that use it
     ".qweight": ("gptq",),
     _AWQ: ("awq",),
@@ -68,17 +70,19 @@ _METHODS = {  # by the ending of the arrays of codes, and their form: the method
     _FP4: ("compressed-tensors",),
     ".weight": ("w8a8_int8", "compressed-tensors"),
     _MODELOPT: ("modelopt", "modelopt_fp4"),
+    _FP8: ("fp8", "compressed-tensors", "modelopt"),
 }
-_CODES = {DType.I8: ".weight", DType.U8: _MODELOPT}  # dtypes of codes whose arrays are `.weight`
+_CODES = {
+    DType.I8: ".weight",
+    DType.U8: _MODELOPT,
+    **dict.fromkeys(packed_floats.CODES, _FP8),
+}  # dtypes of codes whose arrays are `.weight`
 _FORMATS = {  # by method
     "gptq": ("gptq",),
     "awq": ("gemm",),
     "compressed-tensors": (
-        "pack-quantized",
-        "int-quantized",
-        "mxfp4-pack-quantized",
-        "nvfp4-pack-quantized",
-        "mixed-precision",
+        *("pack-quantized", "int-quantized", "float-quantized", "naive-quantized"),
+        *("mxfp4-pack-quantized", "nvfp4-pack-quantized", "mixed-precision"),
     ),
 }
 _ORDERED = ("group", "dynamic", "true")
@@ -108,6 +112,15 @@ class PackingSettings:
         """True if stored zero points must all be in the middle; GPTQ always stores them."""
         sym = self.value("sym")
         return bool(sym) or (sym is None and self.value("method") == "gptq")
+
+    @property
+    def block(self) -> tuple[int, int] | None:
+        """Outputs and inputs of a block of FP8; None if no place has them."""
+        found: tuple[int, int] | None = self.value("block")
+        for place, own in self.groups:
+            if found is None and own.get("block_structure"):
+                found = _sizes(own["block_structure"], "block_structure", place)
+        return found
 
     def refuse_other_shapes(self, weights: Mapping[str, PackedWeight]) -> None:
         """Check bit width and groups against the arrays.
@@ -185,7 +198,7 @@ def read(
                 raise _disagreement(folder, key, earlier, (place, value))
     scheme = PackingSettings(said, tuple(groups), uniform)
     _refuse_methods(folder, scheme, held)
-    _refuse_groups(folder, scheme, arrays, ("float",) if held & {_FP4, _MODELOPT} else ("int",))
+    _refuse_groups(folder, scheme, arrays, _types(held))
     return scheme
 
 
@@ -243,6 +256,8 @@ def _settings(place: str, document: Mapping[str, Any]) -> dict[str, Any]:
 def _typed(setting: str, value: object, key: str, place: str) -> object:
     if setting in _NUMBERS:
         return _number(value, key, place)
+    if setting == "block":
+        return _sizes(value, key, place)
     if setting in _SWITCHES:
         switch = {"true": True, "false": False}.get(str(value).lower())
         if switch is None:
@@ -251,6 +266,13 @@ def _typed(setting: str, value: object, key: str, place: str) -> object:
     if not isinstance(value, str):
         raise _no_setting(place, f"{key} is no name")
     return value.lower()
+
+
+def _sizes(value: object, key: str, place: str) -> tuple[int, int]:
+    """Return outputs and inputs of a block."""
+    if isinstance(value, list) and len(value) == 2 and all(type(n) is int and n > 0 for n in value):  # noqa: PLR2004  # axes
+        return value[0], value[1]
+    raise _no_setting(place, f"{key} is no pair of sizes")
 
 
 def _number(value: object, key: str, place: str) -> int | None:
@@ -280,6 +302,13 @@ def _held(arrays: Mapping[str, ArraySpec]) -> set[str]:
         elif name.endswith(".weight") and spec.dtype in _CODES:
             found.add(_CODES[spec.dtype])
     return found
+
+
+def _types(held: set[str]) -> tuple[str, ...]:
+    """Return the types of weights that compressed-tensors may name for these forms of codes."""
+    if _FP8 in held:
+        return "int", "float"
+    return ("float",) if held & {_FP4, _MODELOPT} else ("int",)
 
 
 def _refuse_packings(folder: str, arrays: Iterable[str]) -> None:

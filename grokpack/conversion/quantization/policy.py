@@ -106,5 +106,8 @@ def in_words(scheme: QuantizationScheme | None) -> str:
     if scheme.numbers in ("mxfp4", "nvfp4"):
         return f"{scheme.numbers}, {scheme.method}"
     groups = "one scale per output" if scheme.group is None else f"groups of {scheme.group}"
+    if scheme.outputs > 1:
+        groups = f"blocks of {scheme.group} x {scheme.outputs}"
+    codes = f"int{scheme.bits}" if scheme.numbers == "int" else scheme.numbers
     zero = "" if scheme.symmetric else ", zero points"
-    return f"int{scheme.bits}, {groups}, {scheme.scales.label} scales{zero}, {scheme.method}"
+    return f"{codes}, {groups}, {scheme.scales.label} scales{zero}, {scheme.method}"

@@ -80,6 +80,7 @@ def quantization_config(
     policy: Policy,
     form: str = "pack-quantized",
     settings: Mapping[str, Any] = MappingProxyType({}),
+    activations: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make `quantization_config` of config.json: a group per scheme, and the modules to ignore.
 
@@ -89,6 +90,7 @@ def quantization_config(
         policy: Which weights to quantize, and how.
         form: compressed-tensors' name of the format.
         settings: Settings of the weights that follow from the format.
+        activations: Settings of activations; None where they are not quantized.
     """
     chosen = policy.schemes(source.model)
     used = {scheme for _, scheme in chosen if scheme is not None}
@@ -97,7 +99,7 @@ def quantization_config(
         f"group_{number}": {
             "targets": _targets(scheme, chosen, convention, everything=number == 0),
             "weights": {**_weights(scheme), **settings},
-            "input_activations": None,
+            "input_activations": activations,
             "output_activations": None,
         }
         for number, scheme in enumerate(ordered)

@@ -50,6 +50,7 @@ def judge(source: Checkpoint, made: Mapping[str, Op]) -> Fidelity:
     """Judge what the ops of a target preserve of the source."""
     rules = {e.name: e.rule for e in source.model.tensors()}
     products = {n for n, packing in source.packings.items() if not packing.centred}
+    products |= source.float_packings.keys()
     narrowed = {name for op in made.values() if (name := _narrowed(op)) is not None}
     small = [name for name in sorted(narrowed) if rules[name].role in ("norm", "router")]
     exact = exact_in_bf16(source, small)

@@ -76,7 +76,11 @@ def folder(
         made[words] += 1
     layout = arrays.layout(options.shard_bytes)
     schemes = [f"{words}: {count} matrices" for words, count in made.items() if words]
-    card = ModelCard(f"{source.model.family.title}, {form}", _how(source, schemes), _USAGE)
+    card = ModelCard(
+        f"{source.model.family.title}, {form}",
+        _how(source, schemes),
+        _usage(form, source.model.family.sglang_options),
+    )
     finals = {
         **huggingface_folder.sidecars(
             source,
@@ -103,7 +107,22 @@ def _how(source: Checkpoint, schemes: list[str]) -> str:
 # Spelled as before: a card is in the digest of its plan, by which unfinished runs are continued.
 _PRECISE = "Router and norms are float32, embedding and whatever else is not quantised bfloat16."
 _AS_RELEASED = "Router, norms, embedding and whatever else is not quantised are bfloat16."
-_USAGE = """`grokpack.json` has the account of what was lost, tensor by tensor."""
+_ACCOUNT = "`grokpack.json` has the account of what was lost, tensor by tensor."
+_LOADING = {
+    "fp8": """`python -m sglang.launch_server --model-path FOLDER --tp N {options}` loads it; files
+whose names have `TP` load at that number of ranks only.
+
+The experts' activation is GELU. SGLang's Triton runner (`--moe-runner-backend triton`) computes it.
+**Never use `--moe-runner-backend cutlass`**: it computes SiLU whatever the config says, and gives
+wrong results without a word (SGLang 0.5.23, `layers/moe/cutlass_moe.py`)."""
+}
+"""How a folder of a format is loaded, where more is to be said than by its config."""
+
+
+def _usage(form: str, options: str) -> str:
+    """Return how to load the folder, and where its account is."""
+    said = [_LOADING[form].format(options=options)] if form in _LOADING else []
+    return "\n\n".join([*said, _ACCOUNT])
 
 
 def _units(
@@ -140,11 +159,15 @@ def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) ->
 def refuse_group(entry: ModelTensor, tensor: TensorSpec, scheme: QuantizationScheme) -> None:
     """Refuse groups that do not divide the inputs, or do not fill words.
 
+    Blocks of inputs and outputs may be cut off at the edges of a matrix.
+
     Raises:
         GrokpackError: GP309 where they do not.
     """
     inputs = tensor.values.shape[-2]
     group = scheme.inputs_per_group(inputs)
+    if scheme.numbers == "fp8":
+        return
     if inputs % group or group % scheme.per_word:
         what = f"groups of {group} do not divide the {inputs} inputs of {entry.name}"
         divides = [str(g) for g in (32, 64, 128, 256) if inputs % g == 0]

@@ -11,13 +11,14 @@ its rank's number or in `common`. It loads experts as they are, and cuts everyth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.layouts import kind_files_layout
+from grokpack.checkpoint.readers.packed_weights import weight_of
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
 from grokpack.conversion.writers.engine_arrays import engine_arrays
-from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, ModelCard
+from grokpack.conversion.writers.huggingface_folder import INDEX, SHARD_BYTES, ModelCard
 from grokpack.conversion.writers.writer import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, slice_box, whole_box
@@ -128,6 +129,15 @@ def presharded(
     shared = {name: whole_box(arrays[name].shape) for name, axis in axes.items() if axis is None}
     files += huggingface_folder.shards(shared, arrays, shard_bytes, "TP-common")
     return Layout(arrays, tuple((file,) for file in files))
+
+
+def cut_for_ranks(target: Target, names: Convention, ranks: int, shard_bytes: int) -> Target:
+    """Return the target of a folder with its experts in files of their ranks, and no index."""
+    arrays = target.layout.arrays
+    axes = {name: rank_axis(names, weight_of(name)) for name in arrays}
+    layout = presharded(arrays, axes, ranks, shard_bytes)
+    finals = {name: data for name, data in target.finals.items() if name != INDEX}
+    return replace(target, layout=layout, finals=finals)
 
 
 def _card(source: Checkpoint, options: SglangOptions) -> ModelCard:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import huggingface_config, quantized_folder, sglang_writer
-from grokpack.conversion.writers.huggingface_folder import INDEX, SHARD_BYTES
+from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES
 from grokpack.conversion.writers.scale_groups import has_int8_codes
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
@@ -86,11 +86,7 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
     )
     if ranks == 1:
         return target
-    arrays = target.layout.arrays
-    axes = {name: tensor_names.rank_axis(names, name.removesuffix("_scale")) for name in arrays}
-    layout = sglang_writer.presharded(arrays, axes, ranks, options.shard_bytes)
-    finals = {name: data for name, data in target.finals.items() if name != INDEX}
-    return replace(target, layout=layout, finals=finals)
+    return sglang_writer.cut_for_ranks(target, names, ranks, options.shard_bytes)
 
 
 def _refuse_kept(source: Checkpoint, policy: Policy) -> None:

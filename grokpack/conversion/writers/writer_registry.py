@@ -33,6 +33,7 @@ QUANTIZING = {
     "mxfp4": "mxfp4_writer",
     "nvfp4": "nvfp4_writer",
     "w8a8-int8": "w8a8_writer",
+    "fp8": "fp8_writer",
     "gguf": "gguf_quantized_writer",
     "ckpt-0": "ckpt0_requantized_writer",
     "safetensors": "tp_safetensors_quantized_writer",

@@ -126,7 +126,7 @@ def test_groups_of_compressed_tensors_are_held_against_the_arrays(
 
 @pytest.mark.parametrize(
     "method",
-    ["bitsandbytes", "fp8", "hqq", "aqlm", "eetq", "quark", "auto-round"],
+    ["bitsandbytes", "hqq", "aqlm", "eetq", "quark", "auto-round"],
 )
 def test_other_methods_are_refused_by_their_name(
     copied: Callable[[str], Path], method: str

@@ -1,0 +1,79 @@
+"""Lazy arrays of weights whose codes are floats: scales of blocks, and products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from grokpack.core.layout import Box
+from grokpack.kernels.float_casts import to_f32
+from grokpack.kernels.groups import group_index
+from grokpack.transforms.transform import Transform
+
+if TYPE_CHECKING:
+    from grokpack.core.tensors import DType
+    from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.protocols import LazyArray
+
+
+@dataclass(frozen=True, slots=True)
+class FewScales(Transform):
+    """Scales `[1, out]` from an array of one axis; `[1, 1]` from one of none.
+
+    Attributes:
+        array: The scales.
+        axes: Its axes.
+    """
+
+    operation: ClassVar[str] = "few scales"
+    array: str
+    axes: int
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Read the box."""
+        first = len(box.start) - self.axes
+        part = Box(box.start[first:], box.shape[first:])
+        return reader.read(self.array, part).reshape(box.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatProducts(Transform):
+    """Values of codes times the scales of their blocks, `f32[..., in, out]`, rounded once.
+
+    Attributes:
+        codes: Makes `[..., in, out]`.
+        scales: Makes the scales of the blocks, `[..., in, out]`.
+        dtypes: Dtypes of codes and scales.
+        block: Inputs and outputs of a block.
+    """
+
+    operation: ClassVar[str] = "float products"
+    codes: LazyArray
+    scales: LazyArray
+    dtypes: tuple[DType, DType]
+    block: tuple[int, int]
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Return the products of a box; they lie as the codes do."""
+        own, scales = self.dtypes
+        values = to_f32(self.codes.make(box, reader), own)
+        made = self.scales.make(self._blocks(box), reader)
+        steps = to_f32(np.ascontiguousarray(made), scales)
+        inputs, outputs = self.block
+        by_output = steps[..., group_index(box.start[-1], box.shape[-1], outputs)]
+        first, last = box.start[-2], box.stop[-2]
+        with np.errstate(invalid="ignore", over="ignore"):  # later checks find these
+            for number in range(by_output.shape[-2]):
+                begin = (first // inputs + number) * inputs
+                rows = slice(max(0, begin - first), min(begin + inputs, last) - first)
+                values[..., rows, :] *= by_output[..., number : number + 1, :]
+        return values.view(np.uint32)
+
+    def _blocks(self, box: Box) -> Box:
+        """Return the box of the blocks that a box meets."""
+        edges = zip(box.start[-2:], box.stop[-2:], self.block, strict=True)
+        met = [(start // each, -(-stop // each)) for start, stop, each in edges]
+        start = (*box.start[:-2], *(low for low, _ in met))
+        return Box(start, (*box.shape[:-2], *(high - low for low, high in met)))
