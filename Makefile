@@ -102,7 +102,7 @@ dist: $(VENV)/.ready-dist ## Build the package and check it as the index does, a
 	@echo "dist: $$(cd dist && echo *)"
 
 .PHONY: bench
-bench: $(VENV)/.ready-run ## Measure speed and memory; prints ratios of one run
+bench: $(VENV)/.ready-bench ## Measure speed and memory; prints ratios of one run
 	$(BIN)/python -m benchmarks
 
 include tests/oracle/oracles.mk
@@ -135,6 +135,11 @@ $(VENV)/.ready-test: $(VENV)/.ready-run pyproject.toml
 $(VENV)/.ready-dist: $(VENV)/.ready-run pyproject.toml
 	@echo "installing what builds packages"
 	@$(INSTALL) --group dist
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready-run pyproject.toml
+	@echo "installing what the benchmarks need"
+	@$(INSTALL) --editable '.[dask,evaluate]'
 	@touch $@
 
 $(VENV)/.ready-docs: $(VENV)/.ready-run pyproject.toml

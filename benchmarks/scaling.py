@@ -32,7 +32,7 @@ _PLANS = {
 def _cluster() -> Iterator[Any]:
     import distributed
 
-    with distributed.LocalCluster(
+    with distributed.LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as found:
         yield found
@@ -40,8 +40,8 @@ def _cluster() -> Iterator[Any]:
 
 def bench_cluster(work: Path) -> None:
     """The same work, tasks of nothing, and ten thousand of them."""
-    grokpack("synth", work / "m", "--preset", "medium", "-q")
     with _cluster() as found:
+        grokpack("synth", work / "m", "--preset", "medium", "-q")
         url = str(found.scheduler_address).replace("tcp://", "dask://")
         for name in ("reshard --tp 8", "quantize --bits 4"):
             _warm(work, name, url)
