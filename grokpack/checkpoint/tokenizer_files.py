@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError, Place
@@ -66,8 +66,15 @@ def _folders(source: Checkpoint) -> list[str]:
     return list(dict.fromkeys([*held, *above]))
 
 
-def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
+def tokenizer_files(
+    source: Checkpoint, given: str | None, *, generation: bool = False
+) -> dict[str, bytes]:
     """Read the tokenizer's file and those that describe it, and make those that are missing.
+
+    Args:
+        source: The checkpoint.
+        given: File or folder of the tokenizer; None to look beside the checkpoint.
+        generation: True for generation_config.json as well, where the tokenizer tells it.
 
     Raises:
         GrokpackError: GP306 if the given path has none, or another model's, GP242 if the
@@ -89,7 +96,8 @@ def tokenizer_files(source: Checkpoint, given: str | None) -> dict[str, bytes]:
             ("embedding", f"{rows:,} rows"),
         )
         raise GrokpackError("GP306", "the tokenizer is another model's", None, facts, hint)
-    return _described(found, held, family.tokenizer)
+    more = _generation_config(held, family.tokenizer) if generation else {}
+    return _described(found, held, family.tokenizer) | more
 
 
 def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
@@ -134,21 +142,19 @@ def _described(found: dict[str, bytes], held: Tokenizer, own: TokenizerTable) ->
     return found | {name: data for name, data in made.items() if data is not None}
 
 
-def generation_config(found: Mapping[str, bytes], own: TokenizerTable) -> dict[str, bytes]:
-    """Make generation_config.json with the ids of a tokenizer's file; nothing without such a file.
+def _generation_config(held: Tokenizer, own: TokenizerTable) -> dict[str, bytes]:
+    """Make generation_config.json of a family whose tokenizer has the tokens that end a turn.
 
-    transformers otherwise takes the tokens of whatever class `model_type` names.
+    transformers otherwise takes those of whatever class `model_type` names.
     """
-    kind = KINDS[own.kind]
-    if not own.stops or kind.file not in found:
+    stops = [held.special[text] for text in own.stops if text in held.special]
+    if not stops:
         return {}
-    special = kind.read(found[kind.file], kind.file).special
-    ids: dict[str, Any] = {
-        "eos_token_id": [special[text] for text in own.stops if text in special],
-        "pad_token_id": special.get(own.special["padding"]),
-    }
-    stated = {key: said for key, said in ids.items() if said not in ([], None)}
-    return {GENERATION_CONFIG: (json.dumps(stated, indent=2) + "\n").encode()}
+    ids: dict[str, object] = {"eos_token_id": stops}
+    padding = held.special.get(own.special["padding"])
+    if padding is not None:
+        ids["pad_token_id"] = padding
+    return {GENERATION_CONFIG: (json.dumps(ids, indent=2) + "\n").encode()}
 
 
 def _config(held: Tokenizer, own: TokenizerTable) -> bytes | None:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint import tokenizer_files
+from grokpack.checkpoint import manifest_file, tokenizer_files
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge
 from grokpack.core.finding import Finding
 from grokpack.formats.tokenizers.tokenizer_kinds import KINDS, refuse_another
@@ -20,7 +20,8 @@ CODE = "GP132"
 def findings(checkpoint: Checkpoint) -> list[Finding]:
     """Return what is wrong with the tokenizer; nothing where none belongs to the checkpoint.
 
-    One that is missing is a warning, since the weights are whole without it.
+    One that is missing is a warning, since the weights are whole without it. Beside a manifest it
+    is none: that lists the tokenizer where there was one.
     """
     own, released = checkpoint.model.family.tokenizer, checkpoint.model.family.release_layout
     if not own.released or checkpoint.format != released.format:
@@ -28,7 +29,8 @@ def findings(checkpoint: Checkpoint) -> list[Finding]:
     kind = KINDS[own.kind]
     path = tokenizer_files.find_tokenizer(checkpoint, None)
     if path is None:
-        if tokenizer_files.is_one(storage.names(checkpoint.folder), checkpoint.model.family):
+        others = tokenizer_files.is_one(storage.names(checkpoint.folder), checkpoint.model.family)
+        if others or manifest_file.load(checkpoint.home) is not None:
             return []
         return [Finding(CODE, "tokenizer is missing", kind.file, severity="warning")]
     try:

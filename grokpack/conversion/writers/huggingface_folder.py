@@ -64,10 +64,9 @@ def sidecars(
     Raises:
         GrokpackError: GP306 if there is no tokenizer at the given path.
     """
-    held = tokenizer_files.tokenizer_files(source, tokenizer)
+    held = tokenizer_files.tokenizer_files(source, tokenizer, generation=True)
     return {
         **held,
-        **tokenizer_files.generation_config(held, source.model.family.tokenizer),
         **{name: _template(name) for name in source.model.family.code},
         "README.md": _render(card, source, held),
         **huggingface_config.render(convention, source.model, source.config, TORCH[dtype], config),
