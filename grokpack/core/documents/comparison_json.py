@@ -1,6 +1,6 @@
 """Answer of `diff`: how the weights of two checkpoints differ."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NotRequired, TypeAlias
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -39,8 +39,8 @@ class ComparisonJson(TypedDict):
     """One checkpoint."""
     second: str
     """The other."""
-    first_family: FamilyTitle
-    second_family: FamilyTitle
+    first_family: NotRequired[FamilyTitle]
+    second_family: NotRequired[FamilyTitle]
     max_error: float | None
     """`--max-error`."""
     only_first: list[str]
