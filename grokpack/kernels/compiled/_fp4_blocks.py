@@ -12,11 +12,12 @@ from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._ggml_blocks_of_32 import WIDTH, F, I, Scalar, pick
 
 FAR, SCALE, TRIAL, LEAST, ERROR = 0, 64, 128, 192, 256
-SUM, SUM_2, SUM_3, SUM_4, SUM_5 = 320, 384, 448, 512, 576
-LANES = 640
+SUM, SUM_2, SUM_3, SUM_4, SUM_5, INVERSE = 320, 384, 448, 512, 576, 640
+LANES = 704
 _ZERO, _ONE, _TWO, _FOUR, _SIX, _HALF = F(0), F(1), F(2), F(4), F(6), F(0.5)
 _BY_HALVES, _BY_ONES, _BY_TWOS = (F(rounder) for rounder in spec.ROUNDERS)
-_TOP = I(spec.TOP)
+_FIVE, _SEVEN, _SIXTEEN = F(5), F(7), F(16)
+_TIE_1, _TIE_2, _TIE_3 = F(0.75), F(1.75), F(3.5)  # middles whose upper level has the even code
 _LARGEST_NUMBER, _LEAST_NORMAL, _SMALL = F(448), F(2.0**-6), F(2.0**-9)
 
 
@@ -98,20 +99,28 @@ def take_trial(lanes: np.ndarray) -> None:
 
 
 @inner
+def _nearest(y: Scalar) -> Scalar:
+    """Return the level nearest to a magnitude, ties to even, without the bound of 6."""
+    rounder = pick(y < _TWO, _BY_HALVES, pick(y < _FOUR, _BY_ONES, _BY_TWOS))
+    return (y + rounder) - rounder
+
+
+@inner
 def _find_error(x: np.ndarray, w: np.ndarray, lanes: np.ndarray) -> None:
-    """Sum the weighted squared error of the trial in ERROR."""
+    """Sum the weighted squared error of the trial in ERROR. Rows are taken in fours."""
     for c in range(WIDTH):
         lanes[ERROR + c] = _ZERO
-    for r in range(len(x)):
-        line, weight = x[r], w[r]
+        lanes[INVERSE + c] = np.divide(_ONE, lanes[TRIAL + c])
+    for r in range(0, len(x), 4):
         for c in range(WIDTH):
-            scale, size = lanes[TRIAL + c], abs(line[c])
-            y = np.divide(size, scale)
-            rounder = pick(y < _TWO, _BY_HALVES, pick(y < _FOUR, _BY_ONES, _BY_TWOS))
-            level = (y + rounder) - rounder
-            level = _SIX if level > _SIX else level  # noqa: FURB136  # min treats NaN differently
-            e = size - level * scale
-            lanes[ERROR + c] += e * e * weight
+            scale, inverse, total = lanes[TRIAL + c], lanes[INVERSE + c], lanes[ERROR + c]
+            for i in range(4):
+                size = abs(x[r + i, c])
+                level = _nearest(size * inverse)
+                level = _SIX if level > _SIX else level  # noqa: FURB136  # min treats NaN differently
+                e = size - level * scale
+                total += e * e * w[r + i]
+            lanes[ERROR + c] = total
 
 
 @inner
@@ -145,42 +154,33 @@ def search(  # noqa: PLR0913, PLR0917
 
 
 @inner
-def encode(
-    x: np.ndarray,
-    lanes: np.ndarray,
-    middles: np.ndarray,
-    ggml: bool,  # noqa: FBT001
-    q: np.ndarray,
-    packed: np.ndarray,
-) -> None:
-    """Make codes as doubled levels, and their bits, two in a byte, `i8[in / 2, WIDTH]`."""
-    half = len(x) // 2
-    m0, m1, m2, m3 = middles[0], middles[1], middles[2], middles[3]
-    m4, m5, m6 = middles[4], middles[5], middles[6]
+def encode(x: np.ndarray, lanes: np.ndarray, ggml: bool, q: np.ndarray) -> None:  # noqa: FBT001
+    """Make the bits of codes; negative zeros as well."""
     for r in range(len(x)):
         line, to = x[r], q[r]
         for c in range(WIDTH):
             v = line[c]
             y = np.divide(abs(v), lanes[SCALE + c])
-            level = I(y > m0) + I(y > m1) + I(y > m2) + I(y > m3)
-            level = I(level + I(y > m4) + I(y > m5) + I(y > m6))
-            to[c] = np.int8(I(level | I(I(v < _ZERO) << I(3))))
+            level = pick(y > _FIVE, _SIX, _nearest(y))
+            code = min(level * _TWO, level + _TWO, level * _HALF + _FOUR)
+            lower = (y == _TIE_1) | (y == _TIE_2) | (y == _TIE_3)
+            code = pick(ggml & lower, code - _ONE, code)
+            code = pick(y >= _ZERO, code, _ZERO)  # zero for NaN
+            to[c] = np.int8(I(code + pick(v < _ZERO, F(8), _ZERO)))
+
+
+@inner
+def pack(q: np.ndarray, ggml: bool, packed: np.ndarray) -> None:  # noqa: FBT001
+    """Pack two codes in each byte, `i8[in / 2, WIDTH]`; ggml has no negative zero."""
+    half = len(q) // 2
     for r in range(half):
         low, high = (q[r], q[half + r]) if ggml else (q[2 * r], q[2 * r + 1])
         to = packed[r]
         for c in range(WIDTH):
             one, two = I(low[c]), I(high[c])
-            if ggml:
-                one = I(0) if one == I(8) else one
-                two = I(0) if two == I(8) else two
+            one = pick(ggml & (one == I(8)), I(0), one)
+            two = pick(ggml & (two == I(8)), I(0), two)
             to[c] = np.int8(I(one | I(two << I(4))))
-    for r in range(len(x)):
-        to = q[r]
-        for c in range(WIDTH):
-            bits = I(to[c])
-            level = I(bits & I(7))
-            doubled = max(level, I(I(level << I(1)) - I(4)), I(I(level << I(2)) - I(16)))
-            to[c] = np.int8(-doubled if bits > I(7) else doubled)
 
 
 @inner
@@ -192,14 +192,16 @@ def account(
     for r in range(len(x)):
         line, codes = x[r], q[r]
         for c in range(WIDTH):
-            v, code = line[c], I(codes[c])
-            restored = lanes[SCALE + c] * _HALF * F(code) + _ZERO
+            v, code = line[c], F(I(I(codes[c]) & I(7)))
+            doubled = max(code, code * _TWO - _FOUR, code * _FOUR - _SIXTEEN)
+            half = lanes[SCALE + c] * _HALF
+            restored = half * pick(v < _ZERO, -doubled, doubled) + _ZERO
             e = v - restored
             lanes[SUM + c] += v * v
             lanes[SUM_2 + c] += e * e
             lanes[SUM_3 + c] += v * e
-            lanes[SUM_4 + c] += _ONE if (code <= -_TOP) | (code >= _TOP) else _ZERO
-            lanes[SUM_5 + c] += _ONE if (v != _ZERO) & (restored == _ZERO) else _ZERO
+            lanes[SUM_4 + c] += pick(code == _SEVEN, _ONE, _ZERO)
+            lanes[SUM_5 + c] += pick((v != _ZERO) & (restored == _ZERO), _ONE, _ZERO)
     for c in range(sums.shape[1]):
         sums[0, c], sums[1, c], sums[2, c] = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
         counts[0, c], counts[1, c] = I(lanes[SUM_4 + c]), I(lanes[SUM_5 + c])

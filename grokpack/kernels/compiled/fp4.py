@@ -18,6 +18,7 @@ from grokpack.kernels.compiled._fp4_blocks import (
     choose,
     encode,
     find_largest,
+    pack,
     search,
     set_trial,
     take_trial,
@@ -89,7 +90,6 @@ def _run(
     height = form.height
     trials = np.empty(0, np.int32) if weights is None else form.trials
     known = np.ones(len(source[0]), np.float32) if weights is None else weights
-    middles = spec.MIDDLES if form.ggml else spec.TO_EVEN
     scratch = (
         np.zeros((height, WIDTH), np.float32),
         np.zeros((height, WIDTH), np.int8),
@@ -99,21 +99,21 @@ def _run(
         np.zeros(2 * WIDTH, np.int32),
         *turning(),
     )
-    rules = form.micro, form.ggml, unit, middles, trials, known
+    rules = form.micro, form.ggml, unit, trials, known
     _quantize(source_of(*source), rules, places, scratch, sums, counts)
 
 
 @compiled
 def _quantize(
     source: Source,
-    rules: tuple[bool, bool, Scalar, np.ndarray, np.ndarray, np.ndarray],
+    rules: tuple[bool, bool, Scalar, np.ndarray, np.ndarray],
     places: tuple[np.ndarray, int, int, np.ndarray, int],
     scratch: tuple[np.ndarray, ...],
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
     """Quantize span by span, block by block, strip by strip."""
-    micro, ggml, unit, middles, trials, weights = rules
+    micro, ggml, unit, trials, weights = rules
     x, q, packed, lanes, chosen, other, square, tile = scratch
     codes, height = places[0], len(x)
     for span in range(0, len(codes), _SPAN):
@@ -128,7 +128,8 @@ def _quantize(
                 if len(trials):
                     own = weights[at * height : (at + 1) * height]
                     search(x, own, lanes, micro, unit, trials, chosen, other)
-                encode(x, lanes, middles, ggml, q, packed)
+                encode(x, lanes, ggml, q)
+                pack(q, ggml, packed)
                 transpose(packed, (0, height // 2, 0, WIDTH), square, tile)
                 _put(places, at, done, end, height // 2, tile, chosen)
                 account(x, q, lanes, sums[:, at, done:end], counts[:, at, done:end])
