@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import whole_box
 from grokpack.execution.run_options import RunOptions
 from grokpack.transforms.dequantize import read_as_f32
+from grokpack.verification.verify_structure import verify_structure
+from grokpack.verification.verify_values import verify_values
 from tests.conversion.test_quantize import check_account
 from tests.support import packed
 from tests.support.checkpoints import synthesize, tree
@@ -54,13 +57,13 @@ def decoded(found: dict[str, np.ndarray], base: str) -> np.ndarray:
 
 def test_weights_are_near_and_the_account_says_how_near(wide: Path, written: Path) -> None:
     found = packed.arrays(written)
-    check_account(written, wide, 2, lambda base: decoded(found, base).astype(np.float64))
+    check_account(written, wide, WIDE.layers, lambda base: decoded(found, base).astype(np.float64))
 
 
 def test_what_is_written_is_read_exactly(wide: Path, written: Path) -> None:
     checkpoint, found = open_checkpoint(str(written)), packed.arrays(written)
     reader = ArrayReader(checkpoint)
-    for entry, expert, _ in weights(wide, 2):
+    for entry, expert, _ in weights(wide, WIDE.layers):
         tensor = checkpoint.tensors[entry.name]
         made = read_as_f32(tensor, whole_box(tensor.values.shape), reader).swapaxes(-1, -2)
         wanted = decoded(found, packed.module("hpcai", entry, expert))
@@ -143,3 +146,63 @@ def test_parts_that_do_not_fit_are_named(
     (out / "model.safetensors.index.json").unlink(missing_ok=True)
     found = survey(str(out)).findings
     assert any((f.tensor or "").startswith(_KEY) for f in found), found
+
+
+def change(folder: Path, edit: Callable[[dict[str, np.ndarray]], None]) -> None:
+    """Change the arrays of a folder, which then has no manifest."""
+    (file,) = folder.glob("*.safetensors")
+    arrays = dict(packed.load(file))
+    edit(arrays)
+    packed.save(file, arrays)
+    for name in ("grokpack.json", "model.safetensors.index.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def test_nvfp4_of_modelopt_multiplies_by_its_second_scale(wide: Path, tmp_path: Path) -> None:
+    out = quantize(wide, tmp_path / "out", to="nvfp4")
+    wanted = {
+        base: values
+        for base, values in packed.arrays(out).items()
+        if base.endswith(("weight_packed", "weight_scale", "weight_global_scale"))
+    }
+
+    def edit(arrays: dict[str, np.ndarray]) -> None:
+        for name in [n for n in arrays if n.endswith(".weight_packed")]:
+            base = name.removesuffix("_packed")
+            arrays[base] = arrays.pop(name)
+            whole = arrays.pop(f"{base}_global_scale")
+            arrays[f"{base}_scale_2"] = (np.float32(1) / whole).reshape(())
+
+    change(out, edit)
+    config = json.loads((out / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+    (out / "config.json").write_text(json.dumps(config))
+    (out / "hf_quant_config.json").write_text(
+        json.dumps({"quantization": {"quant_algo": "NVFP4", "group_size": 16}})
+    )
+    checkpoint = open_checkpoint(str(out))
+    reader = ArrayReader(checkpoint)
+    for entry, expert, _ in weights(wide, WIDE.layers):
+        tensor = checkpoint.tensors[entry.name]
+        made = read_as_f32(tensor, whole_box(tensor.values.shape), reader).swapaxes(-1, -2)
+        exact = decoded(wanted, packed.module("hpcai", entry, expert))
+        np.testing.assert_allclose(made if expert is None else made[expert], exact, rtol=3e-7)
+    assert checkpoint.label(tensor) == "nvfp4"
+
+
+@pytest.mark.parametrize("value", [0, np.nan, np.inf, -1])
+def test_global_scales_that_are_no_divisors_are_found(
+    wide: Path, tmp_path: Path, value: float
+) -> None:
+    out = quantize(wide, tmp_path / "out", to="nvfp4")
+    name = f"{_KEY}.weight_global_scale"
+    change(out, lambda arrays: arrays.update({name: np.full(1, value, np.float32)}))
+    assert verify_values(verify_structure(survey(str(out)))).findings
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (1, 1)])
+def test_a_global_scale_is_one_number(wide: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    out = quantize(wide, tmp_path / "out", to="nvfp4")
+    name = f"{_KEY}.weight_global_scale"
+    change(out, lambda arrays: arrays.update({name: np.ones(shape, np.float32)}))
+    assert survey(str(out)).whole == (shape in ((), (1,)))
