@@ -26,7 +26,6 @@ from tests.support.converting import convert
 from tests.support.quantizing import WIDE, quantize, weights
 
 FORMS = ("mxfp4", "nvfp4")
-LEVELS = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 _KEY = "model.layers.0.attn.k_proj"
 
 
@@ -42,22 +41,11 @@ def written(
     return quantize(wide, tmp_path_factory.mktemp("fp4") / request.param, to=request.param)
 
 
-def decoded(found: dict[str, np.ndarray], base: str) -> np.ndarray:
-    """A weight `f32[out, in]` as compressed-tensors' `decompress` computes it in float32."""
-    codes, scale = found[f"{base}.weight_packed"], found[f"{base}.weight_scale"]
-    bits = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), -1)
-    values = LEVELS[bits & 7] * np.where(bits & 8, np.float32(-1), np.float32(1))
-    if f"{base}.weight_global_scale" in found:
-        scale = scale.astype(np.float32) / found[f"{base}.weight_global_scale"]
-    else:
-        scale = np.exp2(scale.astype(np.float32) - 127)
-    product: np.ndarray = values * np.repeat(scale, values.shape[1] // scale.shape[1], axis=1)
-    return product
-
-
 def test_weights_are_near_and_the_account_says_how_near(wide: Path, written: Path) -> None:
     found = packed.arrays(written)
-    check_account(written, wide, WIDE.layers, lambda base: decoded(found, base).astype(np.float64))
+    check_account(
+        written, wide, WIDE.layers, lambda base: packed.fp4(found, base).astype(np.float64)
+    )
 
 
 def test_what_is_written_is_read_exactly(wide: Path, written: Path) -> None:
@@ -66,7 +54,7 @@ def test_what_is_written_is_read_exactly(wide: Path, written: Path) -> None:
     for entry, expert, _ in weights(wide, WIDE.layers):
         tensor = checkpoint.tensors[entry.name]
         made = read_as_f32(tensor, whole_box(tensor.values.shape), reader).swapaxes(-1, -2)
-        wanted = decoded(found, packed.module("hpcai", entry, expert))
+        wanted = packed.fp4(found, packed.module("hpcai", entry, expert))
         np.testing.assert_array_equal(made if expert is None else made[expert], wanted)
     assert checkpoint.label(checkpoint.tensors[entry.name]) == written.name
 
@@ -185,7 +173,7 @@ def test_nvfp4_of_modelopt_multiplies_by_its_second_scale(wide: Path, tmp_path: 
     for entry, expert, _ in weights(wide, WIDE.layers):
         tensor = checkpoint.tensors[entry.name]
         made = read_as_f32(tensor, whole_box(tensor.values.shape), reader).swapaxes(-1, -2)
-        exact = decoded(wanted, packed.module("hpcai", entry, expert))
+        exact = packed.fp4(wanted, packed.module("hpcai", entry, expert))
         np.testing.assert_allclose(made if expert is None else made[expert], exact, rtol=3e-7)
     assert checkpoint.label(tensor) == "nvfp4"
 

@@ -114,6 +114,22 @@ def decoded(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
     return gptq(found, base, bits) if f"{base}.qweight" in found else w8a8(found, base)
 
 
+_LEVELS = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+
+
+def fp4(found: dict[str, np.ndarray], base: str) -> np.ndarray:
+    """A weight `f32[out, in]` as compressed-tensors' `decompress` computes it in float32."""
+    codes, scale = found[f"{base}.weight_packed"], found[f"{base}.weight_scale"]
+    bits = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), -1)
+    values = _LEVELS[bits & 7] * np.where(bits & 8, np.float32(-1), np.float32(1))
+    if f"{base}.weight_global_scale" in found:
+        scale = scale.astype(np.float32) / found[f"{base}.weight_global_scale"]
+    else:
+        scale = np.exp2(scale.astype(np.float32) - 127)
+    product: np.ndarray = values * np.repeat(scale, values.shape[1] // scale.shape[1], axis=1)
+    return product
+
+
 def module(convention: str, entry: Any, expert: int | None) -> str:
     """Name of a weight's module in a folder."""
     return GROK1.conventions[convention].of(entry, expert).removesuffix(".weight")

@@ -24,7 +24,10 @@ _SCALES = ("weight_scale_inv", "weight_scale")
 CODES = (DType.F8_E4M3, DType.F8_E5M2)
 _SCALE_DTYPES = (DType.F32, DType.BF16, DType.F16, DType.F8_E8M0)
 _USUAL = (128, 128)
-_ACTIVATIONS = (".input_scale", ".input_scale_inv", ".activation_scale", ".k_scale", ".v_scale")
+_ACTIVATIONS = (
+    *(".input_scale", ".input_scale_inv", ".input_global_scale"),
+    *(".activation_scale", ".k_scale", ".v_scale"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ import compressed_tensors
 import torch
 import transformers
 
-from tests.oracle.ct import broken, codec, models
+from tests.oracle.ct import broken, codec, floats, models
 from tests.oracle.ct.folders import Folder, grokpack
 from tests.oracle.ct.results import Result, report, summary
 
@@ -63,6 +63,9 @@ GPTQS = [
         for bits, group in product((4, 8), (32, 64, 128, 256, "channel"))
     ),
     ("blocky", "--bits 8"),
+]
+FLOATS = [
+    ("shared", f"--to {to}{how}") for to in ("mxfp4", "nvfp4") for how in (" --method rtn", "")
 ]
 POLICY = """[[tensors]]
 role = "attention"
@@ -144,6 +147,10 @@ def gptq_cases(work: Path) -> list[Made]:
     return [Made(f"{name} {options}", work / name, options) for name, options in GPTQS]
 
 
+def float_cases(work: Path) -> list[Made]:
+    return [Made(f"{name} {options}", work / name, options) for name, options in FLOATS]
+
+
 def broken_case(work: Path) -> Made:
     """The folder that is broken, with zero points where they can be loaded."""
     zeros = " --asymmetric" if models.loads_zero_points() else ""
@@ -155,6 +162,14 @@ def check_codecs(work: Path) -> bool:
     good = True
     for case in codec_cases(work):
         good = summary(case.title, codec.check_codec(case.folder(work))) and good
+    return good
+
+
+def check_four_bit_floats(work: Path) -> bool:
+    print("\nfour-bit floats against compressed-tensors' own code")
+    good = True
+    for case in float_cases(work):
+        good = summary(case.title, floats.check_floats(case.folder(work))) and good
     return good
 
 
@@ -210,7 +225,13 @@ def prepare(work: Path, python: str) -> None:
         if not (work / name).exists()
     ]
     quantized: list[list[str]] = []
-    for case in (*codec_cases(work), *model_cases(work), *gptq_cases(work), broken_case(work)):
+    for case in (
+        *codec_cases(work),
+        *float_cases(work),
+        *model_cases(work),
+        *gptq_cases(work),
+        broken_case(work),
+    ):
         out = case.folder(work).path
         if not (out / "config.json").exists():
             quantized.append(["quantize", str(case.source), *case.options.split(), "-o", str(out)])
@@ -269,6 +290,7 @@ def main() -> int:
     prepare(args.work, args.python)
     good = check_engines(args.work)
     good = check_codecs(args.work) and good
+    good = check_four_bit_floats(args.work) and good
     good = check_gptqs(args.work) and good
     good = check_models(args.work) and good
     good = check_broken(args.work) and good
