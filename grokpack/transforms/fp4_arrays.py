@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.source_weight import SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
 
+_LARGEST = np.float32(448 * 6)  # of E4M3, and of the levels
 _PROBE_BYTES = 8 << 20  # of a matrix that are read at a time for its largest magnitude
 
 
@@ -202,14 +203,13 @@ class GlobalScale(Transform):
 def global_scale(fused: tuple[WeightMatrix, ...], reader: ArraySource) -> float:
     """Return the number that makes 448 of the scale of a block with the largest magnitude.
 
-    One for zeros alone.
+    One where that is zero, too small or infinite, as in compressed-tensors.
     """
     kept = reader.cache.take(fused)
     if kept is None:
         kept = (np.array([max(one.largest(reader) for one in fused)], np.float32),)
     reader.cache.put(fused, kept)  # again where it was there, or it would be among the oldest
-    largest = kept[0][0]
-    if largest == 0 or not np.isfinite(largest):
-        return 1.0
-    with np.errstate(over="ignore"):
-        return float(min(np.float32(448 * 6) / largest, np.finfo(np.float32).max))
+    with np.errstate(divide="ignore", over="ignore"):
+        # as torch divides a number by a tensor: it multiplies with the reciprocal
+        scale = float(_LARGEST * (np.float32(1) / kept[0][0]))
+    return scale if 0 < scale < np.inf else 1.0
