@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import shutil
 import tempfile
 
+import pytest
 import typer.testing
 from hypothesis import HealthCheck, settings
 
@@ -25,9 +27,17 @@ settings.register_profile(
 )
 settings.load_profile("grokpack")
 
-# Crash tests make thousands of small files durable; memory is as good a place for them as a disk.
-if os.access("/dev/shm", os.W_OK) and "TMPDIR" not in os.environ:  # noqa: S108
-    tempfile.tempdir = "/dev/shm"  # noqa: S108
+# Crash tests make thousands of small files durable; memory is as good a place for them as a disk,
+# where there is enough of it.
+_MEMORY = "/dev/shm"  # noqa: S108
+_NEEDED_BYTES = 8 << 30
+_own_folder: str | None = None  # of this run; the workers of one share it
+_STATUS = pytest.StashKey[int]()
+
+if "TMPDIR" not in os.environ:
+    enough = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _NEEDED_BYTES
+    _own_folder = tempfile.mkdtemp(prefix="grokpack-tests-", dir=_MEMORY if enough else None)
+    os.environ["TMPDIR"] = tempfile.tempdir = _own_folder
 
 # `CliRunner` makes the whole command line of its table for each command, which takes longer than
 # many of the commands that tests run; it is the same each time.
@@ -38,3 +48,14 @@ def pytest_collection_finish() -> None:
     """Leave modules and collected tests, a million objects, out of later garbage collections."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep how the run ended until its workers are gone."""
+    session.config.stash[_STATUS] = session.exitstatus
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what a run that passed has left; of another, people look at it."""
+    if _own_folder is not None and config.stash.get(_STATUS, None) == pytest.ExitCode.OK:
+        shutil.rmtree(_own_folder, ignore_errors=True)
