@@ -63,6 +63,9 @@ def summary(document: Answer) -> str:
     place = document["data"].get("source")
     heading = f"### grokpack {_command(document)}: {document['status']}"
     lines = [heading, "", *([escaping.code(place), ""] if place else [])]
+    checks = document["data"].get("checks", {})
+    skipped = [name for name, result in checks.items() if result == "skipped"]
+    lines += [f"Not read: {', '.join(skipped)}", ""] if skipped else []
     rows = [(f["code"], f["message"], f["file"], f["tensor"]) for f in document["findings"]]
     rows += [(e["code"], e["message"], e["file"], None) for e in document["errors"]]
     if rows:

@@ -141,29 +141,36 @@ def test_junit_holds_whatever_a_file_is_called() -> None:
 
 
 def run_action(folder: Path, **inputs: str) -> tuple[int, dict[str, str], str]:
-    """Exit status, outputs and what was printed; the step that installs is left out."""
+    """Exit status, outputs and what was printed; the steps that install are left out."""
     action: dict[str, Any] = yaml.safe_load(ACTION.read_text())
     assert set(inputs) <= set(action["inputs"])
     given = {name: str(spec.get("default", "")) for name, spec in action["inputs"].items()}
     given |= inputs
-    _, step = action["runs"]["steps"]
+    *_, step = action["runs"]["steps"]
+    python = folder / "grokpack" / "bin" / "python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    # Not a link: an interpreter finds its environment by the name that it is called by.
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return run_step(folder, step, given)
+
+
+def run_step(
+    folder: Path, step: dict[str, Any], given: dict[str, str]
+) -> tuple[int, dict[str, str], str]:
+    """Exit status, outputs and what was printed of a step that is a script."""
     values = {
         name: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda m: given[m[1]], text)
         for name, text in step["env"].items()
     }
     assert not any("${{" in text for text in [*values.values(), step["run"]])
-    bin_ = folder / "bin"
-    bin_.mkdir(exist_ok=True)
-    # Not a link: an interpreter finds its environment by the name that it is called by.
-    (bin_ / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (bin_ / "python3").chmod(0o755)
     outputs = folder / "outputs"
     outputs.write_text("")
     environment = (
         os.environ
         | values
         | {
-            "PATH": f"{bin_}:{os.environ['PATH']}",
+            "GITHUB_ACTION_PATH": str(ROOT),
             "RUNNER_TEMP": str(folder),
             "GITHUB_OUTPUT": str(outputs),
             "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
@@ -192,6 +199,31 @@ def test_the_action_passes_a_whole_checkpoint(tmp_path: Path) -> None:
     assert (status, outputs["ok"], outputs["findings"]) == (0, "true", "0")
     assert '"partial"' in Path(outputs["report"]).read_text()
     assert "grokpack verify: ok" in text  # of all bytes it would be whole
+
+
+@needs_bash
+def test_the_summary_says_what_was_not_read(tmp_path: Path) -> None:
+    model = synthesize(tmp_path / "model")
+    assert run_action(tmp_path, path=str(model))[0] == 0
+    assert "Not read: contents, values" in (tmp_path / "summary.md").read_text()
+
+
+@needs_bash
+@pytest.mark.slow
+def test_the_action_installs_itself_where_packages_are_refused(tmp_path: Path) -> None:
+    """As the runner does it: an environment of its own, with an extra, from this very tree."""
+    model = synthesize(tmp_path / "model")
+    action: dict[str, Any] = yaml.safe_load(ACTION.read_text())
+    given = {name: str(spec.get("default", "")) for name, spec in action["inputs"].items()}
+    given |= {"path": str(model), "extras": "socks"}
+    for step in action["runs"]["steps"][1:]:
+        status, outputs, text = run_step(tmp_path, step, given)
+        assert status == 0, text
+    assert outputs["ok"] == "true"
+    found = subprocess.run(
+        [tmp_path / "grokpack" / "bin" / "python", "-c", "import socks, grokpack"], check=False
+    )
+    assert found.returncode == 0
 
 
 @needs_bash
