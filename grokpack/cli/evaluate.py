@@ -18,8 +18,9 @@ def evaluate(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> N
 
     Weights stream by once, a layer and an expert at a time. Alone: perplexity, and what flowed
     through each layer. With --against: whether OTHER says the same of itself, has the same weights
-    and computes the same, as far as the formats of both allow; else the exit status is 1. --max-kl
-    and --min-top1 are limits of what it computes in place of those that the formats give.
+    and computes the same, as far as the formats of both allow; else the exit status is 1. --max-kl,
+    --min-top1, --max-router-flips and --min-layer-cosine are limits of what it computes in place of
+    those that the formats give.
     """
     from grokpack.evaluation.network import blas_threads
 

@@ -113,6 +113,26 @@ class EvaluateFlags:
             help="Share of tokens whose likeliest successor must be the same",
         ),
     ] = None
+    max_router_flips: Annotated[
+        float | None,
+        typer.Option(
+            "--max-router-flips",
+            min=0,
+            max=1,
+            metavar="0.01",
+            help="Share of tokens for which a layer may choose other experts",
+        ),
+    ] = None
+    min_layer_cosine: Annotated[
+        float | None,
+        typer.Option(
+            "--min-layer-cosine",
+            min=-1,
+            max=1,
+            metavar="0.995",
+            help="Mean cosine of both streams, after each layer",
+        ),
+    ] = None
     logits: Annotated[
         str | None,
         typer.Option("--logits", metavar="OUT.npy", help="Write all logits, f32[T, vocab]"),

@@ -97,7 +97,9 @@ def run(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
     other = open_checkpoint(against, wanted.head_dim)
     _announce(session, [checkpoint, other], inputs, options, STREAMS)
     pair = evaluate_pair(checkpoint, other, inputs, options)
-    limits = network_verdict.Thresholds(wanted.max_kl, wanted.min_top1)
+    limits = network_verdict.Thresholds(
+        wanted.max_kl, wanted.min_top1, wanted.max_router_flips, wanted.min_layer_cosine
+    )
     seen = network_verdict.findings(pair, limits)
     data = pair_document(about, pair, wanted, options)
     beyond = any(row.severity == "error" for row in seen)
@@ -116,7 +118,12 @@ def _check(wanted: EvaluateFlags) -> None:
     if (wanted.text is None) == (wanted.tokens is None):
         what = "give either --text or --tokens" if wanted.text else "there is nothing to run on"
         raise GrokpackError("GP304", what, hint="`--text FILE`, or `--tokens FILE.npy`")
-    limits = {"--max-kl": wanted.max_kl, "--min-top1": wanted.min_top1}
+    limits = {
+        "--max-kl": wanted.max_kl,
+        "--min-top1": wanted.min_top1,
+        "--max-router-flips": wanted.max_router_flips,
+        "--min-layer-cosine": wanted.min_layer_cosine,
+    }
     for option, value in limits.items():
         if value is not None and wanted.against is None:
             raise GrokpackError("GP304", f"{option} compares two networks", hint="add --against")
@@ -213,6 +220,8 @@ def pair_document(
     data["suspects"] = [{**_part(part), "typical": None} for part in suspects]
     data["weights"] = _weights(found)
     data["max_kl"], data["min_top1"] = wanted.max_kl, wanted.min_top1
+    data["max_router_flips"] = wanted.max_router_flips
+    data["min_layer_cosine"] = wanted.min_layer_cosine
     return data
 
 

@@ -23,15 +23,21 @@ class Thresholds:
     Attributes:
         max_kl: Largest mean KL divergence, in nats; None for no limit.
         min_top1: Smallest share of tokens with the same likeliest successor; None for no limit.
+        max_router_flips: Largest share of tokens for which a layer's router may choose other
+            experts; None for no limit.
+        min_layer_cosine: Smallest mean cosine of the residual streams after a layer; None for no
+            limit.
     """
 
     max_kl: float | None = None
     min_top1: float | None = None
+    max_router_flips: float | None = None
+    min_layer_cosine: float | None = None
 
     @property
     def given(self) -> bool:
         """True if any limit is given."""
-        return self.max_kl is not None or self.min_top1 is not None
+        return any(getattr(self, name) is not None for name in self.__slots__)
 
 
 def suspects(found: PairEvaluation) -> list[PartComparison]:
@@ -95,6 +101,13 @@ def _of_limits(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
     if limits.min_top1 is not None and not found.top1 >= limits.min_top1:
         seen = f"{found.top1:.2%}"
         rows.append(_beyond("too few tokens agree", f">= {limits.min_top1:.2%}", seen))
+    most, least = limits.max_router_flips, limits.min_layer_cosine
+    if most is not None and not found.most_flips <= most:
+        what = "a layer's router chooses other experts for too many tokens"
+        rows.append(_beyond(what, f"<= {most:.2%}", f"{found.most_flips:.2%}"))
+    if least is not None and not found.least_cosine >= least:
+        what = "the streams after a layer point in other directions"
+        rows.append(_beyond(what, f">= {least:.6g}", f"{found.least_cosine:.6g}"))
     return rows
 
 

@@ -24,7 +24,7 @@ from grokpack.evaluation.network.lockstep import Lockstep
 from grokpack.evaluation.network.logit_scores import Divergence
 from grokpack.evaluation.part_comparison import PartComparison, undecided_tokens
 from grokpack.evaluation.reordered_weights import Reordered
-from grokpack.evaluation.results import Loss, loss_of, sum_squares
+from grokpack.evaluation.results import Loss, loss_of, mean_cosine, sum_squares
 from grokpack.evaluation.weight_comparison import Weights
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class LayerGap:
         attention: Relative error of what attention adds, on the same stream.
         experts: Relative error of what the experts add, on the same stream.
         flips: Share of tokens for which the routers chose other experts, each in its own stream.
+        cosine: Mean cosine of each token's residual stream after it, each in its own stream.
     """
 
     layer: int
@@ -58,6 +59,7 @@ class LayerGap:
     attention: float
     experts: float
     flips: float
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,16 @@ class PairEvaluation:
     def kl_mean(self) -> float:
         """Mean KL divergence over all tokens, in nats."""
         return float(self.kl.mean())
+
+    @property
+    def most_flips(self) -> float:
+        """Share of tokens with other experts in the layer where that is largest."""
+        return max((layer.flips for layer in self.layers), default=0.0)
+
+    @property
+    def least_cosine(self) -> float:
+        """Mean cosine of the residual streams after the layer where that is least."""
+        return min((layer.cosine for layer in self.layers), default=1.0)
 
     @property
     def kl_p99(self) -> float:
@@ -198,7 +210,8 @@ class _Run:
         experts = _relative(lent, h, middle, decided)
         self._halves += self._judged(number, gaps[0], experts, seen, (routed, others))
         flips = _flips(routed, others, size)
-        return LayerGap(number, _relative(own, h), gaps[0], experts, flips)
+        cosine = mean_cosine(own, h)
+        return LayerGap(number, _relative(own, h), gaps[0], experts, flips, cosine)
 
     def _judged(
         self,

@@ -122,6 +122,22 @@ def sum_squares(
     return total
 
 
+def mean_cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Compute the mean of the cosines of rows of `f32[T, d]`, in float64.
+
+    A row of zeros has the cosine 1 with another of zeros, and 0 with any other.
+    """
+    total = 0.0
+    for first in range(0, len(one), _ROWS):
+        x, y = (a[first : first + _ROWS].astype(np.float64) for a in (one, other))
+        norms = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+        equal = (x == y).all(axis=1)
+        total += float(
+            np.divide((x * y).sum(axis=1), norms, out=equal * 1.0, where=norms > 0).sum()
+        )
+    return total / len(one)
+
+
 class LayerWatch:
     """Observer of the residual stream before, within and after one layer.
 

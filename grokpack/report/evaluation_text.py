@@ -91,6 +91,13 @@ def measure(data: EvaluationJson) -> str:
         said.append(f"mean KL divergence {_number(data['kl']['mean'])} of {data['max_kl']:g} nats")
     if data["min_top1"] is not None:
         said.append(f"likeliest token {data['top1']:.2%} of {data['min_top1']:.2%}")
+    most, least = data.get("max_router_flips"), data.get("min_layer_cosine")
+    if most is not None:
+        flips = max(row["flips"] or 0.0 for row in data["layers"])
+        said.append(f"other experts chosen {flips:.2%} of {most:.2%}")
+    if least is not None:
+        cosine = min(row["cosine"] or 0.0 for row in data["layers"])
+        said.append(f"cosine of a layer {cosine:.6f} of {least:g}")
     if said:
         return ", ".join(said)
     nearest = max(data["parts"], key=_filling)

@@ -131,6 +131,20 @@ def test_the_verdict_is_told_with_its_numbers() -> None:
     )
 
 
+def test_limits_of_layers_are_told_by_the_worst_of_them() -> None:
+    layers = [{"layer": 0, "flips": 0.0, "cosine": 1.0}, {"layer": 1, "flips": 0.25, "cosine": 0.9}]
+    for row in layers:
+        row |= {"attention": 0.0, "experts": 0.0, "stream": 0.0}
+    parts = [
+        {"part": name, "layer": layer, "error": 0.0, "limit": 1.0}
+        for name, layer in [("embedding", None), ("head", None)]
+        + [(half, n) for half in ("attention", "experts") for n in (0, 1)]
+    ]
+    found = data(layers=layers, parts=parts, max_router_flips=0.01, min_layer_cosine=0.995)
+    text = render_pair(found, [], "beyond")
+    assert "other experts chosen 25.00% of 1.00%, cosine of a layer 0.900000 of 0.995" in text
+
+
 def test_a_long_list_of_findings_is_cut_short() -> None:
     rows = [Finding("GP144", "m", None, f"tensor {n}", "e", "f") for n in range(20)]
     text = render_pair(data(), rows, "beyond")

@@ -66,6 +66,8 @@ class LayerJson(TypedDict):
     """Relative error of what the experts add to the same stream."""
     flips: NotRequired[float | None]
     """Share of tokens for which the routers chose other experts."""
+    cosine: NotRequired[float | None]
+    """Mean cosine of both residual streams after it."""
 
 
 class DivergenceJson(TypedDict):
@@ -183,6 +185,10 @@ class EvaluationJson(NetworkRunJson):
     """`--max-kl`."""
     min_top1: NotRequired[float | None]
     """`--min-top1`."""
+    max_router_flips: NotRequired[float | None]
+    """`--max-router-flips`."""
+    min_layer_cosine: NotRequired[float | None]
+    """`--min-layer-cosine`."""
     logits: NotRequired[str | None]
     """File of all logits, or null."""
     calibration: NotRequired[str | None]

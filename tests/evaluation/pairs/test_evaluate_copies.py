@@ -172,6 +172,21 @@ def test_limits_that_are_given_replace_those_of_the_network(model: Path, other: 
     ]
 
 
+def test_limits_of_layers_hold_the_worst_layer(model: Path, forms: dict[str, Path]) -> None:
+    """Also where every part is within what four bits allow."""
+    found = evaluated(model, forms["q4_0.gguf"])
+    assert findings(found, Thresholds()) == []
+    assert 0 < found.most_flips == max(layer.flips for layer in found.layers)
+    assert 1 > found.least_cosine == min(layer.cosine for layer in found.layers) > 0.8
+    kept = Thresholds(max_router_flips=found.most_flips, min_layer_cosine=found.least_cosine)
+    assert findings(found, kept) == []
+    for limits in (
+        Thresholds(max_router_flips=found.most_flips - 0.01),
+        Thresholds(min_layer_cosine=found.least_cosine + 1e-6),
+    ):
+        assert [row.code for row in findings(found, limits)] == ["GP142"]
+
+
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_the_same_network_is_within_the_order_of_sums(
     model: Path, forms: dict[str, Path], precision: str
