@@ -144,7 +144,7 @@ ORACLE_VLLM := $(BUILD)/oracle-vllm
 RUN_VLLM := HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
 	VLLM_CPU_KVCACHE_SPACE=1 $(ORACLE_VLLM)/env/bin/python
 .PHONY: oracle-vllm
-oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CPU with xAI's network
+oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CPU with both models' networks
 	@rm -rf $(ORACLE_VLLM)/made
 	@$(BIN)/python -m grokpack synth $(ORACLE_VLLM)/made/source --quiet --layers 3 --d-model 512 \
 		--ffn 1024 --experts 8 --vocab 1024 --heads 4 --kv-heads 2 --head-dim 128
@@ -154,6 +154,9 @@ oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CP
 		$(ORACLE_VLLM)/made/source $(ORACLE_VLLM)/made/f32 $(ORACLE_VLLM)/made/bf16
 	$(RUN_VLLM) -m tests.oracle.vllm.quantized $(ORACLE_VLLM)/made/source \
 		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/quantized
+	$(RUN_VLLM) -m tests.oracle.forward_grok2 tests/data/grok2-tiny
+	$(RUN_VLLM) -m tests.oracle.vllm.grok2_merged \
+		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/grok-2
 
 $(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm.txt $(VENV)/.made
 	@echo "making $(ORACLE_VLLM)/env with vLLM 0.24 for CPU"

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +19,8 @@ import ml_dtypes
 import numpy as np
 
 from tests.oracle import forward
+from tests.oracle.vllm.running import Array, prompts, run_vllm, verdict
 
-LENGTHS = (1, 7, 40, 64)
 LIMIT = 5e-5  # of a log probability: float32 against float64; 1.4e-6 was measured
 LIMIT_BF16 = 0.15  # of the spread of the logits, median over tokens, with bfloat16 arithmetic
 BROKEN = {  # keys of config.json that turn vLLM's own defaults off, or state what it computes with
@@ -34,47 +31,6 @@ BROKEN = {  # keys of config.json that turn vLLM's own defaults off, or state wh
     "rotary base 100000": {"rope_theta": 100000.0},
     "embedding multiplied by 1": {"embedding_multiplier_scale": 1.0},
 }
-
-Array = np.ndarray
-
-
-def prompts(vocab: int) -> list[list[int]]:
-    """Token ids without the three that mean something."""
-    chance = np.random.default_rng(1)
-    return [chance.integers(3, vocab, length).tolist() for length in LENGTHS]
-
-
-def in_vllm(folder: Path, dtype: str, ids: list[list[int]], vocab: int) -> Array:
-    """Log probabilities `f[token, vocab]` of all prompts, one after the other."""
-    from vllm import LLM, SamplingParams
-
-    model = LLM(
-        model=str(folder),
-        skip_tokenizer_init=True,
-        trust_remote_code=True,
-        dtype=dtype,
-        enforce_eager=True,
-        max_model_len=2 * max(LENGTHS),
-        max_logprobs=-1,
-        enable_prefix_caching=False,
-    )
-    asked = SamplingParams(
-        max_tokens=1, temperature=0, prompt_logprobs=-1, logprobs=-1, detokenize=False
-    )
-    rows = []
-    for done in model.generate([{"prompt_token_ids": one} for one in ids], asked):
-        assert done.prompt_logprobs is not None
-        rows += [*done.prompt_logprobs[1:], done.outputs[0].logprobs[0]]
-    return np.array([[row[token].logprob for token in range(vocab)] for row in rows])
-
-
-def log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def erf_gelu(x: Array) -> Array:
-    return x / 2 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2)))
 
 
 def in_numpy(source: Path, ids: list[list[int]], *, bfloat16: bool, as_vllm: bool) -> Array:
@@ -107,28 +63,10 @@ def network(
     attend, scale = forward.attend, config["attn_output_multiplier"]
     code: dict[str, Any] = {"gelu": forward.gelu, "attend": attend}
     if as_vllm:
-        code = {"gelu": erf_gelu, "attend": lambda *given: attend(*given) * scale}
+        code = {"gelu": forward.erf_gelu, "attend": lambda *given: attend(*given) * scale}
     with mock.patch.multiple(forward, **code):
         rows = [forward.forward(weights, config, np.array(one), np.float64) for one in ids]
     return np.concatenate(rows)
-
-
-def run_vllm(folder: Path, dtype: str, source: Path) -> Array:
-    """`in_vllm` in a process of its own."""
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch, "found.npy")
-        command = [sys.executable, "-m", __spec__.name, str(source), str(folder)]
-        done = subprocess.run(
-            [*command, "--dtype", dtype, "--save", str(out)],
-            env=os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            sys.exit(f"vLLM failed on {folder}:\n{done.stderr[-4000:]}")
-        found: Array = np.load(out)
-        return found
 
 
 def check(folder: Path, source: Path, ids: list[list[int]]) -> bool:
@@ -137,10 +75,10 @@ def check(folder: Path, source: Path, ids: list[list[int]]) -> bool:
     rounded = config["torch_dtype"] == "bfloat16"
     spread = float(in_numpy(source, ids, bfloat16=rounded, as_vllm=False).std())
     wanted = {
-        theirs: log_softmax(in_numpy(source, ids, bfloat16=rounded, as_vllm=theirs))
+        theirs: forward.log_softmax(in_numpy(source, ids, bfloat16=rounded, as_vllm=theirs))
         for theirs in (True, False)
     }
-    found = run_vllm(folder, "float32", source)
+    found = run_vllm(folder, "float32")
     worst = np.abs(found - wanted[True]).max(axis=-1)
     reference = np.abs(found - wanted[False]).max(axis=-1)
     good = bool(worst.max() < LIMIT)
@@ -150,7 +88,7 @@ def check(folder: Path, source: Path, ids: list[list[int]]) -> bool:
         flush=True,
     )
     if rounded:
-        worst = np.abs(run_vllm(folder, "bfloat16", source) - wanted[False]).max(axis=-1)
+        worst = np.abs(run_vllm(folder, "bfloat16") - wanted[False]).max(axis=-1)
         share = float(np.median(worst)) / spread
         fits = share < LIMIT_BF16
         print(
@@ -161,13 +99,9 @@ def check(folder: Path, source: Path, ids: list[list[int]]) -> bool:
     return good
 
 
-def verdict(good: bool) -> str:
-    return "ok  " if good else "FAIL"
-
-
 def unnoticed(folder: Path, source: Path, ids: list[list[int]]) -> Iterator[str]:
     """Changes to config.json that the comparison does not notice; each must be."""
-    wanted = log_softmax(in_numpy(source, ids, bfloat16=False, as_vllm=True))
+    wanted = forward.log_softmax(in_numpy(source, ids, bfloat16=False, as_vllm=True))
     for what, changes in BROKEN.items():
         with tempfile.TemporaryDirectory() as scratch:
             broken = Path(scratch, "broken")
@@ -178,7 +112,7 @@ def unnoticed(folder: Path, source: Path, ids: list[list[int]]) -> Iterator[str]
             (broken / "config.json").unlink()
             text = json.dumps({key: value for key, value in config.items() if value is not None})
             (broken / "config.json").write_text(text, encoding="utf-8")
-            worst = float(np.abs(run_vllm(broken, "float32", source) - wanted).max())
+            worst = float(np.abs(run_vllm(broken, "float32") - wanted).max())
         print(f"  {verdict(worst > LIMIT)} {what}: {worst:.1e}", flush=True)
         if worst <= LIMIT:
             yield what
@@ -188,14 +122,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("folders", type=Path, nargs="+", help="the first of them float32")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--save", type=Path, help="only run vLLM, and save what it computes")
     args = parser.parse_args()
-    vocab = forward.load(args.source)[1]["vocab_size"]
-    ids = prompts(vocab)
-    if args.save:
-        np.save(args.save, in_vllm(args.folders[0], args.dtype, ids, vocab))
-        return 0
+    ids = prompts(forward.load(args.source)[1]["vocab_size"])
     good = [check(folder, args.source, ids) for folder in args.folders]
     print("broken")
     return 0 if not list(unnoticed(args.folders[0], args.source, ids)) and all(good) else 1

@@ -7,29 +7,24 @@ ckpt-0 checkpoint. The build for CPU lacks kernels for most of them: see standin
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from tests.oracle import forward
 from tests.oracle.ct.folders import Folder, grokpack
-from tests.oracle.vllm.check import (
-    LIMIT,
-    LIMIT_BF16,
-    Array,
-    in_vllm,
-    log_softmax,
-    network,
-    prompts,
-    verdict,
-)
+from tests.oracle.vllm.check import LIMIT, LIMIT_BF16, network
+from tests.oracle.vllm.running import Array, in_vllm, prompts, verdict
 
 POLICY = """[[tensors]]
 role = "attention"
@@ -90,11 +85,11 @@ CASES = [
 ]
 
 
-def make(python: str, source: Path, work: Path) -> list[Path]:
+def make(python: str, source: Path, work: Path, cases: list[Case]) -> list[Path]:
     """The folder of each case."""
     policy = work / "policy.toml"
     policy.write_text(POLICY, encoding="utf-8")
-    places = {case.options: work / f"folder-{number}" for number, case in enumerate(CASES)}
+    places = {case.options: work / f"folder-{number}" for number, case in enumerate(cases)}
     commands = [
         ["quantize", str(source), *options.replace("POLICY", str(policy)).split(), "-o", str(out)]
         for options, out in places.items()
@@ -104,7 +99,7 @@ def make(python: str, source: Path, work: Path) -> list[Path]:
         spoil(places[case.options], case.broken, work / f"spoilt-{number}")
         if case.broken
         else places[case.options]
-        for number, case in enumerate(CASES)
+        for number, case in enumerate(cases)
     ]
 
 
@@ -121,15 +116,15 @@ def spoil(folder: Path, module: str, out: Path) -> Path:
     return out
 
 
-def run_all(numbers: list[int], folders: list[Path], source: Path, work: Path) -> None:
+def run_all(folders: dict[int, Path], work: Path, *, stand_in: bool) -> None:
     """vLLM on the folders of some cases, one after the other, in a process of its own."""
-    given = json.dumps({number: str(folders[number]) for number in numbers})
-    stand_in = ["--stand-in"] if CASES[numbers[0]].stand_in else []
-    command = [sys.executable, "-m", __spec__.name, str(source), "--work", str(work)]
+    given = json.dumps({number: str(folder) for number, folder in folders.items()})
+    more = ["--stand-in"] if stand_in else []
+    command = [sys.executable, "-m", "tests.oracle.vllm.quantized", "--work", str(work), *more]
     environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    with (work / f"said-{numbers[0]}.txt").open("w") as said:
+    with (work / f"said-{min(folders)}.txt").open("w") as said:
         subprocess.run(
-            [*command, "--run", given, *stand_in],
+            [*command, "--run", given],
             env=environment,
             stdout=said,
             stderr=subprocess.STDOUT,
@@ -137,7 +132,7 @@ def run_all(numbers: list[int], folders: list[Path], source: Path, work: Path) -
         )
 
 
-def run_here(given: dict[str, str], vocab: int, work: Path, *, stand_in: bool) -> None:
+def run_here(given: dict[str, str], work: Path, *, stand_in: bool) -> None:
     """What vLLM computes of each folder as `NUMBER.npy`, or where it failed as `NUMBER.txt`."""
     from vllm.distributed import cleanup_dist_env_and_memory
 
@@ -148,44 +143,67 @@ def run_here(given: dict[str, str], vocab: int, work: Path, *, stand_in: bool) -
     dtype = "float32" if stand_in else "bfloat16"
     for number, folder in given.items():
         try:
-            np.save(work / f"{number}.npy", in_vllm(Path(folder), dtype, prompts(vocab), vocab))
+            np.save(work / f"{number}.npy", in_vllm(Path(folder), dtype))
         except Exception:  # noqa: BLE001  # whatever it is, it is what vLLM says
             (work / f"{number}.txt").write_text(traceback.format_exc(), encoding="utf-8")
         cleanup_dist_env_and_memory()
 
 
+@dataclass(frozen=True)
 class Network:
-    """The network in numpy, with the weights as released and as decoded."""
+    """The network in numpy, as vLLM computes it.
 
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        weights, self.config = forward.load(source)
-        self.ids = prompts(self.config["vocab_size"])
-        self.released = log_softmax(self._logits(weights))
+    Attributes:
+        compute: Logits of all prompts, of any weights.
+        decode: The weights of a quantized folder.
+        released: The weights that it was made of.
+        limit: Of any log probability, in float32.
+    """
 
-    def _logits(self, weights: forward.Weights) -> Array:
-        kept: dict[str, Array] = {}
+    compute: Callable[[forward.Weights], Array]
+    decode: Callable[[Path], forward.Weights]
+    released: forward.Weights
+    limit: float
 
-        def weight(name: str) -> Array:
-            return kept[name] if name in kept else kept.setdefault(name, weights(name))
-
-        return network(weight, self.config, self.ids, as_vllm=True)
+    @cached_property
+    def wanted(self) -> Array:
+        """Log probabilities of the released weights."""
+        return forward.log_softmax(self.compute(self.released))
 
     def compare(self, case: Case, found: Array, folder: Path) -> tuple[bool, str]:
         """Whether vLLM's log probabilities are those of the decoded weights, and the figures."""
-        logits = self._logits(Folder(folder, self.source).weights())
-        rows = np.abs(found - log_softmax(logits)).max(axis=-1)
+        logits = self.compute(self.decode(folder))
+        rows = np.abs(found - forward.log_softmax(logits)).max(axis=-1)
         spread = float(logits.std())
-        lost = float(np.median(np.abs(found - self.released).max(axis=-1))) / spread
+        lost = float(np.median(np.abs(found - self.wanted).max(axis=-1))) / spread
         share = float(np.median(rows)) / spread
         figures = f"at most {rows.max():.1e}" if case.stand_in else f"median {share:.3f}"
-        good = bool(rows.max() < LIMIT) if case.stand_in else share < LIMIT_BF16
+        good = bool(rows.max() < self.limit) if case.stand_in else share < LIMIT_BF16
         return good, f"{figures}; from the released weights {lost:.2f} of the spread"
 
 
-def judge(number: int, folders: list[Path], reference: Network, work: Path) -> tuple[bool, str]:
-    """Whether vLLM made of a folder what it must, and the figures or its words."""
-    case, failed = CASES[number], work / f"{number}.txt"
+def grok1(source: Path) -> Network:
+    """The network of a ckpt-0 checkpoint."""
+    weights, config = forward.load(source)
+    ids = prompts(config["vocab_size"])
+    return Network(
+        lambda some: network(functools.cache(some), config, ids, as_vllm=True),
+        lambda folder: Folder(folder, source).weights(),
+        weights,
+        LIMIT,
+    )
+
+
+def judge(case: Case, network: Network, folder: Path, made: Path) -> tuple[bool, str]:
+    """Whether vLLM made of a folder what it must, and the figures or its words.
+
+    Args:
+        case: What was asked.
+        network: What it is held against.
+        folder: What is right; of a broken case, what it was before.
+        made: What vLLM computed, without its ending.
+    """
+    failed = made.with_suffix(".txt")
     if failed.exists():
         words = failed.read_text(encoding="utf-8")
         if case.refused is not None:
@@ -193,37 +211,39 @@ def judge(number: int, folders: list[Path], reference: Network, work: Path) -> t
         return False, words[-2000:]
     if case.refused is not None:
         return False, "loaded"
-    whole = next(n for n, c in enumerate(CASES) if c.options == case.options and not c.broken)
-    found = np.load(work / f"{number}.npy")
-    good, figures = reference.compare(case, found, folders[whole])
+    good, figures = network.compare(case, np.load(made.with_suffix(".npy")), folder)
     return good != bool(case.broken), figures
+
+
+def check(cases: list[Case], network: Network, python: str, source: Path, work: Path) -> bool:
+    """Quantize, load, compare."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    folders, every = make(python, source, work, cases), True
+    whole = {case.options: folders[n] for n, case in enumerate(cases) if not case.broken}
+    for title, stand_in in (("vLLM's own kernels, bfloat16", False), ("stand-ins, float32", True)):
+        print(f"quantized, {title}", flush=True)
+        numbers = [n for n, case in enumerate(cases) if case.stand_in == stand_in]
+        run_all({n: folders[n] for n in numbers}, work, stand_in=stand_in)
+        for n in numbers:
+            good, figures = judge(cases[n], network, whole[cases[n].options], work / str(n))
+            every = every and good
+            print(f"  {verdict(good)} {cases[n].title}: {figures}", flush=True)
+    return every
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path)
+    parser.add_argument("source", type=Path, nargs="?")
     parser.add_argument("--work", type=Path, required=True, help="a folder to empty and use")
     parser.add_argument("--python", help="a Python that has grokpack")
     parser.add_argument("--run", type=json.loads, help="only run vLLM on these folders")
     parser.add_argument("--stand-in", action="store_true", help="with the kernels of standin.py")
     args = parser.parse_args()
     if args.run:
-        vocab = forward.load(args.source)[1]["vocab_size"]
-        run_here(args.run, vocab, args.work, stand_in=args.stand_in)
+        run_here(args.run, args.work, stand_in=args.stand_in)
         return 0
-    shutil.rmtree(args.work, ignore_errors=True)
-    args.work.mkdir(parents=True)
-    folders = make(args.python, args.source, args.work)
-    reference, failed = Network(args.source), 0
-    for title, stand_in in (("vLLM's own kernels, bfloat16", False), ("stand-ins, float32", True)):
-        print(f"quantized, {title}", flush=True)
-        numbers = [n for n, case in enumerate(CASES) if case.stand_in == stand_in]
-        run_all(numbers, folders, args.source, args.work)
-        for number in numbers:
-            good, figures = judge(number, folders, reference, args.work)
-            failed += not good
-            print(f"  {verdict(good)} {CASES[number].title}: {figures}", flush=True)
-    return 1 if failed else 0
+    return 0 if check(CASES, grok1(args.source), args.python, args.source, args.work) else 1
 
 
 if __name__ == "__main__":
