@@ -25,6 +25,9 @@ def _with_bits(name: str) -> str:
     return f"{name} (of {bits[0]} bits the default)" if bits else name
 
 
+_MIXED = [word for word in ggml_types.MIXES if word not in ggml_types.QUANTIZING]
+
+
 def _usual_types() -> str:
     return writer_registry.in_words(
         ggml_types.default_type(bits).word for bits in writer_registry.DEFAULT_QUANTIZING
@@ -37,8 +40,10 @@ class QuantizeFlags:
 
     source: options.Source = None
     bits: Annotated[
-        Literal[4, 8] | None,
-        typer.Option("--bits", help="Bits of a weight; 4 by default, or the only ones of TARGET"),
+        Literal[2, 3, 4, 5, 6, 8] | None,
+        typer.Option(
+            "--bits", help="Bits of a weight; those of --type, the only ones of TARGET, or 4"
+        ),
     ] = None
     to: Annotated[
         str | None,
@@ -60,7 +65,7 @@ class QuantizeFlags:
         Literal["rtn", "mse", "lsq"] | None,
         typer.Option(
             "--method",
-            help="How scales are found; mse by default for 4 bits, rtn for 8",
+            help="How scales are found; rtn by default for 8 bits, mse for fewer",
         ),
     ] = None
     asymmetric: Annotated[
@@ -107,9 +112,11 @@ class QuantizeFlags:
         str | None,
         typer.Option(
             "--type",
-            metavar="|".join(ggml_types.QUANTIZING),
-            autocompletion=options.completing(ggml_types.QUANTIZING),
-            help=f"gguf: type of the blocks; {_usual_types()} by default",
+            metavar="TYPE",
+            autocompletion=options.completing([*ggml_types.QUANTIZING, *_MIXED]),
+            help="gguf: type of the blocks, "
+            f"{writer_registry.in_words(ggml_types.QUANTIZING)}; or a mix as llama.cpp has it, "
+            f"{writer_registry.in_words(_MIXED)}; {_usual_types()} by default",
         ),
     ] = None
     embedding: Annotated[

@@ -13,6 +13,7 @@ from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, Polic
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
 from grokpack.conversion.writers.writer import option_names, options_for
+from grokpack.core import ggml_types
 from grokpack.core.errors import GrokpackError, Place, UnusableValue
 from grokpack.core.tensors import DType
 from grokpack.models import config_json, tensor_patterns
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from grokpack.core.paths import StrPath
 
 GROUP = 128
+_USUAL_BITS = 4
+_COARSE = 8
+"""From this many bits on, codes are fine enough to be quantized again."""
 _FLAGS = {
     "group": "--group",
     "scales": "--scale-dtype",
@@ -46,19 +50,21 @@ class QuantizeOptions:
     """Options of a quantization.
 
     Attributes:
-        bits: 4 or 8; None for those of a target that has no others, else for 4.
+        bits: 4 or 8, of a GGUF also 2, 3, 5 or 6; None for those of `type`, or of a target that
+            has no others, else for 4.
         to: Target, as `--to` takes it; by default one that the engine loads, else
             compressed-tensors for 4 bits and GPTQ for 8.
         group: Number of inputs that share a scale, or `channel` for one scale per output; 128 by
             default.
-        method: `rtn`, `mse` or `lsq`; `mse` by default for 4 bits, `rtn` for 8.
+        method: `rtn`, `mse` or `lsq`; `rtn` by default for 8 bits, `mse` for fewer.
         symmetric: True to store no zero points.
         scales: Dtype of the scales, where the format leaves it open: `bf16` (the default), `f16` or
             `f32`.
         keep: Patterns of weights that stay bfloat16.
         policy: A policy file.
         engine: The program that will load the output. What it cannot load is refused.
-        type: Block type of a GGUF: `q4_0` (the default), `q4_1` or `q4_k` for 4 bits, `q8_0` for 8.
+        type: Type of a GGUF's blocks, or llama.cpp's name of a mix: `q4_k_m`. By default the first
+            of so many bits in `QUANTIZING` of `grokpack.core.ggml_types`, `q4_0` of 4.
         embedding: Dtype of a GGUF's embedding; bfloat16 by default.
         names: Convention of tensor names, for compressed-tensors, GPTQ and fp8.
         tp: Ranks, for w8a8-int8, fp8 and ckpt-0.
@@ -93,12 +99,12 @@ class QuantizeOptions:
             return self.bits
         to = self.to if self.to in writer_registry.QUANTIZING else None
         possible = writer_registry.quantizing(to).bits if to else ()
-        return possible[0] if len(possible) == 1 else BITS[0]
+        return possible[0] if len(possible) == 1 else ggml_types.bits_of(self.type) or _USUAL_BITS
 
     @property
     def target(self) -> str:
         """Name of the target, given or by default."""
-        usual = writer_registry.DEFAULT_QUANTIZING.get(self.width, "")
+        usual = writer_registry.DEFAULT_QUANTIZING.get(self.width, "gguf")
         return self.to or engine_support.preferred(self.engine, self.width) or usual
 
     @property
@@ -129,13 +135,15 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
     _refuse_foreign(options, writer)
     if source.geometry.head_dim is None:
         raise config_json.unknown_head_size()
-    if min(source.bits.values(), default=BITS[-1]) <= BITS[0]:
-        form = next(iter(source.floats.values()), f"int{BITS[0]}")
+    least = min(source.bits.values(), default=_COARSE)
+    if least < _COARSE:
+        form = next(iter(source.floats.values()), f"int{least}")
         what = f"the source is already {form}"
         hint = "start from ckpt-0; quantizing twice only adds error"
         raise GrokpackError("GP309", what, Place(source.folder), hint=hint)
     source = with_groups(source)
     chosen = _policy(source, options)
+    _refuse_other_bits(chosen, options.target, writer)
     engine_support.refuse_engine(options.engine, options.target, chosen, source)
     target = writer.make(source, chosen, options_for(writer, options))
     target = carried(source, target, tokenizer="tokenizer" not in option_names(writer))
@@ -168,8 +176,17 @@ def _refuse_foreign(options: QuantizeOptions, writer: QuantizingWriter[Any]) -> 
             raise GrokpackError("GP304", f"{flag} does not belong to --to {options.target}")
 
 
+def _refuse_other_bits(chosen: Policy, target: str, writer: QuantizingWriter[Any]) -> None:
+    """Refuse rules with bits that few formats have; of others writers say more themselves."""
+    for rule in chosen.rules:
+        bits = (rule.changes or {}).get("bits", chosen.default.bits)
+        if bits not in {*writer.bits, *writer_registry.DEFAULT_QUANTIZING}:
+            listed = " or ".join(map(str, writer.bits))
+            raise GrokpackError("GP304", f"{target} has {listed} bits, not {bits} as in --policy")
+
+
 def _policy(source: Checkpoint, options: QuantizeOptions) -> Policy:
-    method = options.method or ("mse" if options.width == BITS[0] else "rtn")
+    method = options.method or ("mse" if options.width < _COARSE else "rtn")
     group = None if options.group == CHANNEL else int(options.group or GROUP)
     scales = SCALES[options.scales or "bf16"]
     default = QuantizationScheme(options.width, group, method, options.symmetric, scales)  # type: ignore[arg-type]

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.matrices import CodedBand
     from grokpack.kernels.dispatch import Implementation
 
-_BLOCK = 32  # inputs in a block of any quantized type of a GGUF, or in a part of it with a step
+_STEPPED = {2: 16, 3: 16, 6: 16}
+"""Inputs that share a step in a GGUF's types of so many bits; 32 in all others."""
 _OCTET = 8
 _ROWS = 1024  # compared at a time, as many as a tile has; blocks and most groups are not cut
 _SLACK = 1.02  # of half a step: ggml rounds scale and minimum after it chose the codes
@@ -81,7 +82,7 @@ def form_of(checkpoint: Checkpoint, tensor: TensorSpec, requantized: Container[s
     floats = checkpoint.floats.get(tensor.name)
     if bits is not None and tensor.scales is None:
         unsigned = checkpoint.packings.get(tensor.name)
-        block = _BLOCK if unsigned is None else unsigned.per_group
+        block = _STEPPED.get(bits, 32) if unsigned is None else unsigned.per_group
         return Form(bits=bits, block=block, floats=floats)
     if dtype is DType.I8:
         bits = bits or (_OCTET if tensor.name in requantized else None)

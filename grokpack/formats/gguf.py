@@ -1,6 +1,7 @@
 """GGUF, llama.cpp's format: keys and values, a table of tensors, then the aligned tensors.
 
-The `gguf` package, llama.cpp's own, writes the bytes of the header; grokpack streams the tensors.
+The `gguf` package, llama.cpp's own, writes the bytes of the header and has the tables of types that
+grokpack reads and does not write; grokpack streams the tensors.
 Source of the rules: docs/gguf.md in the ggml repository.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from grokpack.core import optional_imports
 from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole_box
@@ -93,3 +96,15 @@ def _file(path: str, header: bytes, tensors: Mapping[str, TensorInfo]) -> FileLa
         if padding:
             segments.append(Literal(bytes(padding)))
     return FileLayout(path, tuple(segments))
+
+
+def products(blocks: np.ndarray, kind: GGMLType) -> np.ndarray:
+    """Decode rows of blocks by llama.cpp's own package: `u8[row, bytes]` to `f32[row, weight]`.
+
+    Raises:
+        GrokpackError: GP307 if the package is missing.
+    """
+    package = optional_imports.import_extra("gguf", EXTRA)
+    with np.errstate(all="ignore"):  # zero times an infinite scale is NaN
+        made: np.ndarray = package.quants.dequantize(blocks, package.GGMLQuantizationType(kind))
+    return made

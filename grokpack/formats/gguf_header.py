@@ -39,14 +39,16 @@ _SCALARS = {  # value types by number: gguf.h, gguf_type
     12: "<d",
 }
 _STRING, _ARRAY = 8, 9
-# fmt: off
 _OTHER_TYPES = {  # ggml.h: ggml_type
-    6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K",
-    16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S",
-    22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
-    34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
+    9: "Q8_1",
+    15: "Q8_K",
+    24: "I8",
+    25: "I16",
+    26: "I32",
+    27: "I64",
+    28: "F64",
+    41: "Q1_0",
 }
-# fmt: on
 """Types that are refused by name."""
 _MAX_HEADER_BYTES = 48 << 20  # Grok-1's vocabulary takes 3 MB, the largest of any model 20 MB
 _MAX_KEYS = 1 << 16

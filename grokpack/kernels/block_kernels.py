@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.kernels import ggml
+from grokpack.kernels import ggml, ggml_k, ggml_products
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,23 +13,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BlockKernels:
-    """Kernels of one type of blocks: functions of `kernels.ggml`; see there for their arguments.
+    """Quantizers of one type of blocks, of `kernels.ggml`: see there for their arguments.
 
     Attributes:
         quantize: Leaves ggml's own bytes.
-        dequantize: Leaves the products of codes and scales.
-        search: As `quantize`, with less error; None where the format leaves no choice of scale.
+        search: As `quantize`, with less error than ggml's; None where there is no such search.
+        weighted: As `quantize`, with errors weighed by importance as ggml does; None where that has
+            no effect on ggml's bytes, or `search` weighs them.
     """
 
     quantize: Callable[..., None]
-    dequantize: Callable[..., None]
     search: Callable[..., None] | None = None
+    weighted: Callable[..., None] | None = None
+
+
+def _own(kernel: Callable[..., None]) -> BlockKernels:
+    return BlockKernels(kernel, weighted=kernel)
 
 
 KERNELS = {
-    "q8_0": BlockKernels(ggml.quantize_q8_0, ggml.products_q8_0),
-    "q4_0": BlockKernels(ggml.quantize_q4_0, ggml.products_q4_0, ggml.search_q4_0),
-    "q4_1": BlockKernels(ggml.quantize_q4_1, ggml.products_q4_1, ggml.search_q4_1),
-    "q4_k": BlockKernels(ggml.quantize_q4_k, ggml.products_q4_k),
+    "q8_0": BlockKernels(ggml.quantize_q8_0),
+    "q4_0": BlockKernels(ggml.quantize_q4_0, ggml.search_q4_0),
+    "q4_1": BlockKernels(ggml.quantize_q4_1, ggml.search_q4_1),
+    "q4_k": BlockKernels(ggml.quantize_q4_k, weighted=ggml_k.quantize_q4_k),
+    "q5_0": _own(ggml_k.quantize_q5_0),
+    "q5_1": _own(ggml_k.quantize_q5_1),
+    "q2_k": _own(ggml_k.quantize_q2_k),
+    "q3_k": _own(ggml_k.quantize_q3_k),
+    "q5_k": _own(ggml_k.quantize_q5_k),
+    "q6_k": _own(ggml_k.quantize_q6_k),
+    "iq4_nl": _own(ggml_k.quantize_iq4_nl),
+    "iq4_xs": _own(ggml_k.quantize_iq4_xs),
 }
-"""Kernels by the type's name, in lower case."""
+"""Quantizers by the type's name, in lower case."""
+
+PRODUCTS = {
+    "q8_0": ggml_products.products_q8_0,
+    "q4_0": ggml_products.products_q4_0,
+    "q4_1": ggml_products.products_q4_1,
+    "q4_k": ggml_products.products_q4_k,
+    "q5_0": ggml_products.products_q5_0,
+    "q5_1": ggml_products.products_q5_1,
+    "q2_k": ggml_products.products_q2_k,
+    "q3_k": ggml_products.products_q3_k,
+    "q5_k": ggml_products.products_q5_k,
+    "q6_k": ggml_products.products_q6_k,
+    "iq4_nl": ggml_products.products_iq4_nl,
+    "iq4_xs": ggml_products.products_iq4_xs,
+}
+"""Decoders by the type's name. Other types are decoded by the `gguf` package."""

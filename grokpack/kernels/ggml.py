@@ -1,4 +1,4 @@
-"""Quantization to GGUF's block types, and decoding.
+"""Quantization to GGUF's block types.
 
 The quantizers take `values`, which are `i8[in, column]` codes or `f32[in, column]`, and `scales
 f32[group, column]`. Row r of the values is in group `r // per_group`, and `x = float32(value) *
@@ -37,9 +37,8 @@ from grokpack.kernels._ggml_blocks_of_32 import (
     measure,
     nibbles,
 )
-from grokpack.kernels._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_scales, unpack_scales
+from grokpack.kernels._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_scales
 from grokpack.kernels._ggml_search import best_q4_0, best_q4_1
-from grokpack.kernels.float_casts import widen_f16
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,53 +165,3 @@ def quantize_q4_k(
             for sub in range(SUBS):
                 to = at * SUBS + sub
                 measure(x[sub], made.sub_block(sub), _ENDS4, sums[:, to], counts[:, to])
-
-
-def _heads(blocks: np.ndarray, count: int) -> list[np.ndarray]:
-    """Return the float16 numbers at the start of blocks `u8[..., bytes]`, as `f32[..., 1]`."""
-    bits = np.ascontiguousarray(blocks[..., : 2 * count]).view("<u2").astype(np.uint16)
-    return [widen_f16(bits[..., i : i + 1]) for i in range(count)]
-
-
-def _unpacked(packed: np.ndarray) -> np.ndarray:
-    """Return low nibbles, then high ones, of `u8[..., bytes]` as float32."""
-    return np.concatenate([packed & 15, packed >> 4], axis=-1).astype(np.float32)
-
-
-def products_q8_0(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Fill `out f32[column, in]` from blocks `u8[column, in / 32 * 34]`: `d * code`."""
-    each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q8_0"])
-    (d,) = _heads(each, 1)
-    codes = each[..., 2:].view(np.int8)
-    with np.errstate(all="ignore"):  # zero times an infinite scale is NaN
-        np.multiply(d, codes, out=out.reshape(codes.shape))
-
-
-def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Fill `out f32[column, in]` from blocks `u8[column, in / 32 * 18]`: `d * (code - 8)`."""
-    each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_0"])
-    (d,) = _heads(each, 1)
-    with np.errstate(all="ignore"):
-        out.reshape(*each.shape[:2], BLOCK)[...] = d * (_unpacked(each[..., 2:]) - np.float32(8))
-
-
-def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Fill `out f32[column, in]` from blocks `u8[column, in / 32 * 20]`: `d * code + m`."""
-    each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_1"])
-    d, m = _heads(each, 2)
-    with np.errstate(all="ignore"):
-        out.reshape(*each.shape[:2], BLOCK)[...] = d * _unpacked(each[..., 4:]) + m
-
-
-def products_q4_k(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Fill `out f32[column, in]` from `u8[column, in / 256 * 144]`: `d * s * code - m * t`."""
-    each = blocks.reshape(len(blocks), -1, BLOCK_BYTES["q4_k"])
-    heads = _heads(each, 2)
-    with np.errstate(all="ignore"):
-        d, m = (
-            head * six.astype(np.float32)
-            for head, six in zip(heads, unpack_scales(each[..., 4:16]), strict=True)
-        )
-        codes = _unpacked(each[..., 16:].reshape(*each.shape[:2], SUBS // 2, BLOCK))
-        codes = codes.reshape(*each.shape[:2], SUBS, BLOCK)
-        out.reshape(codes.shape)[...] = d[..., None] * codes - m[..., None]

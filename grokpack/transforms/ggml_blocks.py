@@ -27,7 +27,7 @@ from grokpack.transforms.quantizer import aligned_ranges, whole_chunks
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import SourceWeight
@@ -111,8 +111,13 @@ _MEASURED = 32  # weights of a group whose error is measured; a sub-block of Q4_
 
 
 def searches(kind: str) -> bool:
-    """Return whether a type leaves the choice of scale free, and has a searched variant."""
+    """Tell whether a type has a search of grokpack's own, with less error than ggml's."""
     return KERNELS[kind].search is not None
+
+
+def weighs(kind: str) -> bool:
+    """Tell whether the importance of inputs changes what is made of a type."""
+    return searches(kind) or KERNELS[kind].weighted is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +145,9 @@ class QuantizeBlocks(Transform):
             GrokpackError: GP407 if a value is not finite, GP405 if float16 cannot hold a scale.
         """
         inputs = self.weight.shape[0]
-        own, kernels = GGMLType[self.kind.upper()], KERNELS[self.kind]
+        own = GGMLType[self.kind.upper()]
         weights, nbytes = own.weights, own.nbytes
-        chosen = (kernels.search if self.searched else None) or kernels.quantize
+        chosen, known = self._kernel(box)
         kernel = twin(chosen, step_sizes.implementation)
         width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
         height = whole_chunks(step_sizes.step_bytes // (inputs // weights * nbytes))
@@ -154,18 +159,21 @@ class QuantizeBlocks(Transform):
                 groups = inputs // _MEASURED
                 sums = np.empty((3, groups, end - begin), np.float32)
                 counts = np.empty((2, groups, end - begin), np.int32)
-                known = self._importance(box)
                 per_group = inputs // len(scales)
                 kernel(values, scales, begin - left, per_group, out, sums, counts, *known)
                 self._check(sums)
                 yield QuantizedRows(out, self.weight.name, sums, counts, _MEASURED)
 
-    def _importance(self, box: Box) -> tuple[np.ndarray, ...]:
-        """Return the importance of each input, if scales are searched for and it is known."""
-        if self.weight.importance is None or not self.searched:
-            return ()
-        lead = box.start[:-2]
-        return (self.weight.importance.of(lead[0] if lead else None),)
+    def _kernel(self, box: Box) -> tuple[Callable[..., None], tuple[np.ndarray, ...]]:
+        """Return the kernel of a matrix, and the importance of its inputs if it takes that."""
+        kernels, importance = KERNELS[self.kind], self.weight.importance
+        expert = box.start[0] if len(box.start) > 2 else None  # noqa: PLR2004  # a stack
+        if self.searched and kernels.search is not None:
+            known = () if importance is None else (importance.of(expert),)
+            return kernels.search, known
+        if importance is not None and kernels.weighted is not None:
+            return kernels.weighted, (importance.measured(expert),)
+        return kernels.quantize, ()
 
     def _check(self, sums: np.ndarray) -> None:
         self.weight.refuse_not_finite(sums[0])

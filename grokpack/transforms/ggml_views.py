@@ -11,7 +11,8 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.ggml_types import GGMLType
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType
-from grokpack.kernels.block_kernels import KERNELS
+from grokpack.formats import gguf
+from grokpack.kernels.block_kernels import PRODUCTS
 from grokpack.kernels.float_casts import to_f32
 from grokpack.kernels.transposed_weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.transform import Transform
@@ -47,13 +48,24 @@ class BlockValues(Transform):
         start = (*(box.start[a] for a in lead), box.start[rows], low * nbytes)
         shape = (*(box.shape[a] for a in lead), box.shape[rows], (high - low) * nbytes)
         octets = np.ascontiguousarray(reader.read_ahead(self.array, Box(start, shape)))
-        flat = octets.reshape(-1, shape[-1])
-        values = np.empty((len(flat), (high - low) * weights), np.float32)
-        KERNELS[self.kind].dequantize(flat, values)
+        values = _products(own, octets.reshape(-1, shape[-1]))
         skip = first - low * weights
         kept = values[:, skip : skip + last - first]
         made = kept.reshape(*shape[:-1], last - first).view(np.uint32)
         return made.swapaxes(-1, -2) if self.transposed else made
+
+
+def _products(kind: GGMLType, blocks: np.ndarray) -> np.ndarray:
+    """Decode rows of blocks, `u8[row, bytes]` to `f32[row, weight]`.
+
+    Raises:
+        GrokpackError: GP307 for a type that the `gguf` package decodes, where it is missing.
+    """
+    if kind.word not in PRODUCTS:
+        return gguf.products(blocks, kind)
+    values = np.empty((len(blocks), blocks.shape[1] // kind.nbytes * kind.weights), np.float32)
+    PRODUCTS[kind.word](blocks, values)
+    return values
 
 
 _BAND_BYTES = 4 << 20  # of blocks whose scales are compared at a time

@@ -29,6 +29,9 @@ class InputImportance(Protocol):
     def of(self, expert: int | None) -> np.ndarray:
         """Return the importance of all inputs of a matrix, `f32[in]`, with a mean of one."""
 
+    def measured(self, expert: int | None) -> np.ndarray:
+        """Return the mean squares of all inputs of a matrix as they were measured, `f32[in]`."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceWeight:
@@ -38,11 +41,13 @@ class SourceWeight:
         tensor: The source's tensor.
         groups: Scale groups that expanded rows fall into; None for the rows as they are.
         importance: Importance of errors at its inputs; None if all are equal.
+        by_token: True for a tensor that is stored `[out, in]`: an embedding or a head.
     """
 
     tensor: TensorSpec
     groups: int | None = None
     importance: InputImportance | None = None
+    by_token: bool = False
 
     @property
     def name(self) -> str:
@@ -58,7 +63,7 @@ class SourceWeight:
     def shape(self) -> tuple[int, int]:
         """Inputs and outputs of a matrix."""
         inputs, outputs = self.tensor.values.shape[-2:]
-        return inputs, outputs
+        return (outputs, inputs) if self.by_token else (inputs, outputs)
 
     @property
     def coded(self) -> bool:
@@ -99,6 +104,9 @@ class SourceWeight:
             Codes `i8[in, out]` and the scales of their groups, `f32[group, out]`; or values
             `f32[in, out]` and a row of ones.
         """
+        if self.by_token:
+            raw = reader.read(self.name, Box(box.start[::-1], box.shape[::-1])).T
+            return _widened(raw, self.tensor.values.dtype), np.ones((1, box.shape[1]), np.float32)
         whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
         raw = as_matrix(reader.read(self.name, whole))
         if self.coded:

@@ -14,8 +14,10 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.core.errors import GrokpackError
+from grokpack.core.ggml_types import MIXES
 from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
+from grokpack.kernels.block_kernels import KERNELS
 from grokpack.models.architecture import Geometry
 from grokpack.models.grok1 import GROK1
 from grokpack.planning.memory_budget import budget
@@ -114,6 +116,33 @@ def test_with_search_the_squared_error_is_below_that_of_ggml(
     assert told / exact_squares == pytest.approx(ours / exact_squares, rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["q2_k", "q3_k_m", "q5_k", "q5_0", "iq4_xs"])
+def test_each_tensor_has_the_blocks_of_its_type(source: Path, tmp_path: Path, kind: str) -> None:
+    path = quantize(source, tmp_path / "x.gguf", type=kind)
+    found, exact = tensors(path), weights(source)
+    if kind in MIXES:
+        exact["token_embd.weight"] = exact_weights(source)[GROK1.tensors(0)[0].name]
+    embedding = TYPES.Q6_K if kind in MIXES else TYPES.BF16
+    assert found["token_embd.weight"].tensor_type is embedding
+    for name, values in exact.items():
+        own = found[name].tensor_type.name.lower()
+        rows = np.ascontiguousarray(values.reshape(-1, values.shape[-1]))
+        kernel = KERNELS[own].quantize
+        blocks = np.empty((len(rows), found[name].data.shape[-1]), np.uint8)
+        sums = np.empty((3, rows.shape[1] // 32, len(rows)), np.float32)
+        counts = np.empty(sums.shape[1:], np.int32)
+        kernel(
+            rows.T.copy(),
+            np.ones((1, len(rows)), np.float32),
+            0,
+            rows.shape[1],
+            blocks,
+            sums,
+            np.stack([counts] * 2),
+        )
+        np.testing.assert_array_equal(found[name].data.reshape(blocks.shape), blocks, err_msg=name)
+
+
 @pytest.mark.parametrize("kind", ["q4_0", "q4_1", "q4_k"])
 def test_blocks_are_read_back_as_the_products_that_they_mean(
     source: Path, tmp_path: Path, kind: str
@@ -145,7 +174,7 @@ def test_a_policy_gives_eight_bits_the_usual_type(source: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ({"type": "q8_0"}, "GP304", "q4_0, q4_1, q4_k for 4 bits"),
+        ({"type": "q4_2"}, "GP304", "q4_0, q4_1, q4_k, iq4_nl, iq4_xs, q4_k_s, q4_k_m for 4"),
         ({"bits": 8, "type": "q4_0"}, "GP304", "q8_0 for 8 bits"),
         ({"group": "32"}, "GP304", "--group does not belong"),
         ({"names": "hpcai"}, "GP304", "--names does not belong"),

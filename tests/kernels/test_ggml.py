@@ -17,7 +17,6 @@ from tests.support.ggml_cases import (
     BLOCK_BYTES,
     NAMES,
     TYPES,
-    blocks_of,
     cases,
     normal,
     quantized,
@@ -131,17 +130,6 @@ def test_each_row_has_the_scale_of_its_group(source: dict[str, Any], name: str) 
     one = quantized(kernel_of(name), **source)
     other = quantized(kernel_of(name), np.ascontiguousarray(x[:, column : column + count]))
     assert [same(a, b) for a, b in zip(one, other, strict=True)] == [True] * 3
-
-
-@both_engines
-@pytest.mark.parametrize("kind", TYPES)
-def test_blocks_are_read_as_gguf_reads_them(implementation: str, kind: str) -> None:
-    rng = np.random.default_rng(3)
-    blocks = rng.integers(0, 256, (7, blocks_of(kind, 1024) * BLOCK_BYTES[kind]), dtype=np.uint8)
-    out = np.empty((7, 1024), np.float32)
-    kernel_of(f"products_{kind}", implementation)(blocks, out)
-    assert np.isnan(out).any()  # heads of any bits
-    assert same(out, np.ascontiguousarray(restored(blocks, kind).T))
 
 
 @pytest.mark.parametrize("kind", ["q4_0", "q4_1"])

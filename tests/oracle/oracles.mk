@@ -138,7 +138,8 @@ $(GGML)/libquants.so: tests/oracle/ggml/requirements.txt $(VENV)/.made
 		--no-binary :all: --dest $(GGML) -r $<
 	@tar xzf $(GGML)/*.tar.gz -C $(GGML)/ggml --strip-components=4 --wildcards '*/vendor/llama.cpp/ggml/*'
 	@cc -O2 -ffp-contract=off -DNDEBUG -fPIC -shared -Wl,-z,lazy -o $@ -I$(GGML)/ggml/include \
-		-I$(GGML)/ggml/src -I$(GGML)/ggml/src/ggml-cpu $(GGML)/ggml/src/ggml-quants.c -lm
+		-I$(GGML)/ggml/src -I$(GGML)/ggml/src/ggml-cpu $(GGML)/ggml/src/ggml-quants.c \
+		tests/oracle/ggml/row_size.c -lm
 
 ORACLE_VLLM := $(BUILD)/oracle-vllm
 RUN_VLLM := HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \

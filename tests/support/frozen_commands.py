@@ -125,6 +125,25 @@ _COMMANDS = {
         convert mxfp4 --to safetensors -o from-mxfp4
         convert nvfp4-rtn --to hf --dtype f32 -o from-nvfp4
         """,
+    "gguf-types": """
+        quantize s --to gguf --type q2_k --tokenizer none -o q2_k.gguf
+        quantize s --to gguf --type q3_k --tokenizer none -o q3_k.gguf
+        quantize s --to gguf --type q3_k_s --tokenizer none -o q3_k_s.gguf
+        quantize s --to gguf --type q3_k_m --tokenizer none -o q3_k_m.gguf
+        quantize s --to gguf --type q3_k_l --tokenizer none -o q3_k_l.gguf
+        quantize s --to gguf --type iq4_nl --tokenizer none -o iq4_nl.gguf
+        quantize s --to gguf --type iq4_xs --tokenizer none -o iq4_xs.gguf
+        quantize s --to gguf --type q4_k_s --tokenizer none -o q4_k_s.gguf
+        quantize s --to gguf --type q4_k_m --tokenizer none -o q4_k_m.gguf
+        quantize s --to gguf --type q5_0 --tokenizer none -o q5_0.gguf
+        quantize s --to gguf --type q5_1 --tokenizer none -o q5_1.gguf
+        quantize s --bits 5 --to gguf --tokenizer none -o q5_k.gguf
+        quantize s --to gguf --type q5_k --keep attention --tokenizer none -o q5_k-kept.gguf
+        quantize s --to gguf --type q5_k_s --tokenizer none -o q5_k_s.gguf
+        quantize s --to gguf --type q5_k_m --tokenizer none -o q5_k_m.gguf
+        quantize s --to gguf --type q6_k --tokenizer none -o q6_k.gguf
+        convert q4_k_m.gguf --to safetensors -o from-q4_k_m
+        """,
     "quantize-more": """
         @policy policy.toml
         @cheap cheap.toml
@@ -248,7 +267,7 @@ _REFUSALS = """
     reshard s --tp 4 --memory 1MB -o out
     reshard s -o bare
     reshard damaged -o out
-    quantize s --bits 5 -o out
+    quantize s --bits 7 -o out
     quantize s --group 17 -o out
     quantize s --for llama.cpp --to gptq -o out
     quantize s --policy nowhere.toml -o out

@@ -15,6 +15,7 @@ BLOCK_BYTES = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q4_k": 144}
 LAST_STEP_SEED = 86
 """Of few weights does the last of the 21 steps of Q4_K fit best: here of one in four columns."""
 NAMES = {"q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1", "q4_k": "Q4_K"}
+K_TYPES = ("q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs")
 
 
 def blocks_of(kind: str, inputs: int) -> int:
@@ -86,3 +87,18 @@ def cases(seed: int, inputs: int = 512, columns: int = 4) -> dict[str, np.ndarra
         "scale infinite in float16": z * one(1e7),
         "large": z * one(1e30),
     }
+
+
+def side_by_side(seed: int) -> tuple[list[str], np.ndarray]:
+    """Names of all kinds, and their columns in one array, `f32[512, 4 * kind]`."""
+    made = cases(seed)
+    return list(made), np.concatenate(list(made.values()), axis=1)
+
+
+def importance(seed: int, inputs: int = 512) -> np.ndarray:
+    """Importance of inputs, over four orders of magnitude and now and then zero, `f32[in]`."""
+    z = normal(seed, (inputs,))
+    made: np.ndarray = np.where(
+        z < np.float32(-1.5), np.float32(0), z * z * z * z + np.float32(2**-6)
+    )
+    return made

@@ -20,11 +20,12 @@ from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import gguf_files, gguf_tensors, shape_checks
 from grokpack.checkpoint.readers.gguf_files import SUFFIX
 from grokpack.checkpoint.readers.reader_row import Reader
-from grokpack.checkpoint.readers.tied_head import check_head
+from grokpack.checkpoint.readers.tied_head import check_head, check_rounded_head
 from grokpack.core.finding import Finding
 from grokpack.core.ggml_types import GGMLType
 from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole_box
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
+from grokpack.kernels.float_casts import to_f32
 from grokpack.models import config_json, hyperparameters, registry
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.copies import Copy, Transposed
@@ -36,7 +37,7 @@ from grokpack.transforms.ggml_views import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from grokpack.checkpoint.readers.gguf_files import GgufFiles
     from grokpack.checkpoint.readers.gguf_tensors import HeldTensor
@@ -114,11 +115,28 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
         )
     checkpoint = _with_tensors(bare, held)
     if family.tied and table.head in layout.arrays:
-        embedding = table.tensors["embedding"]
-        findings += map(files.placed, check_head(checkpoint, embedding, table.head))
+        findings += map(files.placed, _check_head(checkpoint, table, infos))
     return Survey(
         files.folder, NAME, files.expected, tuple(findings), checkpoint, count_source=_COUNT
     )
+
+
+def _check_head(
+    checkpoint: Checkpoint, table: GgufNames, infos: Mapping[str, TensorInfo]
+) -> list[Finding]:
+    """Compare a stored output head with the embedding; quantizers give each a type of its own."""
+    embedding, head = table.tensors["embedding"], table.head
+    one, other = infos[embedding], infos[head]
+    if one.type is other.type or one.shape != other.shape:
+        return check_head(checkpoint, embedding, head)
+    bare = ArrayReader(replace(checkpoint, views={}))
+
+    def rows(name: str, info: TensorInfo) -> Callable[[Box], np.ndarray]:
+        view = BlockValues(name, info.type.word, transposed=False) if info.type.bits else Copy(name)
+        dtype = DType.F32 if info.type.bits else info.stored.dtype
+        return lambda box: to_f32(view.make(box, bare), dtype)
+
+    return check_rounded_head(one.shape, head, (rows(embedding, one), rows(head, other)))
 
 
 def _shapeless(files: GgufFiles, table: GgufNames) -> Finding:

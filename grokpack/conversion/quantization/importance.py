@@ -46,15 +46,26 @@ class WeightImportance:
 
     def of(self, expert: int | None) -> np.ndarray:
         """Return the importance of a matrix's inputs, `f32[in]`, 1 on average; ones if unknown."""
+        squares = self._read(expert)
+        if squares is None:
+            return np.ones(self.shape[-1], np.float32)
+        mean = np.float32(squares.mean(dtype=np.float64))
+        weights: np.ndarray = squares / mean + np.float32(_SILENT)
+        return weights
+
+    def measured(self, expert: int | None) -> np.ndarray:
+        """Return the mean squares of a matrix's inputs, `f32[in]`; ones if unknown."""
+        squares = self._read(expert)
+        return np.ones(self.shape[-1], np.float32) if squares is None else squares
+
+    def _read(self, expert: int | None) -> np.ndarray | None:
+        """Read the mean squares of a matrix's inputs; return None if they are none or all zero."""
         inputs = self.shape[-1]
         squares = np.empty(inputs, np.float32)
         at = self.offset + _F32 * inputs * (expert or 0)
         storage.read_into(self.path, at, squares.view(np.uint8).data)
-        mean = float(squares.mean(dtype=np.float64))
-        if not np.isfinite(squares).all() or mean <= 0 or squares.min() < 0:
-            return np.ones(inputs, np.float32)
-        weights: np.ndarray = squares / np.float32(mean) + np.float32(_SILENT)
-        return weights
+        known = np.isfinite(squares).all() and squares.min() >= 0 and squares.max() > 0
+        return squares if known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CHANNEL = "channel"
 KEPT_BITS = 16
 GROUPS = (32, 64, 128, 256)
-BITS = (4, 8)
+BITS = (2, 3, 4, 5, 6, 8)
 
 
 @dataclass(frozen=True, slots=True)

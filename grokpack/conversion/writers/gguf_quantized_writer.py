@@ -1,4 +1,4 @@
-"""Writer of GGUF in blocks of 4 or 8 bits, quantized as in ggml or with searched scales."""
+"""Writer of GGUF in blocks of 2 to 8 bits, quantized as in ggml or with searched scales."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers import gguf_writer
+from grokpack.conversion.writers.gguf_mixes import mixed_type
 from grokpack.conversion.writers.scale_groups import collapsed_groups
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
-from grokpack.core.ggml_types import QUANTIZING, GGMLType, default_type
+from grokpack.core.ggml_types import MIXES, QUANTIZING, GGMLType, Mix, base_type, default_type
 from grokpack.formats.gguf import TensorInfo
-from grokpack.transforms.ggml_blocks import QuantizeBlocks, searches
+from grokpack.transforms.ggml_blocks import QuantizeBlocks, searches, weighs
+from grokpack.transforms.source_weight import SourceWeight
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
     from grokpack.planning.target import Target
     from grokpack.transforms.protocols import Op
-    from grokpack.transforms.quantization_scheme import QuantizationScheme
 
 NAME = "gguf"
 MEASURED = 32  # weights in a group whose error is measured
@@ -33,43 +34,74 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
         GrokpackError: GP304 for a type of another bit width, GP309 if blocks do not divide the
             inputs, and GP306 and GP307 as `convert` raises them.
     """
-    bits = policy.default.bits
-    kind = QUANTIZING.get(options.type) if options.type else default_type(bits)
-    if kind is None or kind.bits != bits:
-        fitting = ", ".join(name for name, own in QUANTIZING.items() if own.bits == bits)
-        what = f"--type takes {fitting} for {bits} bits, not `{options.type}`"
-        raise GrokpackError("GP304", what)
+    chosen = _type(policy, options)
     made: Counter[str] = Counter()
 
     def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op]:
-        scheme = policy.scheme(entry)
-        if scheme is None:
+        own = _own_type(source, entry, chosen, policy, options)
+        if own.bits is None:
             if entry.rule.quantized:
-                made[f"{entry.rule.role} kept in bf16"] += 1
-            kept = gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
-            own = kept if entry.rule.by_token else GGMLType.BF16
+                made[f"{entry.rule.role} kept in {own.word}"] += 1
             return gguf_writer.plain_tensor(source, entry, own)
-        own = kind if scheme.bits == bits else default_type(scheme.bits)
-        info, op = _blocks(source, entry, own, scheme, policy)
+        info, op = _blocks(source, entry, own, policy)
         how = "searched scales" if op.searched else "as ggml's reference"
         made[f"{entry.rule.role} {own.word}, {how}"] += 1
         return info, op
 
-    target = gguf_writer.assemble(source, kind, tensor, options)
+    target = gguf_writer.assemble(source, chosen, tensor, options)
     said = [f"{words}: {count} tensors" for words, count in made.items()]
     density = 8 * target.layout.nbytes / source.model.parameters().total
     notes = (*said, f"{density:.2f} bits per parameter", *target.notes)
     return replace(target, notes=notes, lossless=False)
 
 
-def _blocks(
+def _type(policy: Policy, options: gguf_writer.GgufOptions) -> GGMLType | Mix:
+    """Return the requested mix or type, or the usual one of so many bits.
+
+    Raises:
+        GrokpackError: GP304 for one of other bits, and for one that takes no importance.
+    """
+    bits = policy.default.bits
+    known = QUANTIZING | MIXES
+    chosen = known.get(options.type or default_type(bits).word)
+    if chosen is None or base_type(chosen).bits != bits:
+        fitting = ", ".join(name for name, own in known.items() if base_type(own).bits == bits)
+        what = f"--type takes {fitting} for {bits} bits, not `{options.type}`"
+        raise GrokpackError("GP304", what)
+    if policy.importance is not None and not weighs(base_type(chosen).word):
+        what = f"--importance weighs errors, and {chosen.word} is made without weighing any"
+        raise GrokpackError("GP304", what, hint="--type q4_0 or any other type of fewer bits")
+    return chosen
+
+
+def _own_type(
     source: Checkpoint,
     entry: ModelTensor,
-    kind: GGMLType,
-    scheme: QuantizationScheme,
+    chosen: GGMLType | Mix,
     policy: Policy,
+    options: gguf_writer.GgufOptions,
+) -> GGMLType:
+    """Return the type of a tensor: bfloat16 for what is not quantized."""
+    mixed = isinstance(chosen, Mix)
+    if entry.rule.by_token and (options.embedding or not mixed):
+        return gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
+    scheme = policy.scheme(entry)
+    if scheme is None and not (mixed and entry.rule.by_token):
+        return GGMLType.BF16
+    if scheme is not None and scheme.bits != policy.default.bits:
+        return default_type(scheme.bits)
+    return mixed_type(chosen, entry, source.model) if isinstance(chosen, Mix) else chosen
+
+
+def _blocks(
+    source: Checkpoint, entry: ModelTensor, kind: GGMLType, policy: Policy
 ) -> tuple[TensorInfo, QuantizeBlocks]:
     tensor = source.tensors[entry.name]
+    if entry.rule.by_token:
+        weight = SourceWeight(tensor, by_token=True)
+        return TensorInfo(kind, tensor.values.shape), QuantizeBlocks(
+            weight, kind.word, searched=False
+        )
     *lead, inputs, outputs = tensor.values.shape
     if inputs % kind.weights:
         what = f"blocks of {kind.weights} do not divide the {inputs} inputs of {entry.name}"
@@ -77,10 +109,8 @@ def _blocks(
         if kind.weights > MEASURED and inputs % MEASURED == 0:
             hint = f"--type q4_0 has blocks of {MEASURED}; {hint}"
         raise GrokpackError("GP309", what, hint=hint)
-    if policy.importance is not None and not searches(kind.word):
-        what = f"--importance weighs the errors of a search, and {kind.word} has none"
-        raise GrokpackError("GP304", what, hint="--type q4_0 or --type q4_1")
     weight = policy.weight(tensor, collapsed_groups(source.geometry, entry, tensor))
+    scheme = policy.scheme(entry) or policy.default
     searched = scheme.method != "rtn" and searches(kind.word)
     info = TensorInfo(kind, (*lead, outputs, inputs))
     return info, QuantizeBlocks(weight, kind.word, searched)
@@ -94,7 +124,7 @@ def _suffix(bits: int, options: gguf_writer.GgufOptions) -> str:
 WRITER = QuantizingWriter(
     NAME,
     f"{', '.join(QUANTIZING)} blocks: llama.cpp",
-    (4, 8),
+    (2, 3, 4, 5, 6, 8),
     frozenset({"importance"}),
     gguf_writer.GgufOptions,
     to_gguf,

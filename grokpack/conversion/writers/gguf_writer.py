@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.gguf_vocabulary import GgufVocabulary
     from grokpack.conversion.writers.losslessness import Fidelity
+    from grokpack.core.ggml_types import Mix
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family
     from grokpack.models.gguf_names import GgufNames
@@ -84,7 +85,7 @@ def to_gguf(source: Checkpoint, options: GgufOptions) -> Target:
 
 def assemble(
     source: Checkpoint,
-    kind: GGMLType,
+    kind: GGMLType | Mix,
     tensor: Callable[[ModelTensor], tuple[TensorInfo, Op]],
     options: GgufOptions,
 ) -> Target:
@@ -92,7 +93,7 @@ def assemble(
 
     Args:
         source: The checkpoint to convert.
-        kind: Type that the file declares as its own.
+        kind: Type or mix that the file declares as its own.
         tensor: Returns type and shape of a tensor, and its op.
         options: Split and tokenizer.
     """
@@ -218,7 +219,7 @@ def _groups(infos: dict[str, TensorInfo], shard_bytes: int | None) -> list[dict[
     return [{name: infos[name] for name in names} for names in shards(sizes, shard_bytes)]
 
 
-def _paths(family: Family, kind: GGMLType, count: int) -> list[str]:
+def _paths(family: Family, kind: GGMLType | Mix, count: int) -> list[str]:
     """Name the files of a split as llama.cpp does; a single file is named by the user."""
     stem = f"{family.name}-{kind.word}"
     if count == 1:
@@ -230,7 +231,7 @@ def _add_keys(
     writer: Any,  # noqa: ANN401  # gguf.GGUFWriter
     source: Checkpoint,
     table: GgufNames,
-    kind: GGMLType,
+    kind: GGMLType | Mix,
     vocabulary: GgufVocabulary | None,
 ) -> None:
     own = source.model.family.publication

@@ -13,13 +13,10 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BLOCK,
     WIDTH,
     F,
-    I,
-    Scalar,
     Source,
     fit_q4_0,
     fit_q4_1,
     fit_q8_0,
-    from_f16,
     load,
     measure,
     pack_four,
@@ -32,7 +29,7 @@ from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
 _SPAN = 512  # columns of a span: half a kilobyte of each row is read at once
-_LOW8, _HIGH8, _LOW4, _HIGH4, _EIGHT = F(-127), F(127), F(0), F(15), F(8)
+_LOW8, _HIGH8, _LOW4, _HIGH4 = F(-127), F(127), F(0), F(15)
 
 
 @inner
@@ -295,75 +292,3 @@ def _quantize_q4_k(
             read_lanes(subs, sub, lanes)
             own, number = sums[:, to, done:end], counts[:, to, done:end]
             measure(x[rows], q[rows], lanes, _LOW4, _HIGH4, own, number)
-
-
-@inner
-def _half(blocks: np.ndarray, at: int) -> Scalar:
-    return from_f16(I(I(blocks[at]) | I(I(blocks[at + 1]) << I(8))))
-
-
-@compiled
-def products_q8_0(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `ggml.products_q8_0`."""
-    for column in range(len(blocks)):
-        for block in range(out.shape[1] // BLOCK):
-            own = blocks[column, block * _BYTES8 : (block + 1) * _BYTES8]
-            line = out[column, block * BLOCK : (block + 1) * BLOCK]
-            d = _half(own, 0)
-            for i in range(BLOCK):
-                line[i] = d * F(np.int8(own[2 + i]))
-
-
-@compiled
-def products_q4_0(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `ggml.products_q4_0`."""
-    half = BLOCK // 2
-    for column in range(len(blocks)):
-        for block in range(out.shape[1] // BLOCK):
-            own = blocks[column, block * _BYTES4_0 : (block + 1) * _BYTES4_0]
-            line = out[column, block * BLOCK : (block + 1) * BLOCK]
-            d = _half(own, 0)
-            for i in range(half):
-                code = own[2 + i]
-                line[i] = d * (F(code & np.uint8(15)) - _EIGHT)
-                line[half + i] = d * (F(code >> np.uint8(4)) - _EIGHT)
-
-
-@compiled
-def products_q4_1(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `ggml.products_q4_1`."""
-    half = BLOCK // 2
-    for column in range(len(blocks)):
-        for block in range(out.shape[1] // BLOCK):
-            own = blocks[column, block * _BYTES4_1 : (block + 1) * _BYTES4_1]
-            line = out[column, block * BLOCK : (block + 1) * BLOCK]
-            d, m = _half(own, 0), _half(own, 2)
-            for i in range(half):
-                code = own[4 + i]
-                line[i] = d * F(code & np.uint8(15)) + m
-                line[half + i] = d * F(code >> np.uint8(4)) + m
-
-
-@inner
-def _six(own: np.ndarray, sub: int) -> tuple[Scalar, Scalar]:
-    """Return the 6-bit scale and minimum of a sub-block."""
-    if sub < SUBS // 2:
-        return I(own[4 + sub]) & I(63), I(own[8 + sub]) & I(63)
-    low, scale, least = I(own[8 + sub]), I(own[sub]), I(own[4 + sub])
-    return (low & I(15)) | (scale >> I(6) << I(4)), (low >> I(4)) | (least >> I(6) << I(4))
-
-
-@compiled
-def products_q4_k(blocks: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `ggml.products_q4_k`."""
-    for column in range(len(blocks)):
-        for block in range(out.shape[1] // SUPER):
-            own = blocks[column, block * _BYTES4_K : (block + 1) * _BYTES4_K]
-            d, m = _half(own, 0), _half(own, 2)
-            for sub in range(SUBS):
-                scale, least = _six(own, sub)
-                first = block * SUPER + sub * BLOCK
-                line, codes = out[column, first : first + BLOCK], own[16 + sub // 2 * BLOCK :]
-                ds, ms, shift = d * F(scale), m * F(least), np.uint8(sub % 2 * 4)
-                for i in range(BLOCK):
-                    line[i] = ds * F((codes[i] >> shift) & np.uint8(15)) - ms

@@ -131,9 +131,9 @@ def test_a_type_that_is_not_read_is_named(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     at = data.index(b"token_embd.weight") + len("token_embd.weight") + 4 + 16
     assert struct.unpack_from("<I", data, at) == (0,)
-    struct.pack_into("<I", data, at, 14)  # Q6_K
+    struct.pack_into("<I", data, at, 15)  # Q8_K
     path.write_bytes(data)
-    with pytest.raises(GrokpackError, match="Q6_K") as caught:
+    with pytest.raises(GrokpackError, match="Q8_K") as caught:
         survey(str(path))
     assert caught.value.code == "GP219"
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from grokpack.kernels import ggml
-from grokpack.kernels.block_kernels import KERNELS
+from grokpack.kernels.block_kernels import PRODUCTS
 from grokpack.kernels.dispatch import twin
+from tests.oracle.ggml import k_quants
 from tests.support.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantized
 
 SEEDS = 40
@@ -94,7 +95,7 @@ def compare(library: Library, kind: str, broken: bool = False) -> int:
 def restored_otherwise(library: Library, kind: str, blocks: np.ndarray, inputs: int) -> int:
     """Columns that the dequantizer reads otherwise than ggml does; one NaN is like another."""
     out = np.zeros((len(blocks), inputs), np.float32)
-    twin(KERNELS[kind].dequantize, "numba")(blocks, out)
+    PRODUCTS[kind](blocks, out)
     wanted = library.restore(kind, blocks, inputs)
     same = (out.view(np.uint32) == wanted.view(np.uint32)) | (np.isnan(out) & np.isnan(wanted))
     return int(np.count_nonzero(~same.all(axis=1)))
@@ -150,8 +151,12 @@ def main() -> int:
     library = Library(options.library)
     if options.fixture:
         write_fixture(library, options.fixture)
+        k_quants.write_digests(
+            library.code, FIXTURE_SEED, options.fixture.with_name("digests.json")
+        )
         return 0
     differing = sum(compare(library, kind) for kind in TYPES)
+    differing += sum(k_quants.compare(library.code, kind, SEEDS) for kind in k_quants.K_TYPES)
     worse = sum(compare_searched(library, kind) for kind in ("q4_0", "q4_1"))
     for kind in TYPES:
         if not compare(library, kind, broken=True):

@@ -1,0 +1,315 @@
+# min and max treat NaN differently from these comparisons
+"""Searches for K-quants and IQ4, compiled: twins of `grokpack.kernels._ggml_k_search`.
+
+Each works on strips of 64 columns (lanes) of one sub-block, which is copied first. Codes of the
+best trial are not kept: its multiplier is, and gives them again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels import _ggml_k_search as spec
+from grokpack.kernels.compiled import compiled, inner
+from grokpack.kernels.compiled._ggml_blocks_of_32 import ONE, ZERO, F, I, Scalar, pick
+from grokpack.kernels.compiled._ggml_k_affine import affine
+from grokpack.kernels.compiled._ggml_k_lanes import (
+    BEST,
+    FAR,
+    KEPT,
+    SCALE,
+    SUM,
+    SUM_2,
+    TRY,
+    WIDTH,
+    code,
+    find_farthest,
+    load,
+    scratch,
+)
+
+__all__ = [
+    "affine",
+    "descent",
+    "level_codes",
+    "levels",
+    "measure",
+    "positive",
+    "requantize",
+    "symmetric",
+]
+_TINY, _PASSES, _TRIES = F(spec.TINY), spec.PASSES, spec.TRIES
+_OFFSETS, _LEVELS, _MIDDLES, _FIRST = spec.OFFSETS, spec.LEVELS, spec.MIDDLES, F(spec.LEVELS[0])
+
+
+@inner
+def _symmetric_sums(x: np.ndarray, w: np.ndarray, top: Scalar, lanes: np.ndarray) -> None:
+    """Sum products of weights and codes by TRY in SUM, of codes and codes in SUM_2."""
+    for c in range(WIDTH):
+        lanes[SUM + c] = lanes[SUM_2 + c] = ZERO
+    for r in range(len(x)):
+        line, weights = x[r], w[r]
+        for c in range(WIDTH):
+            k = code(lanes[TRY + c] * line[c], -top, top - I(1))
+            lanes[SUM + c] += weights[c] * line[c] * k
+            lanes[SUM_2 + c] += weights[c] * k * k
+
+
+@inner
+def _keep_larger(lanes: np.ndarray) -> None:
+    """Keep the trial in columns where it removes more of the squares."""
+    for c in range(WIDTH):
+        sum_lx, sum_l2, best = lanes[SUM + c], lanes[SUM_2 + c], lanes[BEST + c]
+        better = (sum_l2 > ZERO) & (sum_lx * sum_lx > best * sum_l2)
+        scale = pick(better, np.divide(sum_lx, sum_l2), lanes[SCALE + c])
+        lanes[KEPT + c] = pick(better, lanes[TRY + c], lanes[KEPT + c])
+        lanes[SCALE + c], lanes[BEST + c] = scale, pick(better, scale * sum_lx, best)
+
+
+@inner
+def _search_symmetric(x: np.ndarray, w: np.ndarray, top: Scalar, lanes: np.ndarray) -> None:
+    """Leave the multiplier of the best codes in KEPT, their scale in SCALE."""
+    find_farthest(x, lanes)
+    for c in range(WIDTH):
+        lanes[TRY + c] = lanes[KEPT + c] = np.divide(-F(top), lanes[FAR + c])
+    _symmetric_sums(x, w, top, lanes)
+    for c in range(WIDTH):
+        sum_lx, sum_l2 = lanes[SUM + c], lanes[SUM_2 + c]
+        lanes[SCALE + c] = ZERO if sum_l2 == ZERO else np.divide(sum_lx, sum_l2)
+        lanes[BEST + c] = lanes[SCALE + c] * sum_lx
+    for offset in _OFFSETS:
+        for c in range(WIDTH):
+            lanes[TRY + c] = np.divide(-(F(top) + offset), lanes[FAR + c])
+        _symmetric_sums(x, w, top, lanes)
+        _keep_larger(lanes)
+
+
+@inner
+def _put(k: np.ndarray, top: Scalar, lanes: np.ndarray, codes: np.ndarray) -> None:
+    """Store codes around zero, `codes i8[row, column]`; 0 where all weights are zero."""
+    for r in range(len(codes)):
+        line, to = k[r], codes[r]
+        for c in range(len(to)):
+            to[c] = np.int8(ZERO if abs(lanes[FAR + c]) < _TINY else line[c] + F(top))
+
+
+@inner
+def _put_scales(lanes: np.ndarray, scale: np.ndarray) -> None:
+    """Store the scales of a strip; 0 where all weights are zero."""
+    for c in range(len(scale)):
+        scale[c] = ZERO if abs(lanes[FAR + c]) < _TINY else lanes[SCALE + c]
+
+
+@compiled
+def _symmetric(
+    x: np.ndarray,
+    w: np.ndarray,
+    top: Scalar,
+    codes: np.ndarray,
+    scale: np.ndarray,
+    work: tuple[np.ndarray, ...],
+) -> None:
+    xs, ws, k, lanes = work
+    rows = x.shape[1]
+    for sub in range(len(x)):
+        for left in range(0, x.shape[2], WIDTH):
+            right = left + load(x[sub], left, xs)
+            load(w[sub], left, ws)
+            _search_symmetric(xs[:rows], ws[:rows], top, lanes)
+            for r in range(rows):
+                for c in range(WIDTH):
+                    k[r, c] = code(lanes[KEPT + c] * xs[r, c], -top, top - I(1))
+            _put(k, top, lanes, codes[sub, :, left:right])
+            _put_scales(lanes, scale[sub, left:right])
+
+
+def symmetric(x: np.ndarray, w: np.ndarray, top: int, codes: np.ndarray, scale: np.ndarray) -> None:
+    """Call the compiled twin of `_ggml_k_search.symmetric`."""
+    _symmetric(x, w, I(top), codes, scale, scratch())
+
+
+@inner
+def _move(x: np.ndarray, w: np.ndarray, k: np.ndarray, top: Scalar, lanes: np.ndarray) -> None:
+    """Move each code in turn, with the sums of all in SUM and SUM_2."""
+    for r in range(len(x)):
+        line, weights, codes = x[r], w[r], k[r]
+        for c in range(WIDTH):
+            v, weight, own = line[c], weights[c], codes[c]
+            sum_lx, sum_l2 = lanes[SUM + c], lanes[SUM_2 + c]
+            lx, l2 = sum_lx - weight * v * own, sum_l2 - weight * own * own
+            moved = code(np.divide(v * l2, lx), -top, top - I(1))
+            new_lx, new_l2 = lx + weight * v * moved, l2 + weight * moved * moved
+            better = (lx > ZERO) & (moved != own) & (new_l2 > ZERO)
+            better &= new_lx * new_lx * sum_l2 > sum_lx * sum_lx * new_l2
+            codes[c] = pick(better, moved, own)
+            lanes[SUM + c] = pick(better, new_lx, sum_lx)
+            lanes[SUM_2 + c] = pick(better, new_l2, sum_l2)
+
+
+@inner
+def _search_descent(
+    x: np.ndarray, w: np.ndarray, k: np.ndarray, top: Scalar, lanes: np.ndarray
+) -> None:
+    """Leave the codes in `k`, their scale in SCALE; `w` receives what errors count."""
+    find_farthest(x, lanes)
+    for c in range(WIDTH):
+        lanes[TRY + c] = np.divide(-F(top), lanes[FAR + c])
+    for r in range(len(x)):
+        for c in range(WIDTH):
+            w[r, c] = x[r, c] * x[r, c]
+            k[r, c] = code(lanes[TRY + c] * x[r, c], -top, top - I(1))
+    _symmetric_sums(x, w, top, lanes)
+    for _ in range(_PASSES):
+        _move(x, w, k, top, lanes)
+    for c in range(WIDTH):
+        sum_lx, sum_l2 = lanes[SUM + c], lanes[SUM_2 + c]
+        lanes[SCALE + c] = np.divide(sum_lx, sum_l2) if sum_l2 > ZERO else ZERO
+
+
+@compiled
+def _descent(
+    x: np.ndarray,
+    top: Scalar,
+    codes: np.ndarray,
+    scale: np.ndarray,
+    work: tuple[np.ndarray, ...],
+) -> None:
+    xs, ws, k, lanes = work
+    rows = x.shape[1]
+    for sub in range(len(x)):
+        for left in range(0, x.shape[2], WIDTH):
+            right = left + load(x[sub], left, xs)
+            _search_descent(xs[:rows], ws[:rows], k[:rows], top, lanes)
+            _put(k, top, lanes, codes[sub, :, left:right])
+            _put_scales(lanes, scale[sub, left:right])
+
+
+def descent(x: np.ndarray, top: int, codes: np.ndarray, scale: np.ndarray) -> None:
+    """Call the compiled twin of `_ggml_k_search.descent`."""
+    _descent(x, I(top), codes, scale, scratch())
+
+
+positive = spec.positive
+"""There is one value for 16 or 32 weights: numpy is fast enough."""
+
+
+@inner
+def _level(y: Scalar) -> Scalar:
+    """Return the nearest level; of NaN the last."""
+    q = F(_LEVELS[15])
+    for n in range(15):
+        q = F(_LEVELS[14 - n]) if y < _MIDDLES[14 - n] else q
+    return q
+
+
+@inner
+def _level_sums(x: np.ndarray, w: np.ndarray, lanes: np.ndarray) -> None:
+    """Sum products of weights and levels by TRY in SUM, of levels and levels in SUM_2."""
+    for c in range(WIDTH):
+        lanes[SUM + c] = lanes[SUM_2 + c] = ZERO
+    for r in range(len(x)):
+        line, weights = x[r], w[r]
+        for c in range(WIDTH):
+            q = _level(lanes[TRY + c] * line[c])
+            lanes[SUM + c] += weights[c] * q * line[c]
+            lanes[SUM_2 + c] += weights[c] * q * q
+
+
+@compiled
+def _search_levels(
+    x: np.ndarray, w: np.ndarray, scale: np.ndarray, work: tuple[np.ndarray, ...]
+) -> None:
+    xs, ws, _k, lanes = work
+    rows = x.shape[1]
+    for sub in range(len(x)):
+        for left in range(0, x.shape[2], WIDTH):
+            right = left + load(x[sub], left, xs)
+            load(w[sub], left, ws)
+            find_farthest(xs[:rows], lanes)
+            for c in range(WIDTH):
+                lanes[TRY + c] = np.divide(ONE, np.divide(-lanes[FAR + c], _FIRST))
+            _level_sums(xs[:rows], ws[:rows], lanes)
+            for c in range(WIDTH):
+                sum_qx, sum_q2 = lanes[SUM + c], lanes[SUM_2 + c]
+                lanes[SCALE + c] = np.divide(sum_qx, sum_q2) if sum_q2 > ZERO else ZERO
+                lanes[BEST + c] = lanes[SCALE + c] * sum_qx
+            for move in range(-_TRIES, _TRIES + 1):
+                for c in range(WIDTH):
+                    lanes[TRY + c] = np.divide(F(move) + _FIRST, lanes[FAR + c])
+                _level_sums(xs[:rows], ws[:rows], lanes)
+                _keep_larger(lanes)
+            _put_scales(lanes, scale[sub, left:right])
+
+
+def levels(x: np.ndarray, w: np.ndarray, scale: np.ndarray) -> None:
+    """Call the compiled twin of `_ggml_k_search.levels`."""
+    _search_levels(x, w, scale, scratch())
+
+
+@compiled
+def level_codes(x: np.ndarray, multiplier: np.ndarray, codes: np.ndarray) -> None:
+    """Compiled twin of `_ggml_k_search.level_codes`."""
+    for sub in range(len(x)):
+        for r in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                y = multiplier[sub, c] * x[sub, r, c]
+                found = I(15)
+                for n in range(15):
+                    found = I(14 - n) if y < _MIDDLES[14 - n] else found
+                codes[sub, r, c] = np.int8(found)
+
+
+@compiled
+def _requantize(
+    x: np.ndarray, d: np.ndarray, m: np.ndarray, middle: Scalar, top: Scalar, codes: np.ndarray
+) -> None:
+    for sub in range(len(x)):
+        scales, minima = d[sub], m[sub]
+        for r in range(x.shape[1]):
+            line, to = x[sub, r], codes[sub, r]
+            for c in range(len(line)):
+                y = np.divide(line[c] + minima[c], scales[c])
+                found = I(code(y, -middle, top - middle)) + middle
+                to[c] = pick(scales[c] == ZERO, to[c], np.int8(found))
+
+
+def requantize(
+    x: np.ndarray, d: np.ndarray, m: np.ndarray, middle: int, top: int, codes: np.ndarray
+) -> None:
+    """Call the compiled twin of `_ggml_k_search.requantize`."""
+    _requantize(x, d, m, I(middle), I(top), codes)
+
+
+@compiled
+def _measure(
+    x: np.ndarray,
+    restored: np.ndarray,
+    codes: np.ndarray,
+    top: Scalar,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    for sub in range(len(x)):
+        sums[:, sub], counts[:, sub] = ZERO, I(0)
+        own, number = sums[:, sub], counts[:, sub]
+        for r in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                v, y, k = x[sub, r, c], restored[sub, r, c], codes[sub, r, c]
+                e = v - y
+                own[0, c] += v * v
+                own[1, c] += e * e
+                own[2, c] += v * e
+                number[0, c] += I(1) if (k <= 0) | (k >= top) else I(0)
+                number[1, c] += I(1) if (v != ZERO) & (y == ZERO) else I(0)
+
+
+def measure(
+    x: np.ndarray,
+    restored: np.ndarray,
+    codes: np.ndarray,
+    top: int,
+    sums: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Call the compiled twin of `_ggml_k_search.measure`."""
+    _measure(x, restored, codes, I(top), sums, counts)

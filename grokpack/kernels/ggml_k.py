@@ -1,0 +1,136 @@
+"""Quantization to K-quants, IQ4 and Q5: GGUF's types with searches of ggml's own.
+
+Arguments are those of `kernels.ggml`. The `importance` of inputs, `f32[in]`, weighs errors as ggml
+does with an importance matrix; None, as ggml does without one. Either way the bytes are ggml's own.
+The quantizers run the same code in both implementations, but for the searches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grokpack.kernels import _ggml_k_search
+from grokpack.kernels._ggml_k_blocks import (
+    Q2_K,
+    Q4_K,
+    Q5_K,
+    Known,
+    make_iq4_nl,
+    make_iq4_xs,
+    make_q3_k,
+    make_q5_0,
+    make_q5_1,
+    make_q6_k,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from grokpack.kernels._ggml_k_blocks import Block, Searches
+
+    Make = Callable[[np.ndarray, Known | None, Searches], Block]
+
+MEASURED = 32
+"""Weights whose error is measured together."""
+_SPAN = 512  # columns that are quantized at a time
+TYPES: dict[str, tuple[Make, int, int]] = {
+    "q5_0": (make_q5_0, 32, 31),
+    "q5_1": (make_q5_1, 32, 31),
+    "q2_k": (Q2_K.make, 256, 3),
+    "q3_k": (make_q3_k, 256, 7),
+    "q4_k": (Q4_K.make, 256, 15),
+    "q5_k": (Q5_K.make, 256, 31),
+    "q6_k": (make_q6_k, 256, 63),
+    "iq4_nl": (make_iq4_nl, 32, 15),
+    "iq4_xs": (make_iq4_xs, 256, 15),
+}
+"""Maker of a block of each type, its weights, and its largest code."""
+_OF_COLUMNS = ("q5_0", "q5_1")
+"""Types whose errors are weighed by the mean square of a whole column, not of the block."""
+
+
+class Quantizer:
+    """A quantizer of one type, with searches of one implementation."""
+
+    def __init__(self, kind: str, search: Searches) -> None:
+        self.__name__, self.__module__ = f"quantize_{kind}", __name__
+        self._make, self._height, self._top = TYPES[kind]
+        self._search, self._whole_columns = search, kind in _OF_COLUMNS
+
+    def __call__(  # noqa: PLR0913, PLR0917
+        self,
+        values: np.ndarray,
+        scales: np.ndarray,
+        column: int,
+        per_group: int,
+        out: np.ndarray,
+        sums: np.ndarray,
+        counts: np.ndarray,
+        importance: np.ndarray | None = None,
+    ) -> None:
+        """Quantize as many columns as `out` has rows."""
+        groups = np.arange(len(values)) // per_group
+        for left in range(0, len(out), _SPAN):
+            own = slice(left, min(left + _SPAN, len(out)))
+            there = slice(column + own.start, column + own.stop)
+
+            def read(rows: slice, there: slice = there) -> np.ndarray:
+                made: np.ndarray = values[rows, there].astype(np.float32)
+                made *= scales[groups[rows], there]
+                return made
+
+            with np.errstate(all="ignore"):
+                self._quantize(read, out[own], sums[..., own], counts[..., own], importance)
+
+    def _quantize(
+        self,
+        read: Callable[[slice], np.ndarray],
+        out: np.ndarray,
+        sums: np.ndarray,
+        counts: np.ndarray,
+        importance: np.ndarray | None,
+    ) -> None:
+        """Quantize some columns, block by block."""
+        height, measured = self._height, self._height // MEASURED
+        blocks = out.reshape(len(out), sums.shape[1] // measured, -1)
+        each = [slice(at * height, (at + 1) * height) for at in range(blocks.shape[1])]
+        mean = None
+        if importance is not None and self._whole_columns:
+            mean = _mean_square(map(read, each), len(each) * height)
+        for at, rows in enumerate(each):
+            x = read(rows)
+            known = None if importance is None else Known(importance[rows], mean)
+            made = self._make(x, known, self._search)
+            blocks[:, at] = made.packed.T
+            to = slice(at * measured, (at + 1) * measured)
+            self._measure(x, made, sums[:, to], counts[:, to])
+
+    def _measure(self, x: np.ndarray, made: Block, sums: np.ndarray, counts: np.ndarray) -> None:
+        found = np.empty(sums.shape, np.float32), np.empty(counts.shape, np.int32)
+        shape = (-1, MEASURED, x.shape[1])
+        arrays = (own.reshape(shape) for own in (x, made.restored, made.codes))
+        self._search.measure(*arrays, self._top, *found)
+        sums[...], counts[...] = found
+
+
+def _mean_square(parts: Iterable[np.ndarray], count: int) -> np.ndarray:
+    """Return the mean square of each column, added in the order of rows, `f32[column]`."""
+    total: np.ndarray = np.zeros(1, np.float32)
+    for part in parts:
+        for row in part:
+            total = total + row * row
+    made: np.ndarray = total / np.float32(count)
+    return made
+
+
+quantize_q5_0 = Quantizer("q5_0", _ggml_k_search)
+quantize_q5_1 = Quantizer("q5_1", _ggml_k_search)
+quantize_q2_k = Quantizer("q2_k", _ggml_k_search)
+quantize_q3_k = Quantizer("q3_k", _ggml_k_search)
+quantize_q4_k = Quantizer("q4_k", _ggml_k_search)
+quantize_q5_k = Quantizer("q5_k", _ggml_k_search)
+quantize_q6_k = Quantizer("q6_k", _ggml_k_search)
+quantize_iq4_nl = Quantizer("iq4_nl", _ggml_k_search)
+quantize_iq4_xs = Quantizer("iq4_xs", _ggml_k_search)
