@@ -35,15 +35,26 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model that numpy searches in a moment, and its calibration."""
+    folder = tmp_path_factory.mktemp("small")
+    np.save(folder / "ids.npy", np.arange(60))
+    calibration = folder / "flow.safetensors"
+    model = synthesize(folder / "model")
+    answer("evaluate", model, "--tokens", folder / "ids.npy", "--calibrate", calibration)
+    return model, calibration
+
+
+@pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Quantized:
     """Quantizes by an implementation with options, once for all tests that ask for these."""
 
     @cache
-    def made(implementation: str, *options: str | Path) -> Path:
+    def made(source: Path, implementation: str, *options: str | Path) -> Path:
         out = tmp_path_factory.mktemp("made") / "out"
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(dispatch.VARIABLE, implementation)
-            answer("quantize", GOLDEN, *FORM, "-o", out, *options)
+            answer("quantize", source, *FORM, "-o", out, *options)
         return out
 
     return made
@@ -54,8 +65,8 @@ def test_the_network_is_nearer_to_the_original(
     calibration: Path, quantized: Quantized, method: str
 ) -> None:
     """By what it computes; by its weights it is farther, for the others minded nothing else."""
-    usual = quantized(FASTEST, "--method", method)
-    minded = quantized(FASTEST, "--method", method, "--importance", calibration)
+    usual = quantized(GOLDEN, FASTEST, "--method", method)
+    minded = quantized(GOLDEN, FASTEST, "--method", method, "--importance", calibration)
     found = [
         answer("evaluate", GOLDEN, "--tokens", TOKENS, "--against", out)["data"]
         for out in (usual, minded)
@@ -94,11 +105,14 @@ def test_blocks_that_are_searched_mind_it(
 @pytest.mark.parametrize("to", ["compressed-tensors", "gptq", "safetensors"])
 @pytest.mark.parametrize("implementation", ["numpy", "numba"])
 def test_every_layout_minds_it_alike(
-    calibration: Path, quantized: Quantized, to: str, implementation: str
+    small: tuple[Path, Path], quantized: Quantized, to: str, implementation: str
 ) -> None:
     """Fitted down the columns or along the rows, a few groups at a time: the same weights."""
-    first = quantized(implementation, "--importance", calibration)
-    second = quantized(implementation, "--importance", calibration, "--to", to)
+    model, calibration = small
+    first = quantized(model, implementation, "--importance", calibration)
+    second = quantized(model, implementation, "--importance", calibration, "--to", to)
+    usual = quantized(model, implementation)
+    assert {row["state"] for row in answer("diff", usual, first)["data"]["tensors"]} != {"equal"}
     weights = [
         row for row in answer("diff", first, second)["data"]["tensors"] if row["name"][-1] == "w"
     ]
