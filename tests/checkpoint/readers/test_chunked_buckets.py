@@ -46,7 +46,7 @@ def stores(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stores of each kind, as a bucket holds them."""
     root = tmp_path_factory.mktemp("stores")
     for kind in KINDS:
-        convert(origin, root / BUCKET / "my models" / kind, kind)
+        convert(origin, root / BUCKET / "my models" / kind, kind, tp=2)
     return root
 
 
