@@ -34,9 +34,9 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {"ckpt-0": synthesize(folder / "ckpt-0", TINY, seed=3)}
     found["safetensors"] = folder / "ranks"
     reshard(found["ckpt-0"], found["safetensors"], 2)
-    for form in ("hf", "zarr", "archive"):
+    for form, options in {"hf": {}, "zarr": {"tp": 1}, "archive": {}}.items():
         found[form] = folder / form
-        convert(found["ckpt-0"], found[form], form)
+        convert(found["ckpt-0"], found[form], form, **options)
     found["gguf"] = folder / "one" / "m.gguf"
     found["gguf"].parent.mkdir()
     convert(found["ckpt-0"], found["gguf"], "gguf", type="q8_0")
