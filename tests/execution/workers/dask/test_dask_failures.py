@@ -166,15 +166,15 @@ def test_a_cluster_that_is_not_there_is_named(there: bool, monkeypatch: pytest.M
 
 
 class Processes:
-    """A scheduler and two workers as people start them, each a process of its own."""
+    """A scheduler and a worker of two threads as people start them: processes of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
         self.running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        worker = ("worker", f"127.0.0.1:{self.port}", "--nthreads", "1", "--no-nanny")
-        for command in (("scheduler", "--port", str(self.port)), worker, worker):
+        worker = ("worker", f"127.0.0.1:{self.port}", "--nthreads", "2", "--no-nanny")
+        for command in (("scheduler", "--port", str(self.port)), worker):
             process = subprocess.Popen(
                 [sys.executable, "-m", "dask", *command, "--no-dashboard"],
                 stdout=subprocess.DEVNULL,
