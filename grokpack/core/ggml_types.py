@@ -98,6 +98,7 @@ QUANTIZING = {
         GGMLType.Q5_0,
         GGMLType.Q5_1,
         GGMLType.Q6_K,
+        GGMLType.MXFP4,
     )
 }
 """Types that `quantize` writes; the first of so many bits is the usual one."""
@@ -134,9 +135,11 @@ MIXES = {
         Mix("q5_k_s", GGMLType.Q5_K, 16),
         Mix("q5_k_m", GGMLType.Q5_K, 17),
         Mix("q6_k", GGMLType.Q6_K, 18),
+        Mix("mxfp4", GGMLType.MXFP4, 38),
     )
 }
-"""Mixes that `quantize` writes; llama.cpp's `q2_k` and `q6_k` have the names of types."""
+"""Mixes that `quantize` writes; llama.cpp's `q2_k` and `q6_k` have the names of types. Its
+MXFP4_MOE is `mxfp4`."""
 
 
 def base_type(chosen: GGMLType | Mix) -> GGMLType:

@@ -12,6 +12,7 @@ from grokpack.core.arrays import contiguous
 from grokpack.core.tensors import DType
 from grokpack.kernels import tile_distances
 from grokpack.kernels.dispatch import twin
+from grokpack.kernels.fp4 import NV_BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -83,6 +84,7 @@ def form_of(checkpoint: Checkpoint, tensor: TensorSpec, requantized: Container[s
     if bits is not None and tensor.scales is None:
         unsigned = checkpoint.packings.get(tensor.name)
         block = _STEPPED.get(bits, 32) if unsigned is None else unsigned.per_group
+        block = NV_BLOCK if floats == "nvfp4" else block
         return Form(bits=bits, block=block, floats=floats)
     if dtype is DType.I8:
         bits = bits or (_OCTET if tensor.name in requantized else None)

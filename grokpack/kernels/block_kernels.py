@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.kernels import ggml, ggml_k, ggml_products
+from grokpack.kernels import fp4, ggml, ggml_k, ggml_products
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,7 @@ KERNELS = {
     "q6_k": _own(ggml_k.quantize_q6_k),
     "iq4_nl": _own(ggml_k.quantize_iq4_nl),
     "iq4_xs": _own(ggml_k.quantize_iq4_xs),
+    "mxfp4": BlockKernels(fp4.quantize_mxfp4, fp4.search_mxfp4),
 }
 """Quantizers by the type's name, in lower case."""
 
@@ -60,5 +61,7 @@ PRODUCTS = {
     "q6_k": ggml_products.products_q6_k,
     "iq4_nl": ggml_products.products_iq4_nl,
     "iq4_xs": ggml_products.products_iq4_xs,
+    "mxfp4": ggml_products.products_mxfp4,
+    "nvfp4": ggml_products.products_nvfp4,
 }
 """Decoders by the type's name. Other types are decoded by the `gguf` package."""

@@ -11,11 +11,17 @@ import numpy as np
 
 from grokpack.kernels._ggml_q4_k import unpack_scales
 from grokpack.kernels.float_casts import widen_f16
+from grokpack.kernels.fp4 import DOUBLED, from_e4m3, power
 
 LEVELS = np.array(
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32
 )
 """Values of the sixteen codes of IQ4; ggml-common.h: kvalues_iq4nl."""
+
+
+FLOAT_LEVELS = np.concatenate([DOUBLED, -DOUBLED]).astype(np.float32)
+"""Values of the sixteen codes of MXFP4 and NVFP4; ggml-common.h: kvalues_mxfp4."""
+_NO_POWER, _NO_NUMBER = 255, 127  # bytes of scales that are no numbers, which ggml reads otherwise
 
 
 def _split(blocks: np.ndarray, nbytes: int, *sizes: int) -> list[np.ndarray]:
@@ -154,3 +160,19 @@ def products_iq4_xs(blocks: np.ndarray, out: np.ndarray) -> None:
     six = _fields(numbers, 4, 1) | (_fields(high, 2, 1) << np.uint8(4))
     scales = _times(_halves(d), six.view(np.int8) - np.int8(32))
     _multiply(out, LEVELS[_fields(low, 4, 16)], scales)
+
+
+def products_mxfp4(blocks: np.ndarray, out: np.ndarray) -> None:
+    """Decode MXFP4: `d * level`, with doubled levels and half of each power of two."""
+    exponents, low = _split(blocks, 17, 1)
+    halves = power(exponents.astype(np.int32)) * np.float32(0.5)
+    halves = np.where(exponents == _NO_POWER, np.float32(2.0**127), halves)
+    _multiply(out, FLOAT_LEVELS[_fields(low, 4, 16)], halves)
+
+
+def products_nvfp4(blocks: np.ndarray, out: np.ndarray) -> None:
+    """Decode NVFP4: `d * level`, with doubled levels and half of an E4M3 number of each 16."""
+    numbers, low = _split(blocks, 36, 4)
+    halves = from_e4m3((numbers & 127).astype(np.int32)) * np.float32(0.5)
+    halves[numbers == _NO_NUMBER] = 0
+    _multiply(out, FLOAT_LEVELS[_fields(low, 4, 8)], halves)

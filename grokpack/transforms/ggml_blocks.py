@@ -73,19 +73,33 @@ class PackQ8(Transform):
         Raises:
             GrokpackError: GP406 if it does not.
         """
+        for box in self._matrices():
+            self.scales(box, reader)
+
+    def fits(self, reader: ArraySource) -> bool:
+        """Tell whether float16 holds every scale."""
+        return all(not len(self._narrowed(box, reader)[2]) for box in self._matrices())
+
+    def _matrices(self) -> Iterator[Box]:
         shape = self.tensor.values.shape
         for lead in np.ndindex(*shape[:-2]):
-            self.scales(Box((*lead, 0, 0), (*(1 for _ in lead), *shape[-2:])), reader)
+            yield Box((*lead, 0, 0), (*(1 for _ in lead), *shape[-2:]))
 
     def scales(self, block: Box, reader: ArraySource) -> np.ndarray:
         """Return the scales of a block of the weight as float16 bits, all of them exact."""
-        scales = as_matrix(read_scales(self.tensor, block, reader, self.groups))
-        with np.errstate(over="ignore", invalid="ignore"):
-            narrow = scales.astype(np.float16)
-        wrong = np.argwhere(narrow.astype(np.float32) != scales)
+        scales, narrow, wrong = self._narrowed(block, reader)
         if len(wrong):
             raise self._inexact(scales, wrong, block)
         return narrow.view(np.uint16)
+
+    def _narrowed(
+        self, block: Box, reader: ArraySource
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the scales of a block, the same in float16, and the places of unequal ones."""
+        scales = as_matrix(read_scales(self.tensor, block, reader, self.groups))
+        with np.errstate(over="ignore", invalid="ignore"):
+            narrow = scales.astype(np.float16)
+        return scales, narrow, np.argwhere(narrow.astype(np.float32) != scales)
 
     def _inexact(self, scales: np.ndarray, wrong: np.ndarray, block: Box) -> GrokpackError:
         group, column = (int(n) for n in wrong[0])

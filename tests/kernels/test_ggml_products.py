@@ -20,6 +20,6 @@ def test_blocks_are_read_as_gguf_reads_them(name: str) -> None:
     with np.errstate(all="ignore"):
         wanted = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType(kind))
     numbers = ~np.isnan(wanted)
-    assert not numbers.all()  # heads of any bits
+    assert numbers.all() == name.endswith("fp4")  # other heads are float16 of any bits
     assert (np.isnan(out) == ~numbers).all()
     assert out[numbers].tobytes() == wanted[numbers].tobytes()

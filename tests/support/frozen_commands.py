@@ -122,6 +122,9 @@ _COMMANDS = {
         quantize s --to mxfp4 -o mxfp4
         quantize s --to nvfp4 --names sglang --keep key -o nvfp4
         quantize s --to nvfp4 --method rtn --shard-size 1MB -o nvfp4-rtn
+        quantize s --to gguf --type mxfp4 --tokenizer none -o mxfp4.gguf
+        quantize s --to gguf --type mxfp4 --method rtn --embedding bf16 --tokenizer none -o rtn.gguf
+        convert mxfp4.gguf --to hf --dtype f32 -o from-gguf
         convert mxfp4 --to safetensors -o from-mxfp4
         convert nvfp4-rtn --to hf --dtype f32 -o from-nvfp4
         """,

@@ -52,6 +52,7 @@ NAME = "gguf"
 _MOST = 1024  # most layers that a model may have; Grok-1 has 64
 _COUNT = "block_count"  # key of the number of layers, in the header itself
 _GROUPS = "grokpack.scale_groups"
+_FLOATS = (GGMLType.MXFP4, GGMLType.NVFP4)
 _PROBED_COLUMNS = 4  # outputs whose blocks are compared, to tell the two origins apart
 
 
@@ -208,12 +209,14 @@ def _with_tensors(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> C
         tensors[entry.name], own = _view(entry, held[entry], groups)
         views |= own
     model = bare.model.sized(scale_groups=groups)
+    kinds = {e.name: own.info.type for e, own in held.items()}
+    floats = {name: kind.word for name, kind in kinds.items() if kind in _FLOATS}
     bits = {
         e.name: own.info.type.bits
         for e, own in held.items()
         if own.info.type.bits is not None and tensors[e.name].scales is None
     }
-    return replace(bare, tensors=tensors, views=views, model=model, bits=bits)
+    return replace(bare, tensors=tensors, views=views, model=model, bits=bits, floats=floats)
 
 
 def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | None:

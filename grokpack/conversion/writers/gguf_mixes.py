@@ -37,6 +37,8 @@ def mixed_type(mix: Mix, entry: ModelTensor, model: Model) -> GGMLType:
     """
     inputs = model.geometry.shape(entry.rule)[-1 if entry.rule.by_token else -2]
     kind = _wanted(mix, entry, model, inputs)
+    if mix.type is GGMLType.MXFP4 and not entry.rule.stacked:
+        kind = GGMLType.Q8_0
     if inputs % kind.weights:
         kind = _FALLBACKS.get(kind, kind)
     return GGMLType.F16 if inputs % kind.weights else kind

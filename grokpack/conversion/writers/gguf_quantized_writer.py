@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers import gguf_writer
 from grokpack.conversion.writers.gguf_mixes import mixed_type
+from grokpack.conversion.writers.prechecks import exact_in_q8
 from grokpack.conversion.writers.scale_groups import collapsed_groups
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.ggml_types import MIXES, QUANTIZING, GGMLType, Mix, base_type, default_type
+from grokpack.core.tensors import DType
 from grokpack.formats.gguf import TensorInfo
-from grokpack.transforms.ggml_blocks import QuantizeBlocks, searches, weighs
+from grokpack.kernels.transposed_weights import Q8_BLOCK
+from grokpack.transforms.dequantize import rows_per_group
+from grokpack.transforms.ggml_blocks import PackQ8, QuantizeBlocks, searches, weighs
 from grokpack.transforms.source_weight import SourceWeight
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
             inputs, and GP306 and GP307 as `convert` raises them.
     """
     chosen = _type(policy, options)
+    kept = _kept_codes(source, chosen, policy)
     made: Counter[str] = Counter()
 
     def tensor(entry: ModelTensor) -> tuple[TensorInfo, Op]:
@@ -42,6 +47,9 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
         if own.bits is None:
             if entry.rule.quantized:
                 made[f"{entry.rule.role} kept in {own.word}"] += 1
+            return gguf_writer.plain_tensor(source, entry, own)
+        if own is GGMLType.Q8_0 and entry.name in kept:
+            made[f"{entry.rule.role} {own.word}, codes and scales as they are"] += 1
             return gguf_writer.plain_tensor(source, entry, own)
         info, op = _blocks(source, entry, own, policy)
         how = "searched scales" if op.searched else "as ggml's reference"
@@ -72,6 +80,20 @@ def _type(policy: Policy, options: gguf_writer.GgufOptions) -> GGMLType | Mix:
         what = f"--importance weighs errors, and {chosen.word} is made without weighing any"
         raise GrokpackError("GP304", what, hint="--type q4_0 or any other type of fewer bits")
     return chosen
+
+
+def _kept_codes(source: Checkpoint, chosen: GGMLType | Mix, policy: Policy) -> frozenset[str]:
+    """Return the weights that a mix with MXFP4 has in Q8_0 without loss: the release's codes."""
+    if base_type(chosen) is not GGMLType.MXFP4:
+        return frozenset()
+    packs = []
+    for entry, scheme in policy.schemes(source.model):
+        tensor = source.tensors[entry.name]
+        groups = collapsed_groups(source.geometry, entry, tensor)
+        coded = tensor.values.dtype is DType.I8 and tensor.scales is not None
+        if coded and scheme is not None and rows_per_group(tensor, groups) % Q8_BLOCK == 0:
+            packs += [] if entry.rule.stacked else [PackQ8(tensor, groups)]
+    return exact_in_q8(source, packs)
 
 
 def _own_type(

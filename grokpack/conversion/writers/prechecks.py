@@ -52,6 +52,15 @@ def refuse_inexact(source: Checkpoint, packs: Sequence[PackQ8]) -> None:
     storage.map_all(source.folder, lambda pack: pack.check(reader), packs)
 
 
+def exact_in_q8(source: Checkpoint, packs: Sequence[PackQ8]) -> frozenset[str]:
+    """Find the weights whose int8 codes Q8_0 takes as they are; none if scales are many."""
+    if not _few_scales(source, [pack.tensor for pack in packs]):
+        return frozenset()
+    reader = ArrayReader(source)
+    fitting = storage.map_all(source.folder, lambda pack: pack.fits(reader), packs)
+    return frozenset(one.tensor.name for one, fits in zip(packs, fitting, strict=True) if fits)
+
+
 def exact_in_bf16(source: Checkpoint, names: Sequence[str]) -> frozenset[str]:
     """Find the tensors of a few whose float32 values all are bfloat16's, as where they came from.
 

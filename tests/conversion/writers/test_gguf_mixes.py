@@ -41,7 +41,7 @@ def chosen(family: Family, mix: str, **dimensions: int) -> dict[tuple[str, int |
 
 
 @pytest.mark.parametrize("family", [GROK1, GROK2], ids=["grok-1", "grok-2"])
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("mix", OF_BOTH)
 def test_the_releases_get_what_llama_quantize_gives_them(family: Family, mix: str) -> None:
     table = OF_BOTH[mix]
     assert table.keys() == {"most", "down", "output"}
@@ -58,6 +58,12 @@ def test_the_releases_get_what_llama_quantize_gives_them(family: Family, mix: st
         if isinstance(row, tuple):
             row = row[2] if layer in row[1] else row[0]
         assert kind == row, (part, layer)
+
+
+@pytest.mark.parametrize("family", [GROK1, GROK2], ids=["grok-1", "grok-2"])
+def test_four_bit_floats_are_for_experts_alone(family: Family) -> None:
+    for (part, _), kind in chosen(family, "mxfp4").items():
+        assert kind == ("mxfp4" if part.startswith("expert") else "q8_0"), part
 
 
 @pytest.mark.parametrize(
@@ -84,5 +90,5 @@ def test_rows_that_256_does_not_divide_get_types_of_32() -> None:
     found = {mix: chosen(GROK1, mix, **narrow) for mix in MIXES}
     assert {found[mix]["embedding", None] for mix in MIXES} == {"q8_0"}
     queries = [found[mix]["query", 0] for mix in MIXES]
-    assert queries == [*["q4_0"] * 4, *["q5_0"] * 2, *["q5_1"] * 2, "q8_0"]
+    assert queries == [*["q4_0"] * 4, *["q5_0"] * 2, *["q5_1"] * 2, "q8_0", "q8_0"]
     assert {found[mix]["expert_down", 0] for mix in MIXES} == {"f16"}
