@@ -60,6 +60,20 @@ _COMMANDS = {
         quantize g --bits 8 --for sglang --tp 4 -o g-int8
         quantize g-hf --to gguf --type q4_0 -o g-q4_0.gguf
         """,
+    "fp8": """
+        synth g --model grok-2 --layers 1
+        quantize s --to fp8 -o blocks
+        quantize s --to fp8 --method mse --keep attention -o searched
+        quantize s --to fp8 --group channel --for sglang --tp 2 -o outputs-2
+        quantize g --to fp8 --names sglang -o g-blocks
+        convert blocks --to hf -o bf16
+        convert outputs-2 --to gguf --type f32 --tokenizer none -o outputs.gguf
+        quantize blocks --to gguf --type q8_0 --bits 8 --tokenizer none -o q8_0.gguf
+        inspect blocks --report inspect.json
+        verify outputs-2 --values --report verify.json
+        diff s blocks --report diff.json
+        quantize s --to fp8 --tp 8 -o refused
+        """,
     "stores": """
         convert s --to safetensors -o safetensors
         convert s --to safetensors --tp 4 -o safetensors-4
