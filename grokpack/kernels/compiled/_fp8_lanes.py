@@ -48,72 +48,114 @@ def load(
             columns, at most `LANES`.
         scales: `f32[group, all columns]`, for int8.
         source: First row and column; rows that share a row of scales.
-        line: Scratch, `u8[2 * LANES]`.
+        line: Scratch, `u8[2 * BLOCK]`.
         own: Scratch for a row of scales, `f32[LANES]`.
         part: Filled, `f32[PART * LANES]`.
     """
     at, pitch, size, rows, columns = place
-    octets = part.view(np.uint8)
     if columns < LANES:
         part[:] = _NIL
         line[:] = np.uint8(0)
         own[:] = _NIL
-    part[rows * LANES : -(-rows // ROWS) * BLOCK] = _NIL
-    group = -1
-    for k in range(rows):
-        to, begin = k * LANES, at + k * pitch
+    row, column, per_group = source
+    until = row  # the first row beyond those that share the scales in `own`
+    for k in range(0, rows, ROWS):
+        count = min(ROWS, rows - k)
+        begin = at + k * pitch
         if size == FLOAT32:
-            copy(raw, begin, octets, to * size, columns * size)
+            _fetch(raw, begin, pitch, (size, count, columns), part.view(np.uint8), k * LANES * size)
             continue
-        _fetch(raw, begin, size, columns, line)
+        _fetch(raw, begin, pitch, (size, count, columns), line, 0)
         if size == BFLOAT16:
-            _widen(line, to, part)
+            _widen(line, k * LANES, part)
+        elif row + k + count <= until:
+            _multiply(line, own, k * LANES, part)
         else:
-            group = _choose_scales(scales, source, (k, columns), group, own)
-            _multiply(line, to, own, part)
+            until = _straddle(line, scales, source, (k, count, columns), own, part)
+    part[rows * LANES : -(-rows // ROWS) * BLOCK] = _NIL
 
 
 @inner
-def _fetch(raw: np.ndarray, begin: int, size: int, columns: int, line: np.ndarray) -> None:
-    """Copy values of one row to the front of a line."""
-    if columns == LANES:
-        for n in range(0, size * LANES, LINE):
-            copy_line(raw, begin + n, line, n)
-    else:
-        copy(raw, begin, line, 0, columns * size)
+def _fetch(
+    raw: np.ndarray,
+    begin: int,
+    pitch: int,
+    form: tuple[int, int, int],
+    to: np.ndarray,
+    at: int,
+) -> None:
+    """Copy values of up to four rows, one row after another.
+
+    Args:
+        raw: All values, as bytes.
+        begin: Offset of the first value.
+        pitch: Bytes of a row.
+        form: Bytes of a value; rows; columns.
+        to: Filled, as bytes.
+        at: Offset of the first row there.
+    """
+    size, rows, columns = form
+    for i in range(rows):
+        if columns == LANES:
+            for n in range(0, size * LANES, LINE):
+                copy_line(raw, begin + i * pitch + n, to, at + i * size * LANES + n)
+        else:
+            copy(raw, begin + i * pitch, to, at + i * size * LANES, columns * size)
 
 
 @inner
-def _widen(line: np.ndarray, to: int, part: np.ndarray) -> None:
-    """Convert a line of bfloat16."""
-    halves, bits = line.view(np.uint16), part.view(np.uint32)[to : to + LANES]
+def _widen(line: np.ndarray, at: int, part: np.ndarray) -> None:
+    """Convert four rows of bfloat16."""
+    halves, bits = line.view(np.uint16), part.view(np.uint32)[at : at + BLOCK]
+    for n in range(BLOCK):
+        bits[n] = np.uint32(np.uint32(halves[n]) << _HALF)
+
+
+@inner
+def _multiply(line: np.ndarray, own: np.ndarray, at: int, part: np.ndarray) -> None:
+    """Multiply four rows of int8 by the scales that they share."""
+    codes, block = line.view(np.int8), part[at : at + BLOCK]
     for lane in range(LANES):
-        bits[lane] = np.uint32(np.uint32(halves[lane]) << _HALF)
+        scale = own[lane]
+        for i in range(ROWS):
+            block[i * LANES + lane] = np.float32(codes[i * LANES + lane]) * scale
 
 
 @inner
-def _multiply(line: np.ndarray, to: int, own: np.ndarray, part: np.ndarray) -> None:
-    """Multiply a line of int8 by its scales."""
-    codes, row = line.view(np.int8), part[to : to + LANES]
-    for lane in range(LANES):
-        row[lane] = np.float32(codes[lane]) * own[lane]
-
-
-@inner
-def _choose_scales(
+def _straddle(
+    line: np.ndarray,
     scales: np.ndarray,
     source: tuple[int, int, int],
-    place: tuple[int, int],
-    held: int,
+    place: tuple[int, int, int],
     own: np.ndarray,
+    part: np.ndarray,
 ) -> int:
-    """Copy the scales of a row, unless they are held; return the group that they are of."""
+    """Multiply rows of int8 of which the first scales are not held yet, or not all are the same.
+
+    Args:
+        line: The codes of up to four rows.
+        scales: As `load` takes them.
+        source: Likewise.
+        place: First of the rows in the part; rows; columns.
+        own: Filled with the scales of the last row.
+        part: Filled from the first of the rows on.
+
+    Returns:
+        The first row beyond those that share the scales of the last.
+    """
     row, column, per_group = source
-    group = (row + place[0]) // per_group
-    if group != held:
-        for lane in range(place[1]):
-            own[lane] = scales[group, column + lane]
-    return group
+    first, rows, columns = place
+    codes = line.view(np.int8)
+    until = row + first
+    for i in range(rows):
+        if row + first + i >= until:
+            group = (row + first + i) // per_group
+            until = (group + 1) * per_group
+            for lane in range(columns):
+                own[lane] = scales[group, column + lane]
+        for lane in range(LANES):
+            part[(first + i) * LANES + lane] = np.float32(codes[i * LANES + lane]) * own[lane]
+    return until
 
 
 @inner

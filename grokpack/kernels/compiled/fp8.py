@@ -38,7 +38,7 @@ def quantize(  # noqa: PLR0913, PLR0917
     """Call the compiled twin of `fp8.quantize`, which sees bytes and is compiled once."""
     factors = FACTORS if method == MSE else _NO_FACTORS
     scratch = (
-        np.zeros(2 * LANES, np.uint8),
+        np.zeros(2 * BLOCK, np.uint8),
         np.zeros(LANES, np.float32),
         np.zeros(PART * LANES, np.float32),
         np.zeros(LANES, np.uint32),
