@@ -57,15 +57,15 @@ def load(
         part[:] = _NIL
         line[:] = np.uint8(0)
         own[:] = _NIL
-    row, column, per_group = source
+    octets, row = part.view(np.uint8), source[0]
     until = row  # the first row beyond those that share the scales in `own`
     for k in range(0, rows, ROWS):
         count = min(ROWS, rows - k)
-        begin = at + k * pitch
+        begin, form = at + k * pitch, (size, count, columns)
         if size == FLOAT32:
-            _fetch(raw, begin, pitch, (size, count, columns), part.view(np.uint8), k * LANES * size)
+            _fetch(raw, begin, pitch, form, octets[k * LANES * size :])
             continue
-        _fetch(raw, begin, pitch, (size, count, columns), line, 0)
+        _fetch(raw, begin, pitch, form, line)
         if size == BFLOAT16:
             _widen(line, k * LANES, part)
         elif row + k + count <= until:
@@ -77,12 +77,7 @@ def load(
 
 @inner
 def _fetch(
-    raw: np.ndarray,
-    begin: int,
-    pitch: int,
-    form: tuple[int, int, int],
-    to: np.ndarray,
-    at: int,
+    raw: np.ndarray, begin: int, pitch: int, form: tuple[int, int, int], to: np.ndarray
 ) -> None:
     """Copy values of up to four rows, one row after another.
 
@@ -92,15 +87,14 @@ def _fetch(
         pitch: Bytes of a row.
         form: Bytes of a value; rows; columns.
         to: Filled, as bytes.
-        at: Offset of the first row there.
     """
     size, rows, columns = form
     for i in range(rows):
         if columns == LANES:
             for n in range(0, size * LANES, LINE):
-                copy_line(raw, begin + i * pitch + n, to, at + i * size * LANES + n)
+                copy_line(raw, begin + i * pitch + n, to, i * size * LANES + n)
         else:
-            copy(raw, begin + i * pitch, to, at + i * size * LANES, columns * size)
+            copy(raw, begin + i * pitch, to, i * size * LANES, columns * size)
 
 
 @inner
