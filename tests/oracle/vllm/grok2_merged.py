@@ -34,7 +34,6 @@ LOUDER = {"lm_head.weight": 16, "block_sparse_moe.gate.weight": 16, "q_proj.weig
 """Factors that bring logits to their caps, which the weights of `synth` leave alone."""
 LIMIT = 1e-2  # of a log probability, with such weights; 3.6e-3 was measured
 CASES = [
-    Case("--bits 4 --keep experts", stand_in=False),
     Case("--bits 4"),
     Case("--bits 4", broken="model.layers.1.block_sparse_moe.experts.3.w3"),
     Case(GPTQ_4),

@@ -222,8 +222,10 @@ def check(cases: list[Case], network: Network, python: str, source: Path, work: 
     folders, every = make(python, source, work, cases), True
     whole = {case.options: folders[n] for n, case in enumerate(cases) if not case.broken}
     for title, stand_in in (("vLLM's own kernels, bfloat16", False), ("stand-ins, float32", True)):
-        print(f"quantized, {title}", flush=True)
         numbers = [n for n, case in enumerate(cases) if case.stand_in == stand_in]
+        if not numbers:
+            continue
+        print(f"quantized, {title}", flush=True)
         run_all({n: folders[n] for n in numbers}, work, stand_in=stand_in)
         for n in numbers:
             good, figures = judge(cases[n], network, whole[cases[n].options], work / str(n))
