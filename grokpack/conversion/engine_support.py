@@ -58,7 +58,11 @@ LOADS: dict[str, dict[str, Check]] = {
     "llama.cpp": {"gguf": _anything},
     "vllm": {"compressed-tensors": _vllm_compressed, "gptq": _marlin},
     "sglang": {"w8a8-int8": _anything, "fp8": _anything},
-    "transformers": {"compressed-tensors": _transformers},
+    "transformers": {
+        "compressed-tensors": _transformers,
+        "mxfp4": _anything,
+        "nvfp4": _anything,
+    },
 }
 """Formats that each engine loads, each with a check that returns why not; None if it does."""
 _INSTEAD = {

@@ -112,6 +112,14 @@ def test_kept_weights_are_listed_and_eight_bits_refused(wide: Path, tmp_path: Pa
     assert caught.value.code == "GP309"
 
 
+def test_they_are_for_transformers_and_not_for_vllm(wide: Path) -> None:
+    source = open_checkpoint(str(wide))
+    plan_quantize(source, QuantizeOptions(to="nvfp4", engine="transformers"))
+    with pytest.raises(GrokpackError, match="vllm does not load") as caught:
+        plan_quantize(source, QuantizeOptions(to="nvfp4", engine="vllm"))
+    assert caught.value.code == "GP313"
+
+
 def test_they_are_not_quantized_again(written: Path) -> None:
     with pytest.raises(GrokpackError, match=f"already {written.name}"):
         plan_quantize(open_checkpoint(str(written)), QuantizeOptions())
