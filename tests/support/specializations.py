@@ -10,9 +10,9 @@ PACKAGE = "grokpack.kernels.compiled"
 
 
 def repeated() -> list[str]:
-    """Kernels that this process has compiled for types that differ in layout, mutability or value.
+    """Kernels that this process has compiled for types that differ in layout or mutability alone.
 
-    Each of them was compiled once more than its values' types need.
+    Each of them was compiled once more than its arrays' dtypes need.
     """
     found = []
     for name, kernel in _kernels():
@@ -39,4 +39,4 @@ def _plain(kind: Any) -> str:
         return f"{kind.dtype}[{kind.ndim}]"
     if isinstance(kind, types.BaseTuple):
         return f"({', '.join(map(_plain, kind))})"
-    return str(types.unliteral(kind))
+    return str(kind)

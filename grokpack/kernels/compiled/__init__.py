@@ -15,15 +15,20 @@ calls once more with it. Hence the form of each module:
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import DTypeLike
+
 Kernel = TypeVar("Kernel", bound="Callable[..., Any]")
 
+_LINE = 64  # bytes
 _OPTIONS = {"nogil": True, "no_cfunc_wrapper": True, "_nrt": False}
 """Code releases the interpreter lock and has no entry for C. References to arrays are not counted:
 counting is an atomic operation that waits for every store before it, and where those go to memory,
@@ -43,6 +48,14 @@ def compiled(function: Kernel) -> Kernel:
 def inner(function: Kernel) -> Kernel:
     """Compile a function that compiled functions alone call: it has no entry from Python."""
     return _compiled(function, {**_OPTIONS, "no_cpython_wrapper": True})
+
+
+def allocate(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Return zeros that begin with a cache line, which vectors then do not straddle."""
+    count, kind = math.prod(shape), np.dtype(dtype)
+    raw = np.zeros(count * kind.itemsize + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + count * kind.itemsize].view(kind).reshape(shape)
 
 
 def _compiled(function: Kernel, options: dict[str, Any]) -> Kernel:

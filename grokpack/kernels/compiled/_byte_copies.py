@@ -33,8 +33,8 @@ def _copying_lines(
 ) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
         kinds, line = signature.args, ir.VectorType(ir.IntType(8), LINE).as_pointer()
-        origin = pointer(context, builder, kinds[0], *arguments[:2])
-        goal = pointer(context, builder, kinds[2], *arguments[2:])
+        origin = _pointer(context, builder, kinds[0], *arguments[:2])
+        goal = _pointer(context, builder, kinds[2], *arguments[2:])
         loaded = builder.load(builder.bitcast(origin, line), align=1)
         builder.store(loaded, builder.bitcast(goal, line), align=1)
         return context.get_dummy_value()
@@ -47,8 +47,8 @@ def _copying(
 ) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
         kinds = signature.args
-        origin = pointer(context, builder, kinds[0], *arguments[:2])
-        goal = pointer(context, builder, kinds[2], *arguments[2:4])
+        origin = _pointer(context, builder, kinds[0], *arguments[:2])
+        goal = _pointer(context, builder, kinds[2], *arguments[2:4])
         _memcpy(builder, goal, origin, arguments[4], 1)
         return context.get_dummy_value()
 
@@ -57,7 +57,7 @@ def _copying(
 
 def _fetching(_typing: _Any, source: _Any, _at: _Any) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
-        place = pointer(context, builder, signature.args[0], *arguments)
+        place = _pointer(context, builder, signature.args[0], *arguments)
         kind = ir.FunctionType(ir.VoidType(), [_BYTE, _INT, _INT, _INT])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE], kind)
         to_read, near, data = (ir.Constant(_INT, n) for n in (0, 3, 1))
@@ -67,14 +67,15 @@ def _fetching(_typing: _Any, source: _Any, _at: _Any) -> tuple[_Any, _Any]:
     return types.void(source, types.intp), write
 
 
-def pointer(context: _Any, builder: _Any, kind: _Any, array: _Any, at: _Any) -> _Any:
-    """Generate the address of an array's byte."""
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+def _pointer(context: _Any, builder: _Any, kind: _Any, array: _Any, at: _Any) -> _Any:
+    """Generate the address of an array's byte, whatever the array's dtype is."""
+    start = context.make_array(kind)(context, builder, array).data
+    return builder.gep(builder.bitcast(start, _BYTE), [at])
 
 
 copy_line = cast("Callable[[np.ndarray, int, np.ndarray, int], None]", intrinsic(_copying_lines))
 """Call `copy_line(source, at, target, to)` to copy `LINE` bytes of `source` from `at` on to
-`target` from `to` on. Nothing is checked."""
+`target` from `to` on. Both count bytes, of arrays of any dtype. Nothing is checked."""
 
 copy = cast("Callable[[np.ndarray, int, np.ndarray, int, int], None]", intrinsic(_copying))
 """Call `copy(source, at, target, to, count)` to copy `count` bytes."""

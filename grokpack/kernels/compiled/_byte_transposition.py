@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import inner
+from grokpack.kernels.compiled import allocate, inner
 
 COLUMNS = 64  # one cache line of a row of codes
 ROWS = 256  # a tile has 16 KiB, and stays in the first-level cache with its results
@@ -80,4 +80,4 @@ def transpose(
 
 def scratch() -> tuple[np.ndarray, np.ndarray]:
     """Allocate a square and a tile for `transpose`."""
-    return np.empty((8, _WORDS), np.uint64), np.empty((COLUMNS, ROWS), np.int8)
+    return allocate((8, _WORDS), np.uint64), allocate((COLUMNS, ROWS), np.int8)

@@ -11,8 +11,6 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from grokpack.kernels.compiled._byte_copies import pointer
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,18 +30,23 @@ def _transposing(
         (source, at, pitch), (target, to, step) = arguments[:3], arguments[3:]
         rows = []
         for _ in range(SIDE):
-            row = pointer(context, builder, kinds[0], source, at)
+            row = _pointer(context, builder, kinds[0], source, at)
             rows.append(builder.load(builder.bitcast(row, _ROW.as_pointer()), align=4))
             at = builder.add(at, pitch)
         _exchange(builder, rows)
         for row in rows:
-            place = pointer(context, builder, kinds[3], target, to)
+            place = _pointer(context, builder, kinds[3], target, to)
             builder.store(row, builder.bitcast(place, _ROW.as_pointer()), align=4)
             to = builder.add(to, step)
         return context.get_dummy_value()
 
     integer = types.intp
     return types.void(source, integer, integer, target, integer, integer), write
+
+
+def _pointer(context: _Any, builder: _Any, kind: _Any, array: _Any, at: _Any) -> _Any:
+    """Generate the address of an array's value."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
 
 
 def _exchange(builder: _Any, rows: list[_Any]) -> None:

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from grokpack.kernels.compiled import inner
-from grokpack.kernels.compiled._byte_copies import copy
+from grokpack.kernels.compiled import allocate, inner
+from grokpack.kernels.compiled._byte_copies import copy, copy_line
 from grokpack.kernels.compiled._byte_transposition import transpose
 
 WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
@@ -48,9 +48,9 @@ LANES = 1088
 def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Allocate weights, codes and lanes of a block."""
     return (
-        np.zeros((BLOCK, WIDTH), np.float32),
-        np.zeros((BLOCK, WIDTH), np.int8),
-        np.zeros(LANES, np.float32),
+        allocate((BLOCK, WIDTH), np.float32),
+        allocate((BLOCK, WIDTH), np.int8),
+        allocate((LANES,), np.float32),
     )
 
 
@@ -105,20 +105,40 @@ def cast(value: Scalar) -> Scalar:
 
 
 @inner
-def load(source: Source, row: int, column: int, width: int, q: np.ndarray, x: np.ndarray) -> None:
+def load(
+    source: Source,
+    row: int,
+    column: int,
+    width: int,
+    q: np.ndarray,
+    x: np.ndarray,
+    lanes: np.ndarray,
+) -> None:
     """Load values times scales of as many rows as `x` has, and `width` columns.
 
-    Codes are copied to `q` first.
+    Codes are copied to `q` first, scales to RAW. Lanes beyond the last column hold anything.
     """
     raw, size, scales, first, per_group = source
-    pitch, start = scales.shape[1] * size, first + column
+    pitch, start, until = scales.shape[1] * size, first + column, 0
     at = row * pitch + start * size
-    octets = x.view(np.uint8) if size == F32 else q.view(np.uint8)
     for r in range(len(x)):
-        copy(raw, at + r * pitch, octets, r * WIDTH * size, width * size)
-        scale, line, to = scales[(row + r) // per_group, start : start + width], q[r], x[r]
-        for c in range(width):
-            to[c] = (to[c] if size == F32 else F(line[c])) * scale[c]
+        if r == until:
+            group = (row + r) // per_group
+            until = (group + 1) * per_group - row
+            own = (group * scales.shape[1] + start) * F32
+            copy(scales, own, lanes, RAW * F32, width * F32)
+        line, to = q[r], x[r]
+        if size == F32:
+            copy(raw, at + r * pitch, to, 0, width * F32)
+            for c in range(WIDTH):
+                to[c] *= lanes[RAW + c]
+            continue
+        if width == WIDTH:
+            copy_line(raw, at + r * pitch, line, 0)
+        else:
+            copy(raw, at + r * pitch, line, 0, width)
+        for c in range(WIDTH):
+            to[c] = F(line[c]) * lanes[RAW + c]
 
 
 @inner
@@ -269,24 +289,23 @@ def measure(
 
 
 @inner
-def put(
-    codes: np.ndarray, lanes: np.ndarray, square: np.ndarray, tile: np.ndarray, out: np.ndarray
-) -> None:
-    """Write the blocks of a strip to their rows, `u8[width, bytes]`.
+def put(codes: np.ndarray, square: np.ndarray, tile: np.ndarray, out: np.ndarray) -> None:
+    """Write `codes i8[bytes, WIDTH]` of a strip to the blocks' rows, `u8[width, bytes]`.
 
-    `codes i8[bytes, WIDTH]` fill a block's end, transposed as words of eight. Before them it has
-    room for one head, two or none, which are little-endian.
+    They are transposed as words of eight.
     """
     height = len(codes)
-    heads = (out.shape[1] - height) // 2
     transpose(codes, (0, height, 0, WIDTH), square, tile)
     for c in range(len(out)):
-        to, line = out[c], tile[c]
-        for head in range(heads):
-            bits = I(lanes[HEAD + head * WIDTH + c])
-            to[2 * head], to[2 * head + 1] = np.uint8(bits & I(255)), np.uint8(bits >> I(8))
-        for at in range(height):
-            to[2 * heads + at] = np.uint8(line[at])
+        copy(tile[c], 0, out[c], 0, height)
+
+
+@inner
+def put_heads(heads: np.ndarray, out: np.ndarray) -> None:
+    """Write float16 bits, a number in each lane, to the blocks' rows, `u8[width, 2]`."""
+    for c in range(len(out)):
+        bits = I(heads[c])
+        out[c, 0], out[c, 1] = np.uint8(bits & I(255)), np.uint8(bits >> I(8))
 
 
 @inner

@@ -120,7 +120,7 @@ def _quantize(
         for at in range(sums.shape[1]):
             for done in range(span, min(span + _SPAN, len(codes)), WIDTH):
                 end = min(done + WIDTH, len(codes))
-                load(source, at * height, done, end - done, q, x)
+                load(source, at * height, done, end - done, q, x, lanes)
                 find_largest(x, lanes)
                 choose(lanes, micro, ggml, unit, chosen)
                 set_trial(chosen, micro, unit, lanes)

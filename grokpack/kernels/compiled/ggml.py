@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import compiled, inner
+from grokpack.kernels.compiled import allocate, compiled, inner
 from grokpack.kernels.compiled._byte_transposition import scratch as turning
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BLOCK,
+    HEAD,
+    HEAD_M,
     WIDTH,
     F,
     Source,
@@ -21,6 +23,7 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     measure,
     pack_four,
     put,
+    put_heads,
     scratch,
     source_of,
 )
@@ -51,7 +54,7 @@ def _place(step: int, out: np.ndarray, blocks: int) -> tuple[int, int, int]:
 
 def _work() -> tuple[np.ndarray, ...]:
     """Allocate scratch for a quantizer to codes of four bits."""
-    return (*scratch(), *turning(), np.empty((BLOCK // 2, WIDTH), np.int8))
+    return (*scratch(), *turning(), allocate((BLOCK // 2, WIDTH), np.int8))
 
 
 def _search_work() -> tuple[np.ndarray, ...]:
@@ -63,9 +66,9 @@ def _search_work() -> tuple[np.ndarray, ...]:
 def _work_k() -> tuple[np.ndarray, ...]:
     """Allocate scratch for a quantizer to blocks of 256."""
     k, _q, lanes = scratch()
-    x, q = np.zeros((SUPER, WIDTH), np.float32), np.zeros((SUPER, WIDTH), np.int8)
-    packed = np.empty((_BYTES4_K, WIDTH), np.int8)
-    subs, heads = np.empty((8 * SUBS, WIDTH), np.float32), np.empty((2, WIDTH), np.float32)
+    x, q = allocate((SUPER, WIDTH), np.float32), allocate((SUPER, WIDTH), np.int8)
+    packed = allocate((_BYTES4_K, WIDTH), np.int8)
+    subs, heads = allocate((8 * SUBS, WIDTH), np.float32), allocate((2, WIDTH), np.float32)
     return (x, q, lanes, *turning(), packed, k, subs, heads)
 
 
@@ -98,10 +101,11 @@ def _quantize_q8_0(
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
-        load(source, at * BLOCK, done, end - done, q, x)
+        load(source, at * BLOCK, done, end - done, q, x, lanes)
         fit_q8_0(x, q, lanes)
         own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
-        put(q, lanes, square, tile, own)
+        put_heads(lanes[HEAD:], own)
+        put(q, square, tile, own[:, 2:])
         measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -132,11 +136,12 @@ def _quantize_q4_0(
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
-        load(source, at * BLOCK, done, end - done, q, x)
+        load(source, at * BLOCK, done, end - done, q, x, lanes)
         fit_q4_0(x, q, lanes)
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
-        put(packed, lanes, square, tile, own)
+        put_heads(lanes[HEAD:], own)
+        put(packed, square, tile, own[:, 2:])
         measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -167,11 +172,13 @@ def _quantize_q4_1(
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
-        load(source, at * BLOCK, done, end - done, q, x)
+        load(source, at * BLOCK, done, end - done, q, x, lanes)
         fit_q4_1(x, q, lanes)
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
-        put(packed, lanes, square, tile, own)
+        put_heads(lanes[HEAD:], own)
+        put_heads(lanes[HEAD_M:], own[:, 2:])
+        put(packed, square, tile, own[:, 4:])
         measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -207,11 +214,12 @@ def _search_q4_0(
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
-        load(source, at * BLOCK, done, end - done, q, x)
+        load(source, at * BLOCK, done, end - done, q, x, lanes)
         best_q4_0(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
-        put(packed, lanes, square, tile, own)
+        put_heads(lanes[HEAD:], own)
+        put(packed, square, tile, own[:, 2:])
         measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -247,11 +255,13 @@ def _search_q4_1(
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
-        load(source, at * BLOCK, done, end - done, q, x)
+        load(source, at * BLOCK, done, end - done, q, x, lanes)
         best_q4_1(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
-        put(packed, lanes, square, tile, own)
+        put_heads(lanes[HEAD:], own)
+        put_heads(lanes[HEAD_M:], own[:, 2:])
+        put(packed, square, tile, own[:, 4:])
         measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -282,11 +292,11 @@ def _quantize_q4_k(
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
-        load(source, at * SUPER, done, end - done, q, x)
+        load(source, at * SUPER, done, end - done, q, x, lanes)
         fit_q4_k(x, q, k, subs, heads, lanes)
         pack_q4_k(q, subs, heads, packed)
         line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
-        put(packed, lanes, square, tile, line)
+        put(packed, square, tile, line)
         for sub in range(SUBS):
             to, rows = at * SUBS + sub, slice(sub * BLOCK, (sub + 1) * BLOCK)
             read_lanes(subs, sub, lanes)
