@@ -129,6 +129,19 @@ def pattern_of(convention: Convention, part: Part, layers: list[int] | None) -> 
     return "re:" + re.escape(convention.layer.partition("{")[0]) + which + r"\." + rest + "$"
 
 
+def vllm_modules(convention: Convention, parts: Iterable[Part]) -> list[str]:
+    """Name the modules of vLLM that hold these parts, below their layer, alone and fused."""
+    found: dict[str, None] = {}
+    for part in parts:
+        stem, _, leaf = convention.table[part].removesuffix(".weight").rpartition(".")
+        for word, theirs in convention.renamed.items():
+            stem = stem.replace(word, theirs)
+        stem = stem.removesuffix(".{expert}")
+        leaves = (leaf, convention.fused[part]) if part in convention.fused else (leaf,)
+        found |= dict.fromkeys([stem] if "experts" in stem else [f"{stem}.{n}" for n in leaves])
+    return list(found)
+
+
 def experts_pattern(convention: Convention, layers: list[int] | None) -> str:
     """Make a pattern of the modules in which vLLM holds the experts of a layer together.
 

@@ -59,6 +59,7 @@ def to_gptq(
         "desc_act": False,
         "sym": True,
         "lm_head": False,
+        **_listed(source, policy, options),
         **_kept(source, policy, options),
     }
     return quantized_folder.folder(NAME, source, policy, options, unit, config)
@@ -68,6 +69,20 @@ def _refuse(scheme: QuantizationScheme) -> None:
     if not scheme.symmetric:
         what = "engines read GPTQ's packing with the zero point in the middle only"
         raise GrokpackError("GP309", what, hint="leave --asymmetric out")
+
+
+def _listed(
+    source: Checkpoint, policy: Policy, options: quantized_folder.QuantizedFolderOptions
+) -> dict[str, Any]:
+    """Return vLLM's modules where their names are not the files', by which it would look for them.
+
+    It fills those that it does not find with nothing, and says nothing.
+    """
+    own = huggingface_config.convention(source.model.family, options.names)
+    if not own.renamed:
+        return {}
+    packed = [entry.rule.part for entry, scheme in policy.schemes(source.model) if scheme]
+    return {"modules_in_block_to_quantize": [tensor_names.vllm_modules(own, packed)]}
 
 
 def _kept(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,6 +131,16 @@ def test_vllm_finds_what_is_kept_by_its_own_names(to: str, role: str) -> None:
         if name != WHOLE or to == "gptq":
             matched = any(re.match(rule, f"model.layers.2.{name}") for rule in rules)
             assert matched is (other == role), name
+
+
+def test_gptq_lists_the_modules_by_the_names_that_vllm_has_for_them() -> None:
+    """Without a list vLLM looks for the names in the files, and fills weights with nothing."""
+    options = QuantizeOptions(to="gptq", group="32", keep=("o_proj",))
+    plan = plan_quantize(open_checkpoint(str(RELEASE)), options)
+    said = json.loads(plan.target.finals["config.json"])["quantization_config"]
+    (listed,) = said["modules_in_block_to_quantize"]
+    names = [name for name in chain.from_iterable(VLLM.values()) if f"{WHOLE}." not in name]
+    assert sorted(listed) == sorted(set(names) - {"attn.o_proj"})
 
 
 def test_a_policy_decides_by_role_name_and_layer(tmp_path: Path) -> None:
