@@ -19,20 +19,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FewScales(Transform):
-    """Scales `[1, out]` from an array of one axis; `[1, 1]` from one of none.
+class FloatScales(Transform):
+    """Scales `[in, out]` of blocks from `[out, in]`; of an array of fewer axes, the outputs'.
+
+    They are read without look-ahead, which serves one array at a time: the codes.
 
     Attributes:
         array: The scales.
         axes: Its axes.
     """
 
-    operation: ClassVar[str] = "few scales"
+    operation: ClassVar[str] = "block scales"
     array: str
     axes: int
 
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
-        """Read the box."""
+        """Read the box; that of a matrix is transposed, and not contiguous."""
+        if self.axes == len(box.start):
+            return reader.read(self.array, Box(box.start[::-1], box.shape[::-1])).T
         first = len(box.start) - self.axes
         part = Box(box.start[first:], box.shape[first:])
         return reader.read(self.array, part).reshape(box.shape)

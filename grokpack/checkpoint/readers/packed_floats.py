@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.finding import Finding
 from grokpack.core.tensors import ArraySpec, DType, FloatPacking, TensorSpec, scales_name
 from grokpack.transforms.copies import Stack, Transposed
-from grokpack.transforms.float_products import FewScales, FloatProducts
+from grokpack.transforms.float_products import FloatProducts, FloatScales
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -121,13 +121,12 @@ def find(
     if held is None:
         return f"scales of shape {scales.shape} do not fit codes in FP8 of shape {own.shape}"
     outputs, inputs = own.shape
-    matrix = len(scales.shape) == 2  # noqa: PLR2004  # axes of a matrix
     blocks = -(-inputs // held[1]), -(-outputs // held[0])
     return FloatWeight(
         ArraySpec((inputs, outputs), own.dtype),
         ArraySpec(blocks, scales.dtype),
         Transposed(weight),
-        Transposed(name) if matrix else FewScales(name, len(scales.shape)),
+        FloatScales(name, len(scales.shape)),
         (held[1], held[0]),
     )
 
