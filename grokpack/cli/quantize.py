@@ -83,7 +83,7 @@ class QuantizeFlags:
         typer.Option(
             "--importance",
             metavar="FILE",
-            help="Weigh errors by what `evaluate --calibrate` saw; for mse and lsq",
+            help="Weigh errors by what `evaluate --calibrate` saw, or an imatrix of llama.cpp",
         ),
     ] = None
     keep: Annotated[

@@ -70,7 +70,7 @@ class QuantizeOptions:
         tp: Ranks, for w8a8-int8, fp8 and ckpt-0.
         shard_bytes: Maximum size of a file.
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
-        importance: A calibration file, with which the search for scales weighs errors.
+        importance: A calibration file or llama.cpp's imatrix, by which errors are weighed.
         yarn: True for the keys of YaRN, for a GGUF of a family that has them.
     """
 
@@ -194,17 +194,18 @@ def _policy(source: Checkpoint, options: QuantizeOptions) -> Policy:
     for name in options.keep:
         tensor_patterns.select(source.model.tensors(), name)
     kept = map(policy.keep, options.keep)
-    return Policy(default, (*rules, *kept), _importance(options, method))
+    return Policy(default, (*rules, *kept), _importance(source, options, method))
 
 
-def _importance(options: QuantizeOptions, method: str) -> Importance | None:
+def _importance(source: Checkpoint, options: QuantizeOptions, method: str) -> Importance | None:
     """Read the calibration, if scales are searched for."""
     if options.importance is None:
         return None
     if METHODS[method] == METHODS["rtn"]:
         what = "--importance weighs the errors of a search, and rtn does not search"
         raise GrokpackError("GP304", what, hint="--method mse or --method lsq")
-    return importance.read(os.fspath(options.importance))
+    names = {entry.name: entry.gguf for entry in source.model.tensors()}
+    return importance.read(os.fspath(options.importance), names)
 
 
 def _parameters(options: QuantizeOptions, chosen: Policy) -> dict[str, Any]:

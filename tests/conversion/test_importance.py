@@ -143,7 +143,7 @@ def test_inputs_that_were_silent_still_count(tmp_path: Path) -> None:
     squares[2, 3] = np.nan
     save_file({"w/mean_square": squares}, tmp_path / "c.safetensors",
               {"format": "grokpack-calibration", "version": "1"})  # fmt: skip
-    found = importance.read(str(tmp_path / "c.safetensors"))
+    found = importance.read(str(tmp_path / "c.safetensors"), {})
     stored = found.arrays["w/mean_square"]
     own = importance.WeightImportance(found.path, stored.offset, stored.spec.shape)
     np.testing.assert_array_equal(own.of(0), np.ones(8))
