@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from grokpack.formats.pickle import Bytes
 
 KIND = "imatrix"
-"""What `general.type` says in the GGUF form."""
+"""Value of `general.type` in the GGUF form."""
 _MAGIC = b"GGUF"
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 _MOST_ENTRIES = 1 << 16
