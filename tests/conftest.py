@@ -7,10 +7,13 @@ import gc
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 import typer.testing
 from hypothesis import HealthCheck, settings
+
+from grokpack.core.cache_folder import cache_folder
 
 # The same examples on every machine and worker, so that a failure is the change's and not the
 # day's. No deadline: cores are shared and numba compiles on first use.
@@ -38,6 +41,9 @@ if "TMPDIR" not in os.environ:
     enough = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _NEEDED_BYTES
     _own_folder = tempfile.mkdtemp(prefix="grokpack-tests-", dir=_MEMORY if enough else None)
     os.environ["TMPDIR"] = tempfile.tempdir = _own_folder
+
+# Tests give commands homes of their own; kernels need not be compiled for each.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(cache_folder(), "kernels")))
 
 # `CliRunner` makes the whole command line of its table for each command, which takes longer than
 # many of the commands that tests run; it is the same each time.

@@ -102,4 +102,10 @@ def _choices(command: list[str]) -> set[str]:
         re.MULTILINE,
     )
     words = re.sub(r"\([^)]*\)", "", listed[1] if listed else "")
-    return {*labels, *re.findall(r"[a-z0-9][\w.-]*", words)} - {"or", "not", "none"}
+    return {*labels, *re.findall(r"[a-z0-9][\w.-]*", words)} - {
+        "or",
+        "not",
+        "none",
+        "option",
+        "takes",
+    }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
 from grokpack.checkpoint.state_folder import FOLDER
+from grokpack.core.cache_folder import cache_folder
 
 if TYPE_CHECKING:
     from grokpack.core.layout import Layout
@@ -94,4 +95,4 @@ def _beside(checkpoint: ComparedFiles) -> str:
 
 def _cache(checkpoint: ComparedFiles) -> str:
     digest = hashlib.sha256(os.fsencode(storage.absolute(checkpoint.place))).hexdigest()[:32]
-    return os.path.join(storage.cache_folder(), "checkpoints", digest)
+    return os.path.join(cache_folder(), "checkpoints", digest)

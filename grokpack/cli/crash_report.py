@@ -10,6 +10,7 @@ import typer
 
 from grokpack import storage
 from grokpack.core import escaping
+from grokpack.core.cache_folder import cache_folder
 from grokpack.core.errors import GrokpackError
 
 
@@ -34,7 +35,7 @@ def bug(error: BaseException, *, verbose: bool = False) -> GrokpackError:
 
 def _written(text: str) -> str | None:
     """Write a report and return its path; None if it cannot be written."""
-    for folder in (storage.cache_folder(), tempfile.gettempdir()):
+    for folder in (cache_folder(), tempfile.gettempdir()):
         path = os.path.join(folder, f"crash-{os.getpid()}.txt")
         try:
             storage.write_whole(path, escaping.escape_prose(text).encode())

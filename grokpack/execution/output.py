@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
 from grokpack.checkpoint.state_folder import FOLDER
+from grokpack.core.cache_folder import cache_folder
 from grokpack.execution.journal import Journal
 
 if TYPE_CHECKING:
@@ -93,5 +94,5 @@ def _journal(path: str, single: bool) -> str:  # noqa: FBT001  # as `Output` has
     """Return the folder of an output's journal."""
     if storage.is_bucket(path):
         name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
-        return os.path.join(storage.cache_folder(), "outputs", name)
+        return os.path.join(cache_folder(), "outputs", name)
     return f"{path}.grokpack" if single else os.path.join(path, FOLDER)

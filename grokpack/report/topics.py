@@ -39,7 +39,10 @@ ENVIRONMENT = (
     ("NO_COLOR", "set to anything: no colour, where --color is auto"),
     ("FORCE_COLOR", "set to anything: colour also in pipes, where --color is auto"),
     ("TERM", "dumb: no colour"),
-    ("XDG_CACHE_HOME", "where the report of a bug is written, in its grokpack folder"),
+    (
+        "XDG_CACHE_HOME",
+        "where compiled kernels and reports of bugs are kept, in its grokpack folder",
+    ),
 )
 
 TOPICS = {

@@ -27,7 +27,6 @@ from grokpack.storage.ownership import Mark, WrittenParts
 from grokpack.storage.part_files import (
     PART,
     allocated_bytes,
-    cache_folder,
     clear_folder,
     files_lost,
     free_bytes,
@@ -81,7 +80,6 @@ __all__ = [
     "absolute",
     "allocated_bytes",
     "append_line",
-    "cache_folder",
     "clear_folder",
     "exists",
     "explain_absence",

@@ -59,12 +59,6 @@ def is_link(path: str) -> bool:
     return os.path.islink(path)
 
 
-def cache_folder() -> str:
-    """Return the user's folder for grokpack's cache."""
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(caches, "grokpack")
-
-
 def allocated_bytes(path: str) -> int:
     """Return the bytes that a file occupies on disk; 0 if there is none."""
     try:

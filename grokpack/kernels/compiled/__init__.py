@@ -16,10 +16,13 @@ calls once more with it. Hence the form of each module:
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 import numpy as np
+
+from grokpack.core.cache_folder import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +39,16 @@ that takes most of the time. Without fastmath, results are those of IEEE arithme
 order."""
 
 
+_settings: Any = numba.config
+if not _settings.CACHE_DIR:  # of NUMBA_CACHE_DIR
+    _settings.CACHE_DIR = os.path.join(cache_folder(), "kernels")
+
+
 def compiled(function: Kernel) -> Kernel:
     """Compile a function at its first call.
 
-    The code is cached beside the source or in the user's cache, whichever can be written, for the
-    next process.
+    The code is kept in the user's cache for the next process, where uninstalling the package leaves
+    nothing beside it.
     """
     return _compiled(function, _OPTIONS)
 
