@@ -12,7 +12,7 @@ from grokpack.core.arrays import contiguous
 from grokpack.core.tensors import DType
 from grokpack.kernels import tile_distances
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.fp4 import NV_BLOCK
+from grokpack.kernels.fp4_blocks import NV_BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence

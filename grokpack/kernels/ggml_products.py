@@ -11,7 +11,7 @@ import numpy as np
 
 from grokpack.kernels._ggml_q4_k import unpack_scales
 from grokpack.kernels.float_casts import widen_f16
-from grokpack.kernels.fp4 import DOUBLED, from_e4m3, power
+from grokpack.kernels.fp4_blocks import DOUBLED, from_e4m3, power
 
 LEVELS = np.array(
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32

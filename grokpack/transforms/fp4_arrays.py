@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from grokpack.core.layout import Box
-from grokpack.kernels import fp4
+from grokpack.kernels import fp4, fp4_blocks
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.quantized_rows import QuantizedRows
 from grokpack.transforms.quantizer import CHUNK, aligned_ranges, whole_chunks
@@ -95,7 +95,7 @@ class _Fp4Array(Transform):
     @property
     def height(self) -> int:
         """Number of inputs that share a scale."""
-        return fp4.NV_BLOCK if self.fused else fp4.MX_BLOCK
+        return fp4_blocks.NV_BLOCK if self.fused else fp4_blocks.MX_BLOCK
 
     def unit(self, reader: ArraySource) -> float | None:
         """Return the number by which all scales are divided; None for MXFP4."""

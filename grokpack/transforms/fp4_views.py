@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from grokpack.core.layout import Box
-from grokpack.kernels.fp4 import DOUBLED
+from grokpack.kernels.fp4_blocks import DOUBLED
 from grokpack.transforms.packed_words import split_bytes
 from grokpack.transforms.transform import Transform
 

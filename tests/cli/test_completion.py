@@ -55,7 +55,7 @@ def test_an_option_offers_the_choices_that_its_help_shows(command: str) -> None:
 
 
 def test_options_of_every_kind_are_among_them() -> None:
-    assert choices("quantize").keys() >= {"--bits", "--type", "--for", "--method", "--progress"}
+    assert choices("quantize").keys() >= {"--bits", "--for", "--method", "--progress"}
     assert {"--type", "--names", "--dtype"} <= choices("convert").keys()
     assert "--preset" in choices("synth")
 
@@ -65,6 +65,11 @@ def test_a_target_is_completed_from_the_table_of_writers(command: str) -> None:
     assert completions("grokpack", command, "--to", "") == list(TARGETS[command])
     starting = [name for name in TARGETS[command] if name.startswith("s")]
     assert completions("grokpack", command, "--to", "s") == starting
+
+
+def test_types_of_blocks_and_mixes_are_completed() -> None:
+    found = completions("grokpack", "quantize", "--type", "q4_k")
+    assert found == ["q4_k", "q4_k_s", "q4_k_m"]
 
 
 def test_commands_are_completed() -> None:

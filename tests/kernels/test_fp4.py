@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.kernels import dispatch, fp4
+from grokpack.kernels import dispatch, fp4, fp4_blocks
 from tests.support.ggml_cases import cases, normal
 from tests.support.kernel_arrays import floats
 
@@ -136,7 +136,7 @@ def test_gguf_mxfp4_is_what_the_gguf_package_makes(x: np.ndarray, power: int) ->
 
 def restored(x: np.ndarray, unit: float | None, made: Made) -> np.ndarray:
     codes, scales, *_ = made
-    form = fp4.MX if unit is None else fp4.NV
+    form = fp4_blocks.MX if unit is None else fp4_blocks.NV
     steps = form.scales(scales.astype(np.int32), np.float32(unit or 1))
     bits = bits_of(codes)
     signed = np.where(bits > 7, -1, 1) * LEVELS[bits & 7]

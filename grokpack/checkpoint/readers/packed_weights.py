@@ -19,7 +19,7 @@ from grokpack.core.tensors import (
     scales_name,
     zeros_name,
 )
-from grokpack.kernels.fp4 import MX_BLOCK, NV_BLOCK
+from grokpack.kernels.fp4_blocks import MX_BLOCK, NV_BLOCK
 from grokpack.transforms.awq_views import AwqOctets, AwqZeros
 from grokpack.transforms.copies import Copy, Stack, Transposed
 from grokpack.transforms.fp4_views import DividedScales, Fp4CodeColumns, PowerScales

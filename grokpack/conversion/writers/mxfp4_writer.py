@@ -8,7 +8,7 @@ from grokpack.conversion.writers.fp4_folder import Fp4Form, to_folder
 from grokpack.conversion.writers.quantized_folder import QuantizedFolderOptions
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.tensors import DType
-from grokpack.kernels.fp4 import MX_BLOCK
+from grokpack.kernels.fp4_blocks import MX_BLOCK
 
 _FORM = Fp4Form(
     "mxfp4",

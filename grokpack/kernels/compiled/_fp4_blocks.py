@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels import fp4 as spec
+from grokpack.kernels import fp4_blocks as spec
 from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._ggml_blocks_of_32 import WIDTH, F, I, Scalar, pick
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels import fp4 as spec
+from grokpack.kernels import fp4_blocks as spec
 from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._byte_transposition import scratch as turning
 from grokpack.kernels.compiled._byte_transposition import transpose

@@ -11,6 +11,7 @@ import pytest
 from grokpack.conversion import writers
 from grokpack.conversion.plan_convert import ConvertOptions
 from grokpack.conversion.plan_quantize import QuantizeOptions
+from grokpack.conversion.quantization.policy import BITS
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.writer import (
     QuantizingWriter,
@@ -48,7 +49,7 @@ def test_what_a_writer_can_be_told_convert_can(name: str) -> None:
 def test_what_a_quantizing_writer_can_be_told_quantize_can(name: str) -> None:
     writer = writer_registry.quantizing(name)
     assert writer.scheme | option_names(writer) <= set(QuantizeOptions.__slots__)
-    assert set(writer.bits) <= set(writer_registry.DEFAULT_QUANTIZING)
+    assert set(writer.bits) <= set(BITS)
 
 
 def test_every_writer_is_in_the_table() -> None:

@@ -179,7 +179,7 @@ def test_a_dry_run_shows_the_share_and_refuses_what_the_run_would(
 def test_what_is_no_part_is_refused(part: str, source: Path, tmp_path: Path) -> None:
     run = forked.run(*resharding(source, tmp_path / "out"), "--part", part)
     assert run.returncode == 2
-    assert "write 3/16: i from 1 to n" in run.stderr
+    assert "write 3/10, the third of ten" in run.stderr
     assert not (tmp_path / "out").exists()
 
 
