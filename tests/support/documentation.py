@@ -13,7 +13,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def environment(folder: Path) -> dict[str, str]:
     """Return the environment of a user with two cores, without progress on the screen."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GROKPACK_")}
+    left = ("GROKPACK_", "COLUMNS")  # pytest-xdist sets the width of its workers' terminals
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(left)}
     return inherited | {
         "PATH": os.pathsep.join(
             (str(folder), str(Path(sys.executable).parent), os.environ["PATH"])
