@@ -203,7 +203,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ({"bits": 3}, "GP346", "--bits does not take `3`"),
+        ({"bits": 7}, "GP346", "--bits does not take `7`"),
         ({"to": "zarr"}, "GP346", "--to does not take"),
         ({"bits": 4, "to": "w8a8-int8"}, "GP304", "has 8 bits"),
         ({"bits": 4, "to": "fp8"}, "GP304", "has 8 bits"),

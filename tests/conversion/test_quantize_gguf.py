@@ -174,7 +174,11 @@ def test_a_policy_gives_eight_bits_the_usual_type(source: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ({"type": "q4_2"}, "GP304", "q4_0, q4_1, q4_k, iq4_nl, iq4_xs, q4_k_s, q4_k_m for 4"),
+        (
+            {"type": "q4_2"},
+            "GP304",
+            "q4_0, q4_1, q4_k, iq4_nl, iq4_xs, mxfp4, q4_k_s, q4_k_m for 4",
+        ),
         ({"bits": 8, "type": "q4_0"}, "GP304", "q8_0 for 8 bits"),
         ({"group": "32"}, "GP304", "--group does not belong"),
         ({"names": "hpcai"}, "GP304", "--names does not belong"),
