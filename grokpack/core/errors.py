@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from grokpack.core.escaping import escape_line, escape_prose
@@ -243,6 +242,8 @@ class UnusableValue(CaughtError):
             given: The value that was given.
             choices: Those that it takes.
         """
+        from difflib import get_close_matches  # which only failures load
+
         words = [str(choice) for choice in choices]
         near = get_close_matches(str(given), words, 1)
         hint = f"did you mean `{option} {near[0]}`?" if near else None
