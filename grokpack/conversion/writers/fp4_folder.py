@@ -67,7 +67,7 @@ def to_folder(
     """Make the target.
 
     Raises:
-        GrokpackError: GP304 for an unknown convention, GP309 for weights of other than four bits,
+        GrokpackError: GP346 for an unknown convention, GP309 for weights of other than four bits,
             or whose inputs the blocks do not divide.
     """
     own = policy.forced(group=form.block, scales=form.scales, symmetric=True, numbers=form.name)
