@@ -92,11 +92,11 @@ class EvaluateFlags:
         typer.Option("--max-tokens", min=1, help="Stop after this many", rich_help_panel=_INPUT),
     ] = None
     against: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--against",
             metavar="OTHER",
-            help="Another checkpoint, held against SRC layer by layer",
+            help="Another checkpoint, held against SRC layer by layer; repeated, a table of all",
         ),
     ] = None
     max_kl: Annotated[

@@ -1,53 +1,36 @@
-"""Run of `grokpack evaluate`, and its results as JSON."""
+"""Run of `grokpack evaluate`."""
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, cast
-
-import numpy as np
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.cli import parsing
+from grokpack.cli import evaluation_results, parsing
 from grokpack.cli.source_path import resolve
 from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation import config_comparison, network_verdict
 from grokpack.evaluation.calibration import Calibration
+from grokpack.evaluation.candidate_evaluation import evaluate_candidates
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost
 from grokpack.evaluation.input_tokens import CONTEXT, Inputs, read_text, read_tokens
 from grokpack.evaluation.logits_file import logits_file
+from grokpack.evaluation.network_verdict import Thresholds
 from grokpack.evaluation.pair_evaluation import STREAMS, evaluate_pair
 from grokpack.evaluation.single_evaluation import evaluate
-from grokpack.evaluation.weight_comparison import BEYOND, EQUAL, OTHERWISE, WITHIN
 from grokpack.models import hyperparameters
 from grokpack.report import evaluation_text as shown
-from grokpack.report.numbers import finite
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.network_options import EvaluateFlags, NetworkFlags
     from grokpack.cli.session import Session
     from grokpack.core.documents.answer_json import NetworkJson
-    from grokpack.core.documents.evaluation_json import (
-        EvaluationJson,
-        LayerJson,
-        LossJson,
-        NetworkRunJson,
-        PartErrorJson,
-        UnequalJson,
-        WeightsJson,
-    )
-    from grokpack.evaluation.pair_evaluation import PairEvaluation
-    from grokpack.evaluation.part_comparison import PartComparison
-    from grokpack.evaluation.results import Evaluation, Loss
-    from grokpack.evaluation.weight_comparison import WeightGap
-
-_RATIOS = ("relative", "allowed", "largest")
-_MOST_LOSSES = 4096  # tokens whose losses the document lists
+    from grokpack.core.documents.evaluation_json import EvaluationJson
+    from grokpack.core.finding import Finding
 
 
 def options_of(
@@ -82,31 +65,106 @@ def introduce(session: Session, checkpoint: Checkpoint, options: EvaluateOptions
 def run(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:
     """Evaluate, and show the result."""
     source = resolve(flags.source, session)
-    against = None if flags.against is None else resolve(flags.against, session)
+    others = [resolve(path, session) for path in flags.against or ()]
     options = options_of(session, network, flags.layers)
-    wanted = replace(flags, source=source, against=against)
+    wanted = replace(flags, source=source, against=others)
     _check(wanted)
     checkpoint = open_checkpoint(source, wanted.head_dim)
     inputs = _inputs(wanted, checkpoint)
-    about = introduce(session, checkpoint, options)
-    if against is None:
-        found = _alone(session, wanted, options, checkpoint, inputs)
-        alone = document(about, found, wanted, options)
-        session.result(shown.render(alone), alone)
-        return
-    other = open_checkpoint(against, wanted.head_dim)
-    _announce(session, [checkpoint, other], inputs, options, STREAMS)
-    pair = evaluate_pair(checkpoint, other, inputs, options)
-    limits = network_verdict.Thresholds(
-        wanted.max_kl, wanted.min_top1, wanted.max_router_flips, wanted.min_layer_cosine
-    )
-    seen = network_verdict.findings(pair, limits)
-    data = pair_document(about, pair, wanted, options)
-    beyond = any(row.severity == "error" for row in seen)
-    status = ExitStatus.ANSWER_IS_NO if beyond else ExitStatus.OK
-    rows = [row.row() for row in seen]
-    word = "beyond" if beyond else "within"
-    session.result(shown.render_pair(data, seen, word), data, status, rows, word)
+    _Evaluation(session, wanted, options, checkpoint, inputs).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """An evaluation that nothing speaks against: its checkpoint, tokens and options."""
+
+    session: Session
+    wanted: EvaluateFlags
+    options: EvaluateOptions
+    source: Checkpoint
+    inputs: Inputs
+
+    def run(self) -> None:
+        about = introduce(self.session, self.source, self.options)
+        paths = self.wanted.against or []
+        others = [open_checkpoint(path, self.wanted.head_dim) for path in paths]
+        if not others:
+            self._run_alone(about)
+        elif len(others) == 1:
+            self._run_pair(about, others[0])
+        else:
+            self._run_candidates(about, others)
+
+    def _run_alone(self, about: NetworkJson) -> None:
+        """Evaluate one network, and write what was asked for beside the result."""
+        logits, calibrate = self.wanted.logits, self.wanted.calibrate
+        with ExitStack() as held:
+            keep = watch = calibration = None
+            if logits is not None:
+                tokens, vocab = self.inputs.batch.size, self.source.geometry.vocab
+                keep = held.enter_context(logits_file(logits, tokens, vocab))
+            if calibrate is not None:
+                calibration = Calibration(self.source, calibrate)
+                watch = calibration.watch
+            self._announce([self.source])
+            found = evaluate(self.source, self.inputs, self.options, keep, watch)
+            if calibration is not None:
+                calibration.write(self.inputs)
+        data = evaluation_results.document(about, found, self.wanted, self.options)
+        self.session.result(shown.render(data), data)
+
+    def _run_pair(self, about: NetworkJson, other: Checkpoint) -> None:
+        """Hold one network against the source, part by part."""
+        self._announce([self.source, other], STREAMS, whole=True)
+        pair = evaluate_pair(self.source, other, self.inputs, self.options)
+        data = evaluation_results.pair_document(about, pair, self.wanted, self.options)
+        seen = network_verdict.findings(pair, self._limits())
+        word = _verdict(seen)
+        self._answer(data, shown.render_pair(data, seen, word), seen, word)
+
+    def _run_candidates(self, about: NetworkJson, others: list[Checkpoint]) -> None:
+        """Hold several networks against the source, by what they compute."""
+        self._announce([self.source, *others], 1 + len(others))
+        found = evaluate_candidates(self.source, others, self.inputs, self.options)
+        limits = self._limits()
+        seen = [network_verdict.findings_of_candidate(own, limits) for own in found.candidates]
+        beyond = [_verdict(rows) == "beyond" for rows in seen]
+        given = about, found, beyond, self.wanted, self.options
+        data = evaluation_results.candidates_document(*given)
+        every = [row for rows in seen for row in rows]
+        word = _verdict(every) if limits.given or any(beyond) else "ok"
+        self._answer(data, shown.render_candidates(data, every, word), every, word)
+
+    def _announce(
+        self, checkpoints: list[Checkpoint], streams: int = 1, *, whole: bool = False
+    ) -> None:
+        """Say what the run will cost before it begins."""
+        tokens = self.inputs.batch.size
+        costs = [cost(one, tokens, self.options, streams, whole=whole) for one in checkpoints]
+        read = byte_size(sum(one.read_bytes for one in costs))
+        flops = sum(one.flops for one in costs) / 1e12
+        self.session.say(f"{tokens:,} tokens: reads {read} of weights, {flops:,.3g} TFLOP")
+        spilled = max(one.spilled_bytes for one in costs)
+        if spilled:
+            size = byte_size(spilled)
+            self.session.say(f"activations of {size} go to disk; --memory holds more")
+
+    def _limits(self) -> Thresholds:
+        """Return the limits that were given."""
+        wanted = self.wanted
+        return Thresholds(
+            wanted.max_kl, wanted.min_top1, wanted.max_router_flips, wanted.min_layer_cosine
+        )
+
+    def _answer(self, data: EvaluationJson, text: str, seen: list[Finding], word: str) -> None:
+        """Show the distance from the source, and leave with the status that it gives."""
+        status = ExitStatus.ANSWER_IS_NO if word == "beyond" else ExitStatus.OK
+        self.session.result(text, data, status, [row.row() for row in seen], word)
+
+
+def _verdict(seen: list[Finding]) -> Literal["within", "beyond"]:
+    """Return the verdict that findings give."""
+    return "beyond" if any(row.severity == "error" for row in seen) else "within"
 
 
 def _check(wanted: EvaluateFlags) -> None:
@@ -125,10 +183,10 @@ def _check(wanted: EvaluateFlags) -> None:
         "--min-layer-cosine": wanted.min_layer_cosine,
     }
     for option, value in limits.items():
-        if value is not None and wanted.against is None:
+        if value is not None and not wanted.against:
             raise GrokpackError("GP304", f"{option} compares two networks", hint="add --against")
     for option, path in {"--logits": wanted.logits, "--calibrate": wanted.calibrate}.items():
-        if path is not None and wanted.against is not None:
+        if path is not None and wanted.against:
             raise GrokpackError("GP304", f"{option} is about one network", hint="leave --against")
 
 
@@ -139,149 +197,3 @@ def _inputs(wanted: EvaluateFlags, checkpoint: Checkpoint) -> Inputs:
     pad = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
     assert wanted.tokens is not None  # noqa: S101  # one of both was given
     return read_tokens(wanted.tokens, wanted.context, wanted.max_tokens, pad)
-
-
-def _announce(
-    session: Session,
-    checkpoints: list[Checkpoint],
-    inputs: Inputs,
-    options: EvaluateOptions,
-    streams: int = 1,
-) -> None:
-    """Say what the run will cost before it begins."""
-    tokens = inputs.batch.size
-    costs = [cost(checkpoint, tokens, options, streams) for checkpoint in checkpoints]
-    read = byte_size(sum(one.read_bytes for one in costs))
-    flops = sum(one.flops for one in costs) / 1e12
-    session.say(f"{tokens:,} tokens: reads {read} of weights, {flops:,.3g} TFLOP")
-    spilled = max(one.spilled_bytes for one in costs)
-    if spilled:
-        session.say(f"activations of {byte_size(spilled)} go to disk; --memory holds more")
-
-
-def _alone(
-    session: Session,
-    wanted: EvaluateFlags,
-    options: EvaluateOptions,
-    checkpoint: Checkpoint,
-    inputs: Inputs,
-) -> Evaluation:
-    """Evaluate one network, and write what was asked for beside the result."""
-    tokens = inputs.batch.size
-    with ExitStack() as held:
-        keep = watch = None
-        if wanted.logits is not None:
-            vocab = checkpoint.geometry.vocab
-            keep = held.enter_context(logits_file(wanted.logits, tokens, vocab))
-        calibration = None
-        if wanted.calibrate is not None:
-            calibration = Calibration(checkpoint, wanted.calibrate)
-            watch = calibration.watch
-        _announce(session, [checkpoint], inputs, options)
-        found = evaluate(checkpoint, inputs, options, keep, watch)
-        if calibration is not None:
-            calibration.write(inputs)
-    return found
-
-
-def document(
-    about: NetworkJson, found: Evaluation, wanted: EvaluateFlags, options: EvaluateOptions
-) -> EvaluationJson:
-    """Make `data` of `grokpack evaluate --json` for one network."""
-    data = _begun(about, found, wanted, options)
-    data["loss"] = _loss(found.loss)
-    data["layers"] = [cast("LayerJson", asdict(row)) for row in found.layers]
-    data["losses"] = [finite(float(loss)) for loss in found.losses[:_MOST_LOSSES]]
-    data["logits"] = wanted.logits
-    data["calibration"] = wanted.calibrate
-    return data
-
-
-def pair_document(
-    about: NetworkJson, found: PairEvaluation, wanted: EvaluateFlags, options: EvaluateOptions
-) -> EvaluationJson:
-    """Make `data` of `grokpack evaluate --against --json`."""
-    data = _begun(about, found, wanted, options)
-    data["loss"] = _loss(found.first)
-    data["other_loss"] = _loss(found.second)
-    data["kl"] = {
-        "mean": finite(found.kl_mean),
-        "p99": finite(found.kl_p99),
-        "largest": finite(float(np.max(found.kl))),
-    }
-    data["top1"], data["top8"] = found.top1, found.top8
-    data["embedding"], data["head"] = finite(found.embedding), finite(found.head)
-    data["layers"] = [
-        cast("LayerJson", {key: finite(value) for key, value in asdict(row).items()})
-        for row in found.layers
-    ]
-    data["parts"] = [_part(part) for part in found.parts]
-    suspects = network_verdict.suspects(found)
-    data["suspects"] = [{**_part(part), "typical": None} for part in suspects]
-    data["weights"] = _weights(found)
-    data["max_kl"], data["min_top1"] = wanted.max_kl, wanted.min_top1
-    data["max_router_flips"] = wanted.max_router_flips
-    data["min_layer_cosine"] = wanted.min_layer_cosine
-    return data
-
-
-def _part(part: PartComparison) -> PartErrorJson:
-    """Return a part of the network with its limit, as JSON values."""
-    return {
-        "part": part.name,
-        "layer": part.layer,
-        "error": finite(part.error),
-        "limit": finite(part.limit),
-    }
-
-
-def _weights(found: PairEvaluation) -> WeightsJson:
-    """Count the weights in each state, and list those that are not equal."""
-    rows = [row for part in found.parts for row in part.weights]
-    states = Counter(row.state for row in rows)
-    return {
-        "equal": states[EQUAL],
-        "within": states[WITHIN],
-        "otherwise": states[OTHERWISE],
-        "beyond": states[BEYOND],
-        "unequal": [_unequal(row) for row in rows if row.state != EQUAL],
-    }
-
-
-def _unequal(row: WeightGap) -> UnequalJson:
-    """A weight that is not equal; its name tells the part of the network."""
-    found = asdict(row) | {key: finite(getattr(row, key)) for key in _RATIOS}
-    del found["part"]
-    return cast("UnequalJson", found)
-
-
-def _begun(
-    about: NetworkJson,
-    found: Evaluation | PairEvaluation,
-    wanted: EvaluateFlags,
-    options: EvaluateOptions,
-) -> EvaluationJson:
-    """Begin a document with what it says of the run."""
-    run: NetworkRunJson = {
-        **about,
-        "source": str(wanted.source),
-        "against": wanted.against,
-        "input": str(wanted.text or wanted.tokens),
-        "precision": options.precision,
-        "tokens": found.tokens,
-        "read_bytes": found.read_bytes,
-        "seconds": round(found.seconds, 3),
-        "tokens_per_s": found.tokens / max(found.seconds, 1e-9),
-    }
-    return cast("EvaluationJson", run)
-
-
-def _loss(loss: Loss) -> LossJson:
-    return {
-        "tokens": loss.tokens,
-        "mean": finite(loss.mean),
-        "error": finite(loss.error),
-        "perplexity": finite(loss.perplexity),
-        "perplexity_error": finite(loss.perplexity_error),
-        "top1": finite(loss.top1),
-    }

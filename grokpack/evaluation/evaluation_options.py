@@ -84,6 +84,7 @@ def cost(
     streams: int = 1,
     *,
     cached: bool = False,
+    whole: bool = False,
 ) -> Cost:
     """Predict the cost of an evaluation of `tokens` tokens.
 
@@ -91,13 +92,15 @@ def cost(
         checkpoint: The checkpoint.
         tokens: Number of tokens in all sequences.
         options: Options of the run.
-        streams: Residual streams that are held at a time; `pair_evaluation.STREAMS` for two.
+        streams: Residual streams that are held at a time; `pair_evaluation.STREAMS` where weights
+            are compared.
         cached: True if every layer caches keys and values of all tokens, as in generation.
+        whole: True if weights are compared, so that all tensors are read whole.
     """
     geometry, by_name = checkpoint.geometry, checkpoint.model.by_name()
     wanted = options.layers or geometry.layers
     read, flops = 0, 2 * tokens * geometry.vocab * geometry.d_model
-    tensors = checkpoint.tensors if streams > 1 else streamed_tensors(checkpoint)
+    tensors = checkpoint.tensors if whole else streamed_tensors(checkpoint)
     for name, tensor in tensors.items():
         layer = by_name[name].layer
         if layer is not None and layer >= wanted:
@@ -140,8 +143,18 @@ def networks(
     streams: int = 1,
     *,
     cached: bool = False,
+    in_turns: bool = False,
 ) -> Iterator[list[Network]]:
     """Open networks that share threads, with room for `tokens` tokens.
+
+    Args:
+        checkpoints: The checkpoint of each.
+        tokens: Number of tokens in all sequences.
+        options: Options of the run.
+        streams: Residual streams that are held at a time.
+        cached: True if every layer caches keys and values of all tokens.
+        in_turns: True if they take turns instead of steps together, so that they share the memory
+            for bands and logits.
 
     Raises:
         GrokpackError: GP345 where a config asks for another network, GP312 where the memory
@@ -171,6 +184,7 @@ def networks(
                 options.layers,
                 allocate,
                 _advances(options.listen),
+                len(checkpoints) if in_turns else 1,
             )
             made.append(Network(checkpoint, setup))
             held.callback(made[-1].close)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.core.finding import Finding
@@ -12,6 +12,8 @@ from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from grokpack.evaluation.candidate_evaluation import CandidateDistance
+    from grokpack.evaluation.network_distance import NetworkDistance
     from grokpack.evaluation.pair_evaluation import PairEvaluation
     from grokpack.evaluation.part_comparison import PartComparison
 
@@ -54,6 +56,12 @@ def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
     return rows + (_of_limits(found, limits) if limits.given else _of_parts(found))
 
 
+def findings_of_candidate(found: CandidateDistance, limits: Thresholds) -> list[Finding]:
+    """List findings about one candidate of several, with its place as their file."""
+    rows = (*found.declared, *_of_limits(found, limits))
+    return [replace(row, file=found.place) for row in rows]
+
+
 def _of_weights(part: PartComparison, state: str) -> list[Finding]:
     """Make a finding for each tensor of a part that has weights in a state."""
     named: dict[str, list[WeightGap]] = {}
@@ -93,7 +101,7 @@ def _of_parts(found: PairEvaluation) -> list[Finding]:
     return [Finding("GP141", what, None, None, limit, seen)]
 
 
-def _of_limits(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
+def _of_limits(found: NetworkDistance, limits: Thresholds) -> list[Finding]:
     rows = []
     if limits.max_kl is not None and not found.kl_mean <= limits.max_kl:
         seen = f"{found.kl_mean:.4g}"

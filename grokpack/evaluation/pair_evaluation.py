@@ -21,7 +21,13 @@ from grokpack.evaluation.config_comparison import check_dimensions, differences
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.layer import PassOptions
 from grokpack.evaluation.network.lockstep import Lockstep
-from grokpack.evaluation.network.logit_scores import Divergence
+from grokpack.evaluation.network.logit_scores import Divergence, Scores
+from grokpack.evaluation.network_distance import (
+    NetworkDistance,
+    agreement,
+    relative_error,
+    router_flips,
+)
 from grokpack.evaluation.part_comparison import PartComparison, undecided_tokens
 from grokpack.evaluation.reordered_weights import Reordered
 from grokpack.evaluation.results import Loss, loss_of, mean_cosine, sum_squares
@@ -63,7 +69,7 @@ class LayerGap:
 
 
 @dataclass(frozen=True, slots=True)
-class PairEvaluation:
+class PairEvaluation(NetworkDistance):
     """Result of two networks on the same tokens.
 
     Attributes:
@@ -97,26 +103,6 @@ class PairEvaluation:
     read_bytes: int
     seconds: float
 
-    @property
-    def kl_mean(self) -> float:
-        """Mean KL divergence over all tokens, in nats."""
-        return float(self.kl.mean())
-
-    @property
-    def most_flips(self) -> float:
-        """Share of tokens with other experts in the layer where that is largest."""
-        return max((layer.flips for layer in self.layers), default=0.0)
-
-    @property
-    def least_cosine(self) -> float:
-        """Mean cosine of the residual streams after the layer where that is least."""
-        return min((layer.cosine for layer in self.layers), default=1.0)
-
-    @property
-    def kl_p99(self) -> float:
-        """KL divergence that 99 of 100 tokens stay below."""
-        return float(np.quantile(self.kl, 0.99))
-
 
 def evaluate_pair(
     first: Checkpoint, second: Checkpoint, inputs: Inputs, options: EvaluateOptions | None = None
@@ -140,18 +126,16 @@ def evaluate_pair(
     with networks([first, second], batch.size, options, STREAMS) as (one, other):
         run = _Run(one, other, batch, Weights(first, second, one.lanes.implementation))
         layers = tuple(run.layer(n) for n in range(len(one.layers)))
-        found = Divergence(inputs.targets)
+        found = Divergence(Scores(inputs.targets))
         head = run.logits(found)
         read = one.stream.read_bytes + other.stream.read_bytes
     seconds = time.monotonic() - began
     options.listen(Finished("evaluate", seconds))
-    best = found.first.best, found.second.best
     return PairEvaluation(
         loss_of(found.first),
         loss_of(found.second),
         found.kl,
-        float(np.mean(best[0][:, 0] == best[1][:, 0])),
-        _shared(*best),
+        *agreement(found),
         run.embedding,
         head,
         layers,
@@ -177,7 +161,7 @@ class _Run:
         size, width = self._h.shape
         self._both = one.allocate(2 * size, width)
         self._both[:size] = other.embed(batch)
-        self.embedding = _relative(self._both[:size], self._h)
+        self.embedding = relative_error(self._both[:size], self._h)
         self._before, self._middle = (one.allocate(size, width) for _ in range(2))
         self._halves: list[PartComparison] = []
         self._ends: tuple[PartComparison, ...] = ()
@@ -196,7 +180,7 @@ class _Run:
         gaps: list[float] = []
 
         def compare(_streams: np.ndarray) -> None:
-            gaps.append(_relative(lent, middle, before))
+            gaps.append(relative_error(lent, middle, before))
             lent[...] = middle
 
         ours = PassOptions(between=keep, most_tokens=2 * size)
@@ -207,11 +191,11 @@ class _Run:
         )
         seen = self._weights.collect()
         decided = ~undecided_tokens(routed, seen, self._one.precision.name)
-        experts = _relative(lent, h, middle, decided)
+        experts = relative_error(lent, h, middle, decided)
         self._halves += self._judged(number, gaps[0], experts, seen, (routed, others))
-        flips = _flips(routed, others, size)
+        flips = router_flips(routed, others, size)
         cosine = mean_cosine(own, h)
-        return LayerGap(number, _relative(own, h), gaps[0], experts, flips, cosine)
+        return LayerGap(number, relative_error(own, h), gaps[0], experts, flips, cosine)
 
     def _judged(
         self,
@@ -245,6 +229,7 @@ class _Run:
         ):
             self._both_step.multiply(mine, others)
             ours, other = self._one.scaled(mine.out), self._other.scaled(others.out)
+            found.first.add(mine.matrix.inputs[0], ours)
             found.add(mine.matrix.inputs[0], ours, other[:size])
             errors += sum_squares(other[size:], ours[:rows])
             whole += sum_squares(ours[:rows])
@@ -264,35 +249,3 @@ class _Run:
         """Return all parts, in the order of the computation."""
         embedding, head = self._ends
         return (embedding, *self._halves, head)
-
-
-def _relative(
-    other: np.ndarray,
-    one: np.ndarray,
-    before: np.ndarray | None = None,
-    rows: np.ndarray | None = None,
-) -> float:
-    """Compute the relative error over all tokens: root of squared differences over squares.
-
-    Args:
-        other: Activations to judge, `f32[T, d]`.
-        one: Their reference.
-        before: Activations that are subtracted from both first.
-        rows: Tokens that count, `bool[T]`; None for all.
-    """
-    whole, errors = sum_squares(one, before, rows), sum_squares(other, one, rows)
-    if not whole:
-        return math.inf if errors else 0.0
-    return math.sqrt(errors / whole)
-
-
-def _flips(ours: Routing, theirs: Routing, size: int) -> float:
-    """Compute the share of tokens for which the two chose other experts."""
-    one = np.sort(ours.chosen, axis=1)
-    other = np.sort(theirs.chosen[:size], axis=1)
-    return float(np.mean((one != other).any(axis=1)))
-
-
-def _shared(one: np.ndarray, other: np.ndarray) -> float:
-    """Compute the share of each row's tokens that the other's row has too."""
-    return float(np.mean((one[:, :, None] == other[:, None, :]).any(axis=2)))

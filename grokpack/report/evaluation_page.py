@@ -18,7 +18,10 @@ _BINS = 40  # of the histogram of losses
 def page(document: EvaluationAnswer) -> str:
     """Make the page of an evaluation's document."""
     data = document["data"]
-    if data["against"] is None:
+    if "candidates" in data:
+        overview = _overview(data, [("verdict", document["status"])])
+        sections = [overview, _verdict(document), _candidates(data)]
+    elif data["against"] is None:
         sections = [_overview(data, []), _flow(data), _load(data), *_losses(data)]
     else:
         more = [("verdict", f"{document['status']}: {measure(data)}"), *_distance(data)]
@@ -67,6 +70,27 @@ def _verdict(document: EvaluationAnswer) -> Html:
         return html.section("Findings", html.element("p", "None."))
     head = ("code", "severity", "what", "tensor", "expected", "found")
     return html.section("Findings", html.table(head, rows))
+
+
+def _candidates(data: EvaluationJson) -> Html:
+    """Show size and distance of every candidate."""
+    head = ("", "size", "bits", "KL, mean", "KL, 99% below", "likeliest token", "perplexity")
+    source = (data["source"], byte_size(data["nbytes"]), f"{data['bits']:.2f}")
+    rows = [
+        (
+            row["against"],
+            byte_size(row["nbytes"]),
+            f"{row['bits']:.2f}",
+            _figure(row["kl"]["mean"]),
+            _figure(row["kl"]["p99"]),
+            f"{row['top1']:.2%}",
+            perplexity(row["loss"]),
+        )
+        for row in data["candidates"]
+    ]
+    reference = (*source, "", "", "", perplexity(data["loss"]))
+    table = html.table(head, [reference, *rows], range(1, len(head)))
+    return html.section("Candidates", table)
 
 
 def _errors(data: EvaluationJson) -> Html:

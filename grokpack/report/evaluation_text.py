@@ -12,6 +12,7 @@ from grokpack.report.text_tables import Column
 
 if TYPE_CHECKING:
     from grokpack.core.documents.evaluation_json import (
+        CandidateJson,
         EvaluationJson,
         LayerJson,
         LossJson,
@@ -35,6 +36,15 @@ _GAP = (
     Column("limit", 8),
     Column("stream", 8),
     Column("other experts chosen"),
+)
+_CANDIDATE = (
+    Column("", left=True),
+    Column("size", 10),
+    Column("bits"),
+    Column("KL mean", 8),
+    Column("99% below", 9),
+    Column("likeliest token"),
+    Column("perplexity", left=True),
 )
 _TINY = 1e-3  # below it, decimals would all be zero
 _MOST_FINDINGS = 12  # that are shown; the document and the page have all
@@ -64,12 +74,49 @@ def render_pair(data: EvaluationJson, seen: list[Finding], word: str) -> str:
         *text_tables.table(_GAP, _gaps(data), indent=""),
         "",
     ]
-    lines += [_finding(row) for row in seen[:_MOST_FINDINGS]]
-    if len(seen) > _MOST_FINDINGS:
-        lines.append(f"      and {len(seen) - _MOST_FINDINGS} findings more")
-    lines.append(f"{word}  {measure(data)}")
+    lines += [*_findings(seen), f"{word}  {measure(data)}", f"        {_cost(data)}"]
+    return "\n".join(lines)
+
+
+def render_candidates(data: EvaluationJson, seen: list[Finding], word: str) -> str:
+    """Render several candidates as a table below the source, then what is beyond a limit."""
+    reference = (
+        *_size(data["source"], data["nbytes"], data["bits"]),
+        *("", "", ""),
+        perplexity(data["loss"]),
+    )
+    candidates = data["candidates"]
+    rows = [reference, *map(_candidate, candidates)]
+    lines = ["KL divergence in nats, bits for each parameter:"]
+    lines += [*text_tables.table(_CANDIDATE, rows, indent=""), "", *_findings(seen)]
+    count = sum(row["beyond"] for row in candidates)
+    if word != "ok":
+        lines.append(f"{word}  {count or len(candidates)} of {len(candidates)} candidates")
     lines.append(f"        {_cost(data)}")
     return "\n".join(lines)
+
+
+def _size(place: str, nbytes: int, bits: float) -> tuple[str, str, str]:
+    return escape_line(place), byte_size(nbytes), f"{bits:.2f}"
+
+
+def _candidate(row: CandidateJson) -> tuple[str, ...]:
+    kl = row["kl"]
+    return (
+        *_size(row["against"], row["nbytes"], row["bits"]),
+        _number(kl["mean"]),
+        _number(kl["p99"]),
+        f"{row['top1']:.2%}",
+        perplexity(row["loss"]),
+    )
+
+
+def _findings(seen: list[Finding]) -> list[str]:
+    """List the first findings, and count the others."""
+    lines = [_finding(row) for row in seen[:_MOST_FINDINGS]]
+    if len(seen) > _MOST_FINDINGS:
+        lines.append(f"      and {len(seen) - _MOST_FINDINGS} findings more")
+    return lines
 
 
 def states(data: EvaluationJson) -> str:
@@ -173,8 +220,9 @@ def _number(value: float | None) -> str:
 
 
 def _finding(row: Finding) -> str:
-    tensor = "" if row.tensor is None else f": {row.tensor}"
+    where = row.tensor or escape_line(row.file or "")
+    place = f": {where}" if where else ""
     return (
-        f"{row.severity}[{row.code}]: {row.message}{tensor}\n"
+        f"{row.severity}[{row.code}]: {row.message}{place}\n"
         f"      expected {row.expected}, found {row.found}"
     )

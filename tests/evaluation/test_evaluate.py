@@ -48,9 +48,10 @@ def test_scores_are_those_of_whole_logits(rows: int, vocab: int, block: int, see
         (random.standard_normal((rows, vocab)) * 9).astype(np.float32) for _ in range(2)
     )
     targets = random.integers(-1, vocab, rows)
-    found = Divergence(targets)
+    found = Divergence(Scores(targets))
     for first in range(0, vocab, block):
         part = slice(first, first + block)
+        found.first.add(first, ours[:, part])
         found.add(first, ours[:, part], theirs[:, part])
     one, other = log_softmax(ours), log_softmax(theirs)
     losses = np.where(targets < 0, np.nan, -one[np.arange(rows), targets])

@@ -18,8 +18,9 @@ from grokpack.core.documents.answer_json import (
 EvaluationStatus = Annotated[
     Literal["ok", "within", "beyond", "alike", "apart"],
     Field(
-        description="`ok` for one network; `within` or `beyond` its limits for another; `error` "
-        "where the command failed; `alike` and `apart` in documents of older versions"
+        description="`ok` for one network, and for several candidates without limits; `within` or "
+        "`beyond` limits for others; `error` where the command failed; `alike` and `apart` in "
+        "documents of older versions"
     ),
 ]
 PartName = Literal["embedding", "attention", "experts", "head"]
@@ -142,12 +143,38 @@ class WeightsJson(TypedDict):
     """Those that are not equal."""
 
 
+class CandidateJson(TypedDict):
+    """One of several candidates, by its distance from the source."""
+
+    against: str
+    """The candidate."""
+    nbytes: Count
+    """Bytes of its files."""
+    bits: Amount
+    """Bits of its files for each parameter."""
+    loss: LossJson
+    """Its quality of predictions."""
+    kl: DivergenceJson
+    top1: float
+    """Share of tokens whose likeliest successor is the same."""
+    top8: float
+    """Share of the eight likeliest that both have."""
+    router_flips: float | None
+    """Share of tokens with other experts in the layer where that is largest."""
+    layer_cosine: float | None
+    """Mean cosine of both residual streams after the layer where that is least."""
+    layers: list[LayerJson]
+    """Distance of the streams after each layer."""
+    beyond: bool
+    """True where it is beyond a limit, or its config is another."""
+
+
 class NetworkRunJson(NetworkJson):
     """Run of one network or two."""
 
     # described in annotations, which evaluations inherit, unlike texts below the keys
     source: Annotated[str, Field(description="The checkpoint")]
-    against: Annotated[str | None, Field(description="The other, or null")]
+    against: Annotated[str | None, Field(description="The other; null for none, or several")]
     input: Annotated[str, Field(description="File of the text or the tokens")]
     precision: Literal["f32", "bf16"]
     tokens: Annotated[Positive, Field(description="Tokens that went through the network")]
@@ -164,7 +191,13 @@ class EvaluationJson(NetworkRunJson):
     other_loss: NotRequired[LossJson]
     """Of the other."""
     layers: list[LayerJson]
-    """Of one network: what flowed through each layer. Of two: relative errors."""
+    """Of one network: what flowed through each layer. Of two: relative errors. Of more: none."""
+    candidates: NotRequired[list[CandidateJson]]
+    """Where there are several, each held against the source."""
+    nbytes: NotRequired[Count]
+    """Then: bytes of the source's files."""
+    bits: NotRequired[Amount]
+    """Then: bits of the source's files for each parameter."""
     losses: NotRequired[list[float | None]]
     """Of the first 4,096 tokens, in nats; null where there was nothing to predict."""
     kl: NotRequired[DivergenceJson]

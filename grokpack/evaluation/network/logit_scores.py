@@ -78,24 +78,24 @@ class Scores:
 
 
 class Divergence:
-    """Divergence of two networks' predictions on the same tokens.
+    """Divergence of a network's predictions from those of a reference, on the same tokens.
 
     Attributes:
-        first: Scores of the reference.
+        first: Scores of the reference, to which its logits are added apart, once for all networks.
         second: Scores of the other network.
 
     Args:
-        targets: Targets, as in `Scores`.
+        reference: As above.
     """
 
-    def __init__(self, targets: np.ndarray) -> None:
-        self.first, self.second = Scores(targets), Scores(targets)
-        self._gap = np.zeros(len(targets))  # sum of exp(a - largest a) * (a - b)
-        self._largest = np.full(len(targets), -np.inf)
+    def __init__(self, reference: Scores) -> None:
+        self.first, self.second = reference, Scores(reference.targets)
+        count = len(reference.targets)
+        self._gap = np.zeros(count)  # sum of exp(a - largest a) * (a - b)
+        self._largest = np.full(count, -np.inf)
 
     def add(self, first: int, ours: np.ndarray, theirs: np.ndarray) -> None:
-        """Add both networks' logits `f32[T, block]` of tokens from `first` on."""
-        self.first.add(first, ours)
+        """Add the logits `f32[T, block]` of tokens from `first` on, the reference's and others'."""
         self.second.add(first, theirs)
         for row in range(0, len(ours), _ROWS):
             part = slice(row, row + _ROWS)

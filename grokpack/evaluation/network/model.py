@@ -62,6 +62,7 @@ class Setup:
         layers: Number of layers to run; None for all.
         allocate: Makes arrays of activations, `f32[rows, columns]`; memory by default.
         advance: Called with the number of bytes of weights that were used.
+        sharing: Number of networks that share the memory for bands and for a block of logits.
     """
 
     lanes: Lanes
@@ -70,6 +71,7 @@ class Setup:
     layers: int | None = None
     allocate: Allocate = allocate_in_memory
     advance: Callable[[int], None] = _ignore_bytes
+    sharing: int = 1
 
 
 class Network:
@@ -104,7 +106,7 @@ class Network:
         self.precision: Precision = setup.lanes.precision
         self.stream = Stream(
             checkpoint,
-            max(2, _AHEAD_BYTES // matrices.BAND_BYTES),
+            max(1, _AHEAD_BYTES // matrices.BAND_BYTES // setup.sharing),
             setup.implementation,
             setup.advance,
         )
@@ -121,6 +123,7 @@ class Network:
         count = min(setup.layers or geometry.layers, geometry.layers)
         self.layers = [Layer(n, self._tensors[n], tools) for n in range(count)]
         self._head: list[Matrix] = []
+        self._head_bytes = _HEAD_BYTES // setup.sharing
 
     def close(self) -> None:
         """Stop reading."""
@@ -236,7 +239,7 @@ class Network:
 
     def _begin(self, tokens: int) -> None:
         own = self._tensors[None]
-        step = max(1024, min(_HEAD_ROWS, _HEAD_BYTES // (4 * tokens)))
+        step = max(1024, min(_HEAD_ROWS, self._head_bytes // (4 * tokens)))
         self._head = _blocks(own.get(HEAD, own[EMBEDDING]), step)
         first = self.layers[0].first_wanted() if self.layers else self._head
         self.stream.announce(first)

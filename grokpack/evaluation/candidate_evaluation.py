@@ -1,0 +1,200 @@
+"""Evaluation of several candidates against one reference, in one pass over each.
+
+The networks take turns, layer by layer and block of the vocabulary by block: first the reference,
+then each candidate in a stream of its own. So the reference is computed once, and of every network
+only the residual stream is held. Unlike in `pair_evaluation`, weights are not compared and parts
+are not judged on the same input: candidates are meant to differ, and the question is how much.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grokpack.core.events import Finished, Started
+from grokpack.evaluation.config_comparison import check_dimensions, differences
+from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
+from grokpack.evaluation.network.logit_scores import Divergence, Scores
+from grokpack.evaluation.network_distance import (
+    NetworkDistance,
+    agreement,
+    relative_error,
+    router_flips,
+)
+from grokpack.evaluation.results import Loss, loss_of, mean_cosine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.finding import Finding
+    from grokpack.evaluation.input_tokens import Inputs
+    from grokpack.evaluation.network.batch import Batch
+    from grokpack.evaluation.network.model import Network
+
+
+@dataclass(frozen=True, slots=True)
+class StreamGap:
+    """Distance of a candidate from the reference after a layer, each in its own stream.
+
+    Attributes:
+        layer: Number of the layer.
+        stream: Relative error of the residual stream.
+        flips: Share of tokens for which the routers chose other experts.
+        cosine: Mean cosine of each token's residual stream.
+    """
+
+    layer: int
+    stream: float
+    flips: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Size of a checkpoint.
+
+    Attributes:
+        nbytes: Bytes of its files.
+        bits: Bits of its files for each parameter of the model.
+    """
+
+    nbytes: int
+    bits: float
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Size:
+        """Return the size of a checkpoint's weight files."""
+        nbytes = checkpoint.layout.nbytes
+        return cls(nbytes, 8 * nbytes / checkpoint.model.parameters().total)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateDistance(NetworkDistance):
+    """Distance of one candidate from the reference.
+
+    Attributes:
+        place: Path of the candidate.
+        size: Its size.
+        loss: Its loss.
+        kl: KL divergence of each token's prediction, `f64[T]` in nats.
+        top1: Share of tokens whose likeliest successor is the same.
+        top8: Share of the eight likeliest tokens that both have in common.
+        layers: Layer by layer.
+        declared: Differences between the two configs.
+    """
+
+    place: str
+    size: Size
+    loss: Loss
+    kl: np.ndarray
+    top1: float
+    top8: float
+    layers: tuple[StreamGap, ...]
+    declared: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesEvaluation:
+    """Result of several candidates against one reference.
+
+    Attributes:
+        loss: Loss of the reference.
+        size: Size of the reference.
+        candidates: Distance of each candidate, in the order in which they were given.
+        tokens: Number of tokens that went through every network.
+        read_bytes: Bytes of weights that were read from all of them.
+        seconds: Wall time.
+    """
+
+    loss: Loss
+    size: Size
+    candidates: tuple[CandidateDistance, ...]
+    tokens: int
+    read_bytes: int
+    seconds: float
+
+
+def evaluate_candidates(
+    reference: Checkpoint,
+    candidates: Sequence[Checkpoint],
+    inputs: Inputs,
+    options: EvaluateOptions | None = None,
+) -> CandidatesEvaluation:
+    """Run a reference and some candidates over the same tokens; each weight is read once.
+
+    Args:
+        reference: The checkpoint that the others are held against.
+        candidates: Others of the same dimensions, in any formats.
+        inputs: Sequences of tokens, with the token that follows each.
+        options: Options of the run.
+
+    Raises:
+        GrokpackError: GP343 if dimensions differ; GP211, GP312, GP341, and errors of reading.
+    """
+    options = options or EvaluateOptions()
+    for candidate in candidates:
+        check_dimensions(reference, candidate)
+    every, batch, began = [reference, *candidates], inputs.batch, time.monotonic()
+    total = sum(cost(one, batch.size, options).read_bytes for one in every)
+    options.listen(Started("evaluate", total))
+    with networks(every, batch.size, options, len(every), in_turns=True) as opened:
+        turns = _Turns(opened, batch)
+        gaps = [turns.layer(number) for number in range(len(opened[0].layers))]
+        scores, found = turns.logits(inputs.targets)
+        read = sum(network.stream.read_bytes for network in opened)
+    seconds = time.monotonic() - began
+    options.listen(Finished("evaluate", seconds))
+    distances = (
+        CandidateDistance(
+            candidate.place,
+            Size.of(candidate),
+            loss_of(own.second),
+            own.kl,
+            *agreement(own),
+            tuple(row[number] for row in gaps),
+            tuple(differences(reference, candidate)),
+        )
+        for number, (candidate, own) in enumerate(zip(candidates, found, strict=True))
+    )
+    return CandidatesEvaluation(
+        loss_of(scores), Size.of(reference), tuple(distances), batch.size, read, seconds
+    )
+
+
+class _Turns:
+    """Networks that take turns, each with its residual stream; the first is the reference."""
+
+    def __init__(self, networks: Sequence[Network], batch: Batch) -> None:
+        self._networks, self._batch = networks, batch
+        self._streams = [network.embed(batch) for network in networks]
+
+    def layer(self, number: int) -> list[StreamGap]:
+        """Pass every stream through one layer; return the distance of each candidate."""
+        pairs = zip(self._networks, self._streams, strict=True)
+        ours, *others = [network.step(number, h, self._batch) for network, h in pairs]
+        own, *streams = self._streams
+        return [
+            StreamGap(
+                number,
+                relative_error(h, own),
+                router_flips(ours, theirs, self._batch.size),
+                mean_cosine(h, own),
+            )
+            for theirs, h in zip(others, streams, strict=True)
+        ]
+
+    def logits(self, targets: np.ndarray) -> tuple[Scores, list[Divergence]]:
+        """Compute all logits; return the reference's scores and each candidate's divergence."""
+        scores = Scores(targets)
+        found = [Divergence(scores) for _ in self._networks[1:]]
+        pairs = zip(self._networks, self._streams, strict=True)
+        blocks = [network.logits(network.normed(h)) for network, h in pairs]
+        for (first, ours), *others in zip(*blocks, strict=True):
+            scores.add(first, ours)
+            for divergence, (_, theirs) in zip(found, others, strict=True):
+                divergence.add(first, ours, theirs)
+        return scores, found
