@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.checkpoint.summary import describe_tensors, unread_names
+from grokpack.checkpoint.summary import describe_tensors, not_read, unread_names
 from grokpack.core.arrays import bytes_of
-from grokpack.core.errors import GrokpackError, Interrupted, Place, UnusableValue
-from grokpack.core.escaping import safe_operand, shell_command
+from grokpack.core.errors import GrokpackError, Interrupted, UnusableValue
 from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole_box
 from grokpack.core.tiles import row_bands
 from grokpack.formats import npy, safetensors
@@ -43,13 +42,7 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: StrPath) -> Extra
         what = "--extract needs tensor names and a file that ends in .npy or .safetensors"
         raise UnusableValue(what, None, (("option", "--extract"),))
     if absent:
-        what = f"{absent[0]} cannot be read: its file is missing or wrong"
-        verifying = (
-            shell_command("grokpack", "verify", safe_operand(checkpoint.folder))
-            or "grokpack verify"
-        )
-        hint = f"`{verifying}` says more; or name what is there"
-        raise GrokpackError("GP202", what, Place(checkpoint.folder), hint=hint)
+        raise not_read(checkpoint, absent)
     storage.refuse_existing(path)
     if suffix == npy.SUFFIX:
         if len(chosen) != 1:

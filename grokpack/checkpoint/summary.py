@@ -96,7 +96,7 @@ def describe_tensors(checkpoint: Checkpoint, patterns: list[str] | None = None) 
     asked = set(_asked(checkpoint, patterns))
     chosen = [name for name in checkpoint.tensors if name in asked]
     if patterns and not chosen:
-        raise _not_read(checkpoint, [name for name in by_name if name in asked])
+        raise not_read(checkpoint, [name for name in by_name if name in asked])
     return [_describe_tensor(checkpoint, by_name[name], pieces) for name in chosen]
 
 
@@ -123,13 +123,12 @@ def _asked(checkpoint: Checkpoint, patterns: list[str] | None) -> list[str]:
     return [entry.name for entry in entries if entry.name in found]
 
 
-def _not_read(checkpoint: Checkpoint, names: list[str]) -> GrokpackError:
+def not_read(checkpoint: Checkpoint, names: list[str]) -> GrokpackError:
+    """Return the error for requested tensors that cannot be read."""
     what = f"{names[0]} cannot be read: its file is missing or wrong"
     facts = (("and", f"{len(names) - 1} more"),) if names[1:] else ()
-    verifying = (
-        shell_command("grokpack", "verify", safe_operand(checkpoint.folder)) or "grokpack verify"
-    )
-    hint = f"`{verifying}` says what is wrong, and how to fetch it"
+    verifying = shell_command("grokpack", "verify", safe_operand(checkpoint.folder))
+    hint = f"`{verifying or 'grokpack verify'}` says what is wrong, and how to fetch it"
     return GrokpackError("GP202", what, Place(checkpoint.folder), facts, hint)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError, UnusableValue
+from grokpack.models.architecture import FUSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
     Check = Callable[[QuantizationScheme], str | None]
 
 _MARLIN_GROUPS = (None, 32, 64, 128)
-_FUSED: tuple[tuple[Part, ...], ...] = (
-    ("expert_gate", "expert_up", "expert_down"),
-    ("query", "key", "value"),
-    ("mlp_gate", "mlp_up"),
+_ALIKE: tuple[tuple[Part, ...], ...] = tuple(
+    (*parts, "expert_down") if "expert_up" in parts else parts for parts in FUSED.values()
 )
-"""Weights of a layer that engines fuse, so that all of them need one scheme."""
+"""Weights of a layer that need one scheme: those that engines fuse, and all of an expert."""
 
 
 def _anything(_: QuantizationScheme) -> str | None:
@@ -118,7 +117,7 @@ def _refuse_unlike(
     """Refuse to quantize weights differently that the engine fuses."""
     forms: dict[tuple[int | None, tuple[Part, ...]], set[Any]] = {}
     for entry, scheme in chosen:
-        for parts in _FUSED:
+        for parts in _ALIKE:
             if entry.rule.part in parts:
                 form = scheme and (scheme.bits, scheme.group, scheme.symmetric)
                 forms.setdefault((entry.layer, parts), set()).add(form)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from grokpack.formats.pickle import Bytes
 
 SUFFIX = ".safetensors"
+COMMON = "TP-common"  # in the names of files that all ranks read
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # the reference writer pads the header so that the first array is 8-byte aligned
 _MAX_DIMENSIONS = 16  # far above any tensor's; bounds what a hostile header can cost
@@ -123,9 +124,19 @@ def named(shards: Iterable[list[str]], rank: str | None = None) -> Iterator[tupl
         rank: What stands in place of their number where they are one rank's: `TP-003`.
     """
     listed = list(shards)
-    group = rank or f"of-{len(listed):05d}"
+    ending = rank or f"of-{len(listed):05d}"
     for number, shard in enumerate(listed, 1):
-        yield f"model-{number:05d}-{group}{SUFFIX}", shard
+        yield file_name("model", number, ending), shard
+
+
+def file_name(stem: str, number: int, ending: str) -> str:
+    """Return the name of one of several files: `pytorch_model-00006-TP-005.safetensors`."""
+    return f"{stem}-{number:05d}-{ending}{SUFFIX}"
+
+
+def of_rank(rank: int) -> str:
+    """Return what stands in the names of files that one rank reads: `TP-005`."""
+    return f"TP-{rank:03d}"
 
 
 def read(data: Bytes, path: str, allowance: Allowance | None = None) -> SafetensorsHeader:

@@ -83,6 +83,13 @@ PARTS: dict[Part, PartFacts] = {
     ),
 }
 
+FUSED: dict[str, tuple[Part, ...]] = {
+    "qkv_proj": ("query", "key", "value"),
+    "w13": ("expert_gate", "expert_up"),
+    "gate_up_proj": ("mlp_gate", "mlp_up"),
+}
+"""Matrices of a layer that engines put together, as they multiply the same inputs, by module."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorRule:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from grokpack.models.family import Family
     from grokpack.models.tensor_names import Convention
 
-_COMMON = "common"
-_NAME = re.compile(r"(.+)-(\d{5})-TP-(\d{3}|common)\.safetensors")
+_NAME = re.compile(r"(.+)-(\d{5})-TP-(?:(\d{3})|common)\.safetensors")
 
 
 def lay_out(
@@ -53,11 +52,9 @@ def paths(family: Family, ranks: int) -> dict[str, TensorRule]:
     """Return the kind of tensor of each file, by its name, in the order of their numbers."""
     found: dict[str, TensorRule] = {}
     for number, rule in enumerate(family.rules):
-        holders = [f"{rank:03d}" for rank in range(ranks)] if rule.stacked else [_COMMON]
+        holders = map(safetensors.of_rank, range(ranks)) if rule.stacked else [safetensors.COMMON]
         stem = family.release_layout.stem
-        found |= {
-            f"{stem}-{number:05d}-TP-{holder}{safetensors.SUFFIX}": rule for holder in holders
-        }
+        found |= {safetensors.file_name(stem, number, holder): rule for holder in holders}
     return found
 
 
@@ -67,7 +64,7 @@ def numbers(family: Family, path: str) -> tuple[int, int | None] | None:
     match = _NAME.fullmatch(path)
     if not stem or match is None or match[1] != stem:
         return None
-    return int(match[2]), None if match[3] == _COMMON else int(match[3])
+    return int(match[2]), None if match[3] is None else int(match[3])
 
 
 def _file(

@@ -16,6 +16,7 @@ from grokpack.conversion.writers.quantized_folder import QuantizedFolderOptions,
 from grokpack.conversion.writers.scale_groups import collapsed_groups
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
+from grokpack.models.architecture import FUSED
 from grokpack.transforms.fp4_arrays import Fp4Codes, Fp4Scales, GlobalScale, WeightMatrix
 from grokpack.transforms.source_weight import SourceWeight
 
@@ -30,16 +31,8 @@ if TYPE_CHECKING:
     from grokpack.transforms.quantization_scheme import QuantizationScheme
 
 _BITS = 4
-_FUSED: dict[Part, str] = {
-    "query": "attention",
-    "key": "attention",
-    "value": "attention",
-    "expert_gate": "expert",
-    "expert_up": "expert",
-    "mlp_gate": "mlp",
-    "mlp_up": "mlp",
-}
-"""Matrices of a layer that engines put together because they read the same activations."""
+_FUSED: dict[Part, tuple[Part, ...]] = {part: parts for parts in FUSED.values() for part in parts}
+"""By each matrix, those that it shares a global scale with."""
 
 
 @dataclass(frozen=True, slots=True)

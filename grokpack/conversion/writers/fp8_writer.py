@@ -23,6 +23,7 @@ from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
+from grokpack.models.architecture import FUSED, PARTS
 from grokpack.models.partition import refuse_width
 from grokpack.transforms.fp8_arrays import Fp8Scales, Fp8Weight
 
@@ -53,7 +54,9 @@ _ACTIVATIONS = {
     "observer": None,
 }
 """Activations beside weights in FP8: in FP8 too, with a scale for each token."""
-_FUSED: dict[Part, str] = {"query": "qkv_proj", "mlp_gate": "gate_up_proj"}
+_FUSED: dict[Part, str] = {
+    parts[0]: module for module, parts in FUSED.items() if PARTS[parts[0]].role != "expert"
+}
 """Modules that SGLang puts together, and looks up so, by the part whose name they take."""
 
 

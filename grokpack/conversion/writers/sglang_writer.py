@@ -22,6 +22,7 @@ from grokpack.conversion.writers.huggingface_folder import INDEX, SHARD_BYTES, M
 from grokpack.conversion.writers.writer import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, slice_box, whole_box
+from grokpack.formats import safetensors
 from grokpack.models.partition import refuse_width
 from grokpack.models.tensor_names import rank_axis
 from grokpack.planning.target import Target
@@ -125,9 +126,9 @@ def presharded(
             for name, axis in axes.items()
             if axis is not None
         }
-        files += huggingface_folder.shards(slices, arrays, shard_bytes, f"TP-{rank:03d}")
+        files += huggingface_folder.shards(slices, arrays, shard_bytes, safetensors.of_rank(rank))
     shared = {name: whole_box(arrays[name].shape) for name, axis in axes.items() if axis is None}
-    files += huggingface_folder.shards(shared, arrays, shard_bytes, "TP-common")
+    files += huggingface_folder.shards(shared, arrays, shard_bytes, safetensors.COMMON)
     return Layout(arrays, tuple((file,) for file in files))
 
 

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place
-from grokpack.formats import bounded_json
+from grokpack.formats import bounded_json, ckpt0, safetensors
 from grokpack.formats.zstd_seekable import SUFFIX
 from grokpack.storage.http import file_info
 from grokpack.storage.http.listing import Listing, is_plain
@@ -49,7 +49,7 @@ def probed(folder: str, read: ReadRange) -> Listing:
         GrokpackError: GP221 and GP223 as `range_requests.head`.
     """
     fixed = (*_INDEXES, *_SMALL)
-    found = Listing(sought=(*fixed, _tensor(0, 0), _rank_file(_STEMS[0], 0, "common")))
+    found = Listing(sought=(*fixed, ckpt0.file_name(0, 0), _shared_file(_STEMS[0], 0)))
     found.files, _ = _ask(folder, fixed)
     for index in _INDEXES:
         if index in found.files:
@@ -84,9 +84,9 @@ def _paths(document: Any) -> Iterator[object]:  # noqa: ANN401  # JSON is what i
 
 def _unnamed(folder: str) -> set[str]:
     """Find weights that no index names. Answers are cached: none of these names is asked twice."""
-    pickles = [_tensor(index, 0) for index in range(_FEW)]
+    pickles = [ckpt0.file_name(index, 0) for index in range(_FEW)]
     compressed = [name + SUFFIX for name in pickles]
-    shared = [[_rank_file(stem, kind, "common") for kind in range(_FEW)] for stem in _STEMS]
+    shared = [[_shared_file(stem, kind) for kind in range(_FEW)] for stem in _STEMS]
     there, _ = _ask(folder, [*pickles, *compressed, *itertools.chain(*shared)])
     for suffix, names in (("", pickles), (SUFFIX, compressed)):
         if not there.isdisjoint(names):
@@ -97,13 +97,13 @@ def _unnamed(folder: str) -> set[str]:
 
 def _pickles(folder: str, suffix: str) -> set[str]:
     hosts = 0
-    while hosts < _MOST_HOSTS and _is_there(folder, _tensor(0, hosts) + suffix):
+    while hosts < _MOST_HOSTS and _is_there(folder, ckpt0.file_name(0, hosts) + suffix):
         hosts += 1
     found: set[str] = set()
     withheld: set[str] = set()
     for first in range(0, _MOST_TENSORS, _BATCH):
         batch = [
-            _tensor(index, host) + suffix
+            ckpt0.file_name(index, host) + suffix
             for index in range(first, first + _BATCH)
             for host in range(max(hosts, 1))
         ]
@@ -120,12 +120,12 @@ def _pickles(folder: str, suffix: str) -> set[str]:
 
 def _rank_files(folder: str, stem: str) -> set[str]:
     """Find a file for each kind of tensor, or one for each rank that shares it."""
-    shared = {_rank_file(stem, kind, "common"): kind for kind in range(_MOST_KINDS)}
+    shared = {_shared_file(stem, kind): kind for kind in range(_MOST_KINDS)}
     found, withheld = _ask(folder, shared)
     kinds = {*shared.values()} - {shared[name] for name in found | withheld}
     for first in range(0, _MOST_RANKS, _RANKS):
         own = {
-            _rank_file(stem, kind, f"{rank:03d}"): kind
+            safetensors.file_name(stem, kind, safetensors.of_rank(rank)): kind
             for kind in kinds
             for rank in range(first, first + _RANKS)
         }
@@ -151,9 +151,5 @@ def _is_there(folder: str, name: str) -> bool:
     return file_info.look(os.path.join(folder, name)) is not None
 
 
-def _tensor(index: int, host: int) -> str:
-    return f"tensor{index:05d}_{host:03d}"
-
-
-def _rank_file(stem: str, kind: int, rank: str) -> str:
-    return f"{stem}-{kind:05d}-TP-{rank}.safetensors"
+def _shared_file(stem: str, kind: int) -> str:
+    return safetensors.file_name(stem, kind, safetensors.COMMON)
