@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from grokpack.core.finding import Finding
     from grokpack.core.layout import Piece
+    from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import ModelTensor
 
 _PARTS = (  # order and names of the parts in the overview
@@ -48,9 +49,7 @@ def parts(checkpoint: Checkpoint) -> list[PartSizeJson]:
     known = {rule.role for rule in checkpoint.model.family.rules}
     for role, title in ((role, title) for role, title in _PARTS if role in known):
         tensors = [t for t in checkpoint.tensors.values() if by_name[t.name].rule.role == role]
-        arrays = {
-            a for t in tensors for array in t.arrays() for a in checkpoint.stored(array) or (array,)
-        }
+        arrays = {a for t in tensors for a in _stored_arrays(checkpoint, t)}
         nbytes = sum(stored[array] for array in arrays)
         kinds = sorted(
             {
@@ -69,6 +68,20 @@ def parts(checkpoint: Checkpoint) -> list[PartSizeJson]:
         }
         rows.append(row)
     return rows
+
+
+def tensor_bytes(checkpoint: Checkpoint) -> dict[str, int]:
+    """Return the bytes of each tensor in the files, by name."""
+    stored = _stored_bytes(checkpoint)
+    return {
+        name: sum(stored.get(array, 0) for array in _stored_arrays(checkpoint, tensor))
+        for name, tensor in checkpoint.tensors.items()
+    }
+
+
+def _stored_arrays(checkpoint: Checkpoint, tensor: TensorSpec) -> list[str]:
+    """Return the arrays in the files that a tensor is made from."""
+    return [a for array in tensor.arrays() for a in checkpoint.stored(array) or (array,)]
 
 
 def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:

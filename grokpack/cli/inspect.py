@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokpack.cli import options
+from grokpack.cli import options, parsing
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
+from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from grokpack.conversion.device_fit import Devices
+    from grokpack.core.documents.inspection_json import InspectionJson
+
+_MOST_TOKENS = 10**9
 
 
 @command(
     "inspect",
     "inspect ckpt-0",
     "inspect grok-2 experts --stats",
+    "inspect ckpt-0 --fit 8x80GB --context 8192",
     "inspect ckpt-0 decoder_layer_1 --extract layer-1.safetensors",
 )
 def inspect(
@@ -42,12 +50,41 @@ def inspect(
             help="Write the tensors named to a file, streamed",
         ),
     ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            "--fit",
+            metavar="NxSIZE",
+            help="Show what fits on devices, `8x80GB`, in each format that serves it, and which "
+            "command makes the best",
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            min=1,
+            max=_MOST_TOKENS,
+            metavar="TOKENS",
+            help="With --fit: tokens of a sequence, 8192 by default",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            max=_MOST_TOKENS,
+            metavar="N",
+            help="With --fit: sequences at a time, 1 by default",
+        ),
+    ] = None,
     head_dim: options.HeadDim = None,
 ) -> None:
     """Show what a checkpoint holds.
 
     Reads headers only, but for --stats and --extract. Exit status 1 where a file is there and
-    cannot be read, or a tensor that was asked for is not.
+    cannot be read, a tensor that was asked for is not, or nothing fits the devices of --fit.
     """
     import time
 
@@ -56,11 +93,16 @@ def inspect(
     from grokpack.cli.source_path import resolve
     from grokpack.report import inspection_text as text
 
+    devices = _devices(fit, context, batch)
     path = resolve(source, session)
     began = time.monotonic()
     found = survey(path, head_dim)
     data = summary.document(found, names)
     checkpoint = summary.readable(found)
+    if devices is not None:
+        from grokpack.conversion import device_fit
+
+        data["fit"] = device_fit.fit(checkpoint, devices)
     seconds = time.monotonic() - began
     if extract is not None:
         from grokpack.checkpoint.extract import extract as write
@@ -82,6 +124,32 @@ def inspect(
         found, data, seconds, wrong=wrong, tree=tree, offsets=offsets, named=bool(names)
     )
     bad = bool(wrong or data["unread"])
-    status = ExitStatus.ANSWER_IS_NO if bad else ExitStatus.OK
-    rows = [finding.row() for finding in wrong]
-    session.result(shown, data, status, rows, "incomplete" if bad else "ok")
+    word = "incomplete" if bad else "ok" if _fits(data) else "too-large"
+    status = ExitStatus.OK if word == "ok" else ExitStatus.ANSWER_IS_NO
+    session.result(shown, data, status, [finding.row() for finding in wrong], word)
+
+
+def _devices(fit: str | None, context: int | None, batch: int | None) -> Devices | None:
+    """Return the devices of `--fit`, and their work; None without it.
+
+    Raises:
+        GrokpackError: GP346 for what are no devices, GP304 for their work without them.
+    """
+    work = {"--context": context, "--batch": batch}
+    if fit is None:
+        for option, value in work.items():
+            if value is not None:
+                raise GrokpackError("GP304", f"{option} is about --fit", hint="add `--fit 8x80GB`")
+        return None
+    from grokpack.conversion.device_fit import CONTEXT, Devices
+
+    count, nbytes = parsing.parse_devices("--fit", fit)
+    return Devices(count, nbytes, context or CONTEXT, batch or 1)
+
+
+def _fits(data: InspectionJson) -> bool:
+    """Return whether a format fits the devices, if there is a question of that."""
+    if "fit" not in data:
+        return True
+    loads = (load for form in data["fit"]["formats"] for load in form["loads"])
+    return any(load["left"] >= 0 for load in loads)

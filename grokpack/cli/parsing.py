@@ -79,6 +79,21 @@ def parse_part(option: str, text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_devices(option: str, text: str) -> tuple[int, int]:
+    """Parse `8x80GB` into a number of devices and the bytes of each; `24GiB` is one device.
+
+    Raises:
+        GrokpackError: GP346 for anything else.
+    """
+    match = re.fullmatch(
+        rf"\s*(?:(\d{{1,4}})\s*[x\u00d7]\s*)?({_NUMBER}\s*[kmgt]i?b?)\s*", text, re.IGNORECASE
+    )
+    count, nbytes = (int(match[1] or 1), parse_bytes(option, match[2])) if match else (0, 0)
+    if not count or not nbytes:
+        raise _unusable(option, text, "a number of devices and the memory of each", "8x80GB")
+    return count, nbytes
+
+
 def parse_percentage(option: str, text: str) -> float:
     """Parse `5%` into a fraction.
 

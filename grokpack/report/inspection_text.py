@@ -47,7 +47,12 @@ def render(
 ) -> str:
     """Render the overview or the chosen tensors, then what could not be read."""
     blocks = []
-    if not named:
+    if "fit" in data:
+        from grokpack.report import fit_text
+
+        place = numbers.shown_path(survey.place)
+        blocks.append(fit_text.render(data["fit"], f"{place}: {_model(data['family'])}"))
+    elif not named:
         blocks.append(_overview(survey, data, seconds))
     if tree and not named:
         blocks.append("\n".join(_row(t) for t in data["tensors"]))

@@ -16,12 +16,14 @@ from grokpack.core.documents.answer_json import (
     Positive,
     Share,
 )
+from grokpack.core.documents.fit_json import FitJson
 
 InspectionStatus = Annotated[
-    Literal["ok", "incomplete"],
+    Literal["ok", "incomplete", "too-large"],
     Field(
         description="`incomplete` where a file is there and cannot be read, or a tensor that was "
-        "asked for is not; `error` where the command failed"
+        "asked for is not; `too-large` where nothing fits the devices of `--fit`; `error` where "
+        "the command failed"
     ),
 ]
 _DIMENSIONS = ["vocab", "d_model", "layers", "experts", "ffn", "q_width", "kv_width", "head_dim"]
@@ -204,6 +206,8 @@ class InspectionJson(TypedDict):
     statistics: NotRequired[list[StatisticsJson]]
     """With `--stats`."""
     extracted: NotRequired[ExtractedJson]
+    fit: NotRequired[FitJson]
+    """With `--fit`."""
 
 
 InspectionAnswer: TypeAlias = AnswerJson[InspectionStatus, InspectionJson]
