@@ -141,8 +141,9 @@ class EvaluateFlags:
         str | None,
         typer.Option(
             "--calibrate",
-            metavar="OUT.safetensors",
-            help="Write what flows into each weight, for `quantize --importance`",
+            metavar="OUT",
+            help="Write what flows into each weight, for `quantize --importance`: OUT.safetensors, "
+            "or OUT.gguf as an imatrix of llama.cpp",
         ),
     ] = None
     layers: Annotated[

@@ -109,7 +109,7 @@ class _Evaluation:
             self._announce([self.source])
             found = evaluate(self.source, self.inputs, self.options, keep, watch)
             if calibration is not None:
-                calibration.write(self.inputs)
+                calibration.write(self.inputs, str(self.wanted.text or self.wanted.tokens))
         data = evaluation_results.document(about, found, self.wanted, self.options)
         self.session.result(shown.render(data), data)
 

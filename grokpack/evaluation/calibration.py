@@ -1,35 +1,39 @@
 """Calibration: mean squares of each weight's inputs, channel by channel, in a file.
 
-The file is safetensors. For each weight of attention, MLP and experts, by its own name:
+A file in `.safetensors` has for each weight of attention, MLP and experts, by its own name:
 
     NAME/mean_square   f32[in] or f32[expert, in]   mean squares of the weight's inputs
     NAME/tokens        i64[1] or i64[expert]        number of tokens in the mean
 
 Its metadata has `format: grokpack-calibration`, `version: 1`, `tokens`, and in `source` the digest
-of the checkpoint's headers. Quantization weighs the error of a weight by the mean square of its
+of the checkpoint's headers. A file in `.gguf` is an importance matrix of llama.cpp, with sums in
+place of means and GGUF's names. Quantization weighs the error of a weight by the mean square of its
 input.
 """
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from grokpack import storage
-from grokpack.core.errors import UnusableValue
+from grokpack.core import optional_imports
+from grokpack.core.errors import GrokpackError, UnusableValue
+from grokpack.core.layout import Literal
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.evaluation.network.experts import EXPERT
 from grokpack.evaluation.network.layer import DENSE, KEY, QUERY, VALUE
-from grokpack.formats import safetensors
+from grokpack.formats import gguf, imatrix, safetensors
 from grokpack.formats.calibration_file import FORMAT, MEAN_SQUARE, TOKENS, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.evaluation.input_tokens import Inputs
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import ModelTensor, Part
 
 _SAME_INPUTS: dict[Part, tuple[Part, ...]] = {
     QUERY: (QUERY, KEY, VALUE),
@@ -45,20 +49,27 @@ class Calibration:
 
     Args:
         checkpoint: The checkpoint whose network runs.
-        path: The file to write, which must not exist yet.
+        path: The file to write, which must not exist yet; its suffix gives the format.
 
     Raises:
-        GrokpackError: GP346 for another suffix, GP323 where the file exists.
+        GrokpackError: GP346 for another suffix, GP323 where the file exists; for GGUF also GP306
+            where llama.cpp has no names for the weights, and GP307 where the package is missing.
     """
 
     def __init__(self, checkpoint: Checkpoint, path: str) -> None:
-        if not path.endswith(safetensors.SUFFIX):
-            what = f"--calibrate needs a file that ends in {safetensors.SUFFIX}, not `{path}`"
-            raise UnusableValue(what)
+        self._writes = self._formats().get(PurePath(path).suffix)
+        if self._writes is None:
+            what = f"--calibrate needs a file that ends in {' or '.join(self._formats())}"
+            raise UnusableValue(f"{what}, not `{path}`")
         storage.refuse_existing(path)
+        if path.endswith(imatrix.SUFFIX):
+            _refuse_gguf(checkpoint)
         self._checkpoint, self._path = checkpoint, path
         self._sums: dict[tuple[int, Part, int | None], list[np.ndarray]] = {}
         self._counts: dict[tuple[int, Part, int | None], int] = {}
+
+    def _formats(self) -> dict[str, Callable[[Inputs, str], None]]:
+        return {safetensors.SUFFIX: self._write_means, imatrix.SUFFIX: self._write_sums}
 
     def watch(self, layer: int) -> Callable[[Part, int | None, np.ndarray], None]:
         """Return the function that receives the inputs of a layer's matrices."""
@@ -71,13 +82,29 @@ class Calibration:
 
         return see
 
-    def write(self, inputs: Inputs) -> None:
+    def write(self, inputs: Inputs, dataset: str) -> None:
         """Write the file, which appears when it is whole.
+
+        Args:
+            inputs: The tokens that went through the network.
+            dataset: The file that they came from.
 
         Raises:
             GrokpackError: GP401 on a full disk, GP324 where it cannot be written.
         """
-        arrays = self._arrays()
+        assert self._writes is not None  # noqa: S101  # the constructor has refused other suffixes
+        self._writes(inputs, dataset)
+
+    def _write_means(self, inputs: Inputs, _dataset: str) -> None:
+        """Write means as safetensors; counts first, since they are wider."""
+        means: dict[str, np.ndarray] = {}
+        counts: dict[str, np.ndarray] = {}
+        for entry, sums, tokens in self._measured():
+            mean = sums / np.maximum(tokens, 1)[:, None]
+            mean = mean.astype(np.float32)
+            means[f"{entry.name}/{MEAN_SQUARE}"] = mean if entry.rule.stacked else mean[0]
+            counts[f"{entry.name}/{TOKENS}"] = tokens
+        arrays = counts | means
         specs = {
             name: ArraySpec(values.shape, DType.I64 if values.dtype.kind == "i" else DType.F32)
             for name, values in arrays.items()
@@ -89,42 +116,66 @@ class Calibration:
             "tokens": str(inputs.batch.size),
         }
         header = safetensors.header_bytes(specs, metadata)
-        at, size = len(header), sum(values.nbytes for values in arrays.values())
-        safetensors.check_written(self._path, header, at + size)
-        with storage.new_file(self._path, at + size) as writer:
-            writer.write(0, memoryview(header))
-            for values in arrays.values():
-                writer.write(at, values.reshape(-1).view(np.uint8).data)
-                at += values.nbytes
+        size = len(header) + sum(values.nbytes for values in arrays.values())
+        safetensors.check_written(self._path, header, size)
+        self._write([header, *map(_bytes_of, arrays.values())])
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """Return the file's arrays by name; counts first, since they are wider."""
-        means: dict[str, np.ndarray] = {}
-        counts: dict[str, np.ndarray] = {}
+    def _write_sums(self, inputs: Inputs, dataset: str) -> None:
+        """Write sums as llama.cpp's importance matrix."""
+        arrays: dict[str, np.ndarray] = {}
+        for entry, sums, tokens in sorted(self._measured(), key=lambda row: row[0].gguf):
+            arrays |= imatrix.arrays(entry.gguf, sums, tokens)
+        chunk = max(map(len, inputs.sequences))
+        chunks = imatrix.Chunks(PurePath(dataset).name, inputs.batch.size // chunk, chunk)
+        file = imatrix.lay_out(self._path, arrays, chunks)
+        pieces = (
+            part.data if isinstance(part, Literal) else _bytes_of(arrays[part.array])
+            for part in file.segments
+        )
+        self._write(list(pieces))
+
+    def _write(self, pieces: list[bytes | memoryview]) -> None:
+        at = 0
+        with storage.new_file(self._path, sum(map(len, pieces))) as writer:
+            for piece in pieces:
+                writer.write(at, memoryview(piece))
+                at += len(piece)
+
+    def _measured(self) -> Iterator[tuple[ModelTensor, np.ndarray, np.ndarray]]:
+        """Yield each weight, sums of its inputs' squares `f64[matrix, in]`, and their counts."""
         for layer, name in dict.fromkeys((layer, name) for layer, name, _ in self._sums):
-            mean, tokens = self._stacked(layer, name)
-            for weight in _SAME_INPUTS.get(name, (name,)):
-                full = self._checkpoint.model.tensor(weight, layer).name
-                means[f"{full}/{MEAN_SQUARE}"] = mean
-                counts[f"{full}/{TOKENS}"] = tokens
-        return counts | means
+            sums, tokens = self._stacked(layer, name)
+            for part in _SAME_INPUTS.get(name, (name,)):
+                yield self._checkpoint.model.tensor(part, layer), sums, tokens
 
     def _stacked(self, layer: int, name: Part) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean squares and counts of a weight; experts that no token chose have zeros."""
-        if name not in EXPERT:
-            count = self._counts[layer, name, None]
-            mean = np.concatenate(self._sums[layer, name, None]) / count
-            return mean.astype(np.float32), np.array([count], np.int64)
-        experts = self._checkpoint.geometry.experts
-        rule = self._checkpoint.model.family.rule(name)
-        means = np.zeros((experts, self._checkpoint.geometry.shape(rule)[-2]), np.float32)
-        counts = np.zeros(experts, np.int64)
-        for expert in range(experts):
+        """Return sums and counts of a weight; experts that no token chose have zeros."""
+        geometry, rule = self._checkpoint.geometry, self._checkpoint.model.family.rule(name)
+        experts = range(geometry.experts) if name in EXPERT else (None,)
+        sums = np.zeros((len(experts), geometry.shape(rule)[-2]))
+        tokens = np.zeros(len(experts), np.int64)
+        for row, expert in enumerate(experts):
             key = layer, name, expert
             if key in self._sums:
-                counts[expert] = self._counts[key]
-                means[expert] = np.concatenate(self._sums[key]) / counts[expert]
-        return means, counts
+                sums[row], tokens[row] = np.concatenate(self._sums[key]), self._counts[key]
+        return sums, tokens
+
+
+def _refuse_gguf(checkpoint: Checkpoint) -> None:
+    """Refuse before the network runs that the file cannot be written.
+
+    Raises:
+        GrokpackError: GP306 where llama.cpp has no names for the weights, GP307 where the package
+            is missing.
+    """
+    optional_imports.import_extra("gguf", gguf.EXTRA)
+    if not all(entry.gguf for entry in checkpoint.model.tensors() if entry.rule.quantized):
+        title = checkpoint.model.family.title
+        raise GrokpackError("GP306", f"llama.cpp has no names for the weights of {title}")
+
+
+def _bytes_of(values: np.ndarray) -> memoryview:
+    return values.reshape(-1).view(np.uint8).data
 
 
 def _squares(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Parser of llama.cpp's importance matrices: GGUF, and the binary form before it.
+"""Importance matrices of llama.cpp: GGUF, and the binary form before it, which is only read.
 
 Both hold sums of squares of each weight's inputs, by the weight's name in GGUF, and how often they
 were added to. Source: tools/imatrix and tools/quantize of llama.cpp.
@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from grokpack.core.errors import MalformedInput, Place
 from grokpack.core.ggml_types import GGMLType
-from grokpack.formats import gguf_header
+from grokpack.formats import gguf, gguf_header
+from grokpack.formats.gguf import TensorInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokpack.core.layout import FileLayout
     from grokpack.formats.pickle import Bytes
 
+SUFFIX = ".gguf"
 KIND = "imatrix"
 """Value of `general.type` in the GGUF form."""
 _MAGIC = b"GGUF"
@@ -105,3 +112,50 @@ def _numbers(data: Bytes, path: str, at: int, count: int) -> tuple[int, ...]:
     if at + 4 * count > data.size():
         raise MalformedInput("no importance matrix: the file ends too early", Place(path, at))
     return struct.unpack(f"<{count}i", data.read(at, 4 * count))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """Text by which an importance matrix was measured.
+
+    Attributes:
+        dataset: Name of the text's file.
+        count: Number of whole chunks.
+        size: Tokens of a chunk.
+    """
+
+    dataset: str
+    count: int
+    size: int
+
+
+def arrays(name: str, sums: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the arrays of a weight in the GGUF form.
+
+    Args:
+        name: The weight's name in GGUF.
+        sums: Sums of its inputs' squares, `[matrix, in]`.
+        counts: Number of tokens in each matrix's sums, `[matrix]`; may be zero.
+    """
+    return {
+        name + _SUMS: sums.astype(np.float32),
+        name + _COUNTS: counts.astype(np.float32)[:, None],
+    }
+
+
+def lay_out(path: str, stored: Mapping[str, np.ndarray], chunks: Chunks) -> FileLayout:
+    """Lay out a file in the GGUF form, with its header.
+
+    Raises:
+        GrokpackError: GP307 if the `gguf` package is missing.
+    """
+
+    def add_keys(writer: Any) -> None:  # noqa: ANN401  # gguf.GGUFWriter
+        writer.add_type(KIND)
+        writer.add_array("imatrix.datasets", [chunks.dataset])
+        writer.add_uint32("imatrix.chunk_count", chunks.count)
+        writer.add_uint32("imatrix.chunk_size", chunks.size)
+
+    infos = {name: TensorInfo(GGMLType.F32, values.shape) for name, values in stored.items()}
+    (file,) = gguf.lay_out([path], [infos], add_keys, "")
+    return file

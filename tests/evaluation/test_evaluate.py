@@ -21,6 +21,7 @@ from grokpack.kernels import dispatch
 from grokpack.models.grok1 import GROK1
 from tests.oracle import forward
 from tests.report.test_schemas import answer, check
+from tests.support import input_flow
 from tests.support.checkpoints import GOLDEN, synthesize
 from tests.support.converting import WIDE, convert
 from tests.support.forked import run
@@ -228,51 +229,13 @@ def test_calibration_is_what_flows_into_each_weight(tmp_path: Path) -> None:
     out = tmp_path / "flow.safetensors"
     evaluated(GOLDEN, "--tokens", TOKENS, "--calibrate", out)
     found = load_file(out)
-    wanted, counts = _flow_of_the_oracle()
+    wanted = input_flow.of_grok1(GOLDEN)
     assert {name.rpartition("/")[0] for name in found} == set(wanted)
-    for name, squares in wanted.items():
-        np.testing.assert_allclose(found[f"{name}/mean_square"], squares, rtol=1e-4, atol=1e-7)
-        np.testing.assert_array_equal(found[f"{name}/tokens"], counts[name])
-
-
-class Told:
-    """A weight that notes what it is multiplied with; of a stack, each expert by itself."""
-
-    def __init__(self, values: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> None:
-        self.values, self.sums, self.counts = values, sums, counts
-
-    __array_ufunc__ = None  # numpy leaves the product to `__rmatmul__`
-
-    def __rmatmul__(self, x: np.ndarray) -> np.ndarray:
-        self.sums += np.square(x, dtype=np.float64).sum(axis=0)
-        self.counts += len(x)
-        return np.asarray(x @ self.values)
-
-    def __getitem__(self, expert: int) -> Told:
-        return Told(self.values[expert], self.sums[expert], self.counts[expert : expert + 1])
-
-    def astype(self, _dtype: type) -> Told:
-        return self
-
-
-def _flow_of_the_oracle() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Mean squares and tokens of each weight's inputs."""
-    weights, config = forward.load(GOLDEN)
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, np.ndarray] = {}
-
-    def told(name: str) -> Any:
-        values = weights(name)
-        if not name.endswith("/w") or "router" in name:
-            return values
-        experts = values.shape[0] if values.ndim == 3 else 1
-        own = sums.setdefault(name, np.zeros(values.shape[:-1]))
-        return Told(values, own, counts.setdefault(name, np.zeros(experts, np.int64)))
-
-    for prompt in prompts():
-        forward.forward(told, config, prompt)
-    each = {n: c[:, None] if sums[n].ndim == 2 else c for n, c in counts.items()}
-    return {name: sums[name] / np.maximum(each[name], 1) for name in sums}, counts
+    for name, (sums, counts) in wanted.items():
+        means = sums / np.maximum(counts, 1)[:, None]
+        given = found[f"{name}/mean_square"].reshape(means.shape)
+        np.testing.assert_allclose(given, means, rtol=1e-4, atol=1e-7)
+        np.testing.assert_array_equal(found[f"{name}/tokens"], counts)
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def test_what_flows_into_the_mlp_is_calibrated(
     checkpoint, inputs = open_checkpoint(str(source)), given(sequences)
     calibration = Calibration(checkpoint, str(tmp_path / "sums.safetensors"))
     evaluate(checkpoint, inputs, watch=calibration.watch)
-    calibration.write(inputs)
+    calibration.write(inputs, "text.txt")
     with safe_open(tmp_path / "sums.safetensors", "numpy") as file:
         means = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     weights = [entry.name for entry in checkpoint.model.tensors() if entry.rule.quantized]
