@@ -21,7 +21,7 @@ import compressed_tensors
 import torch
 import transformers
 
-from tests.oracle.ct import broken, codec, floats, models
+from tests.oracle.ct import broken, codec, floats, models, readings
 from tests.oracle.ct.folders import Folder, grokpack
 from tests.oracle.ct.results import Result, report, summary
 
@@ -36,6 +36,9 @@ CHECKPOINTS = {  # what `grokpack synth` is given
     # Its own scale groups have 128 inputs: 8 bits are the released codes.
     "blocky": "--layers 1 --d-model 128 --ffn 1024 --experts 2 --vocab 64 --heads 32 --kv-heads 4"
     " --head-dim 32",
+    # Slices of two ranks are whole blocks of 128; the width of the model is not.
+    "second": "--model grok-2 --layers 2 --d-model 192 --mlp 512 --ffn 256 --experts 2 --vocab 320"
+    " --heads 4 --kv-heads 2 --head-dim 128",
 }
 W4, W8 = "--bits 4", "--bits 8 --to compressed-tensors"
 CODECS = [
@@ -67,6 +70,21 @@ GPTQS = [
 FLOATS = [
     ("shared", f"--to {to}{how}") for to in ("mxfp4", "nvfp4") for how in (" --method rtn", "")
 ]
+READINGS = [
+    *(
+        (name, f"--to {to}{how}")
+        for name in ("shared", "second")
+        for to in ("mxfp4", "nvfp4")
+        for how in (" --names sglang", " --names sglang --method rtn")
+    ),
+    *(
+        (name, f"--to fp8{how}")
+        for name in ("ragged", "second")
+        for how in ("", " --method mse", " --group channel", " --group channel --method mse")
+    ),
+    *(("second", f"--to fp8 --tp 2{how}") for how in ("", " --group channel")),
+]
+AS_READ = ("--to", "hf", "--dtype", "f32", "--names", "sglang")
 POLICY = """[[tensors]]
 role = "attention"
 bits = 8
@@ -151,6 +169,10 @@ def float_cases(work: Path) -> list[Made]:
     return [Made(f"{name} {options}", work / name, options) for name, options in FLOATS]
 
 
+def reading_cases(work: Path) -> list[Made]:
+    return [Made(f"{name} {options}", work / name, options) for name, options in READINGS]
+
+
 def broken_case(work: Path) -> Made:
     """The folder that is broken, with zero points where they can be loaded."""
     zeros = " --asymmetric" if models.loads_zero_points() else ""
@@ -170,6 +192,15 @@ def check_four_bit_floats(work: Path) -> bool:
     good = True
     for case in float_cases(work):
         good = summary(case.title, floats.check_floats(case.folder(work))) and good
+    return good
+
+
+def check_readings(work: Path) -> bool:
+    print("\nfloats of both models, decompressed by compressed-tensors and read by grokpack")
+    good = True
+    for case in reading_cases(work):
+        folder = case.folder(work).path
+        good = summary(case.title, readings.check_reading(folder, _as_read(folder))) and good
     return good
 
 
@@ -228,6 +259,7 @@ def prepare(work: Path, python: str) -> None:
     for case in (
         *codec_cases(work),
         *float_cases(work),
+        *reading_cases(work),
         *model_cases(work),
         *gptq_cases(work),
         broken_case(work),
@@ -239,6 +271,19 @@ def prepare(work: Path, python: str) -> None:
     grokpack(python, quantized, "numba")
     plain = [[*command[:-1], str(_by_numpy(Path(command[-1])))] for command in quantized]
     grokpack(python, plain, "numpy")
+    read = [
+        ["convert", str(folder), *AS_READ, "-o", str(out)]
+        for case in reading_cases(work)
+        for folder in [case.folder(work).path]
+        for out in [_as_read(folder)]
+        if not (out / "config.json").exists()
+    ]
+    grokpack(python, read)
+
+
+def _as_read(folder: Path) -> Path:
+    """Where what grokpack reads in a folder is written, in float32."""
+    return folder.parent / "read" / folder.name
 
 
 def _by_numpy(folder: Path) -> Path:
@@ -291,6 +336,7 @@ def main() -> int:
     good = check_engines(args.work)
     good = check_codecs(args.work) and good
     good = check_four_bit_floats(args.work) and good
+    good = check_readings(args.work) and good
     good = check_gptqs(args.work) and good
     good = check_models(args.work) and good
     good = check_broken(args.work) and good
