@@ -98,6 +98,22 @@ Restart = Annotated[
         "--restart", help="Discard what an earlier run left in --out", rich_help_panel=OUTPUT
     ),
 ]
+KeepLocal = Annotated[
+    bool,
+    typer.Option(
+        "--keep-local",
+        help="-o hf://: keep the files in ./NAME as well",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Private = Annotated[
+    bool,
+    typer.Option(
+        "--private",
+        help="-o hf://: let only the owner see the repository",
+        rich_help_panel=OUTPUT,
+    ),
+]
 HeadDim = Annotated[
     int | None,
     typer.Option(
@@ -175,15 +191,19 @@ class RunFlags:
 
 @dataclass(frozen=True, slots=True)
 class PartedRunFlags(RunFlags):
-    """Options of running a plan that several processes may share.
+    """Options of running a plan that several processes may share, or publish to the hub.
 
     Attributes:
         part: Which part of the plan, `i/n`; None for all of it.
         require_complete: End a part that leaves others outstanding with status 75.
+        keep_local: Keep files that are published to the hub.
+        private: Create the hub's repository for its owner alone.
     """
 
     part: PartOfRun = None
     require_complete: RequireComplete = False
+    keep_local: KeepLocal = False
+    private: Private = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ def _limits(session: Session, flags: RunFlags, worker_options: WorkerOptions) ->
         flags.restart,
         session.stop,
         worker_options.width,
+        keep_local=isinstance(flags, PartedRunFlags) and flags.keep_local,
+        private=isinstance(flags, PartedRunFlags) and flags.private,
     )
 
 
@@ -101,7 +103,7 @@ class _Run:
         judged = self._preflight()
         guess = self._guess(judged) if self.flags.dry_run else None
         workers = self.worker_options.workers
-        data = text.document(self.plan, self.out, self.limits, judged.budget, guess, workers)
+        data = text.document(judged, self.out, self.limits, guess, workers)
         if self.part is not None:
             from grokpack.execution.partial_run import part_bytes
 

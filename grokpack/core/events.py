@@ -52,6 +52,19 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """Files have got to where the output is published, before all of it is there.
+
+    Attributes:
+        files: Files that are there, those of earlier runs included.
+        nbytes: Their bytes.
+    """
+
+    files: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Work ends, after `seconds` of wall time in this run."""
 
@@ -59,7 +72,7 @@ class Finished:
     seconds: float
 
 
-Event = Started | Advanced | Warned | Compiling | Compiled | Finished
+Event = Started | Advanced | Warned | Compiling | Compiled | Published | Finished
 Listener = Callable[[Event], None]
 
 

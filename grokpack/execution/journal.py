@@ -44,6 +44,7 @@ _RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # held for a moment only
 _LOGS = ("done", ".jsonl")  # beginning and end of a log's name
 _MADE, _MADE_ROWS = "made.jsonl", 1000  # in a line
 _UPLOADS = "uploads.jsonl"  # of an output in a bucket (`storage/bucket_sink.py`)
+_PUBLISHED = "published.jsonl"  # of an output to the hub (`storage/hub_record.py`)
 STOP = "stop-"  # prefix of files that ask for an early end
 _SCHEMA = "grokpack/journal/1"
 
@@ -79,16 +80,7 @@ class Journal:
         for name in (RUN, _MADE, *self._logs()):
             storage.remove(self.path(name))
         self.remember(places)
-        files = [file.path for file in plan.target.layout.files()]
-        document = {
-            "schema": _SCHEMA,
-            "digest": plan.digest(),
-            **plan.description(),
-            "files": files + list(plan.target.finals),
-            "finals": {
-                name: manifest_file.row_of(data) for name, data in plan.target.finals.items()
-            },
-        }
+        document = recorded_plan(plan)
         storage.write_whole(self.path(PLAN), json.dumps(document, indent=1).encode())
 
     def plan(self) -> dict[str, Any]:
@@ -242,11 +234,24 @@ class Journal:
         storage.clear_folder(self.folder, [n for n in (*names, *last) if n not in but])
 
 
+def recorded_plan(plan: Plan) -> dict[str, Any]:
+    """Return the record of a plan: its digest, its origin, and the files that it writes."""
+    files = [file.path for file in plan.target.layout.files()]
+    finals = plan.target.finals
+    return {
+        "schema": _SCHEMA,
+        "digest": plan.digest(),
+        **plan.description(),
+        "files": files + list(finals),
+        "finals": {name: manifest_file.row_of(data) for name, data in finals.items()},
+    }
+
+
 def _is_own(name: str) -> bool:
     """Tell whether a name in the folder is one that a run gives."""
     begins, ends = _LOGS
     return (
-        name in (PLAN, RUN, _MADE, _UPLOADS, _RUN_LOCK, _LOCK)
+        name in (PLAN, RUN, _MADE, _UPLOADS, _PUBLISHED, _RUN_LOCK, _LOCK)
         or (name.startswith(begins) and name.endswith(ends))
         or name.startswith(STOP)
         or storage.is_temporary(name)

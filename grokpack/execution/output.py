@@ -3,8 +3,8 @@
 OUT/...files..., OUT/grokpack.json, OUT/.grokpack/         a folder
 X.gguf, X.gguf.grokpack.json, X.gguf.grokpack/         a single file
 
-The journal of an output in a bucket is in the user's cache folder: objects can be neither appended
-to nor locked.
+The journal of an output at a URL is in the user's cache folder: what is there can be neither
+appended to nor locked.
 """
 
 from __future__ import annotations
@@ -39,16 +39,18 @@ class Output:
     sink: storage.Sink
 
     @classmethod
-    def of(cls, target: Target, path: str) -> Output:
+    def of(
+        cls, target: Target, path: str, options: storage.PublishingOptions | None = None
+    ) -> Output:
         """Make the output of a target at a path."""
-        if storage.is_bucket(path):
-            path = path.rstrip("/")
-        return cls(path, target.single, _sink(path, single=target.single))
+        if storage.is_url(path):
+            path = storage.absolute(path)
+        return cls(path, target.single, _sink(path, options, single=target.single))
 
     def anywhere(self) -> Output:
         """Return this output with its path from the root, for other processes."""
         path = storage.absolute(self.path)
-        return Output(path, self.single, _sink(path, single=self.single))
+        return Output(path, self.single, _sink(path, None, single=self.single))
 
     def file(self, relative: str) -> str:
         """Return the path of a file of the layout."""
@@ -86,13 +88,13 @@ class Output:
         return [name for name in self.sink.names(self.path) if name != FOLDER]
 
 
-def _sink(path: str, *, single: bool) -> storage.Sink:
-    return storage.sink_of(path, _journal(path, single), single=single)
+def _sink(path: str, options: storage.PublishingOptions | None, *, single: bool) -> storage.Sink:
+    return storage.sink_of(path, _journal(path, single), options, single=single)
 
 
 def _journal(path: str, single: bool) -> str:  # noqa: FBT001  # as `Output` has it
     """Return the folder of an output's journal."""
-    if storage.is_bucket(path):
+    if storage.is_url(path):
         name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
         return os.path.join(cache_folder(), "outputs", name)
     return f"{path}.grokpack" if single else os.path.join(path, FOLDER)

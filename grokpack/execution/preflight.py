@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, Place
+from grokpack.execution import output_places
 from grokpack.execution.output import Output
 from grokpack.execution.remove_output import own_manifest, removable
+from grokpack.execution.workers.worker_pool import AHEAD
 from grokpack.planning.memory_budget import Budget, budget
+from grokpack.planning.tasks import TASK_BYTES
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -32,17 +34,22 @@ class Preflight:
         budget: How the run keeps its memory promise.
         output: Where it writes.
         finished: Whether the output was published before, and is not to be written anew.
+        disk_bytes: Most bytes of the output that are on its disk at a time.
     """
 
     plan: Plan
     budget: Budget
     output: Output
     finished: bool
+    disk_bytes: int
 
     def for_executor(self, executor: Executor | None) -> Preflight:
         """Make the paths of plan and output absolute if an executor is to work on them."""
         if executor is None:
             return self
+        if storage.is_repository(self.output.path):
+            what = "files are published by the process that makes them"
+            raise GrokpackError("GP304", what, hint="use `--workers N`, or write to a bucket")
         return replace(self, plan=self.plan.anywhere(), output=self.output.anywhere())
 
 
@@ -52,78 +59,25 @@ def preflight(plan: Plan, out: str, limits: RunOptions) -> Preflight:
     Raises:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP330 output.
     """
-    refuse_url(plan, out)
-    output = Output.of(plan.target, out)
-    allowed = budget(plan, limits.memory_bytes, limits.workers, output.sink.held_bytes)
-    refuse_overlap(plan, out)
-    refuse_other_path(plan, out)
-    if not storage.is_url(out):
-        refuse_file(output)
+    output_places.refuse_place(plan, out, limits)
+    options = storage.PublishingOptions(limits.keep_local, limits.private)
+    output = Output.of(plan.target, out, options)
+    sink = output.sink
+    allowed = budget(plan, limits.memory_bytes, limits.workers, sink.held_bytes, sink.client_bytes)
+    output_places.refuse_overlap(plan, out, sink.disk)
+    output_places.refuse_other_path(plan, out)
+    if sink.disk is not None:
+        output_places.refuse_file(output, sink.disk)
+    sink.check()
     done = not limits.restart and finished(plan, output)
     if not done:
         if limits.restart:
             removable(plan, output)
         else:
             check_output(plan, output)
-        if not storage.is_url(out):
-            check_disk(plan, output)
-    return Preflight(plan, allowed, output, done)
-
-
-def refuse_url(plan: Plan, out: str) -> None:
-    """Refuse an output on a web server, and a plan that cannot be written to a bucket."""
-    if not storage.is_url(out):
-        return
-    target = plan.target
-    largest = max((file.nbytes for file in target.layout.files()), default=0)
-    what = hint = ""
-    if not storage.is_bucket(out):
-        what, hint = "outputs are written to folders and buckets only", "s3://, gs:// or a folder"
-    elif target.single:
-        what, hint = "one file is too much for a bucket", "use `--split 40GB` to write several"
-    elif target.fixed_path is not None:
-        what, hint = "a view lies on a disk: it points at files", "use a local `--out`"
-    elif target.sparse:
-        what, hint = "a bucket keeps no holes", "synthesize without `--sparse`, or to a folder"
-    elif largest > storage.MOST_OBJECT_BYTES:
-        what = f"a file of {byte_size(largest)} is more than one upload can have"
-        hint = f"cut it into files of at most {byte_size(storage.MOST_OBJECT_BYTES)}, or wider"
-    if what:
-        raise GrokpackError("GP326", what, Place(out), hint=hint)
-
-
-def refuse_overlap(plan: Plan, out: str) -> None:
-    """Refuse an output inside the source, or around it."""
-    if plan.source is None or storage.is_url(plan.source.folder) != storage.is_url(out):
-        return
-    real = storage.absolute if storage.is_url(out) else os.path.realpath
-    source, target = f"{real(plan.source.folder)}/", f"{real(out)}/"
-    if source.startswith(target) or (target.startswith(source) and plan.source.owns_folder):
-        raise GrokpackError(
-            "GP325",
-            "output and source overlap",
-            Place(out),
-            hint="use an `--out` beside the source",
-        )
-
-
-def refuse_other_path(plan: Plan, out: str) -> None:
-    """Refuse to write an index anywhere but where its relative paths are right."""
-    fixed = plan.target.fixed_path
-    if fixed is not None and os.path.realpath(fixed) != os.path.realpath(out):
-        what = "the plan was made for another folder"
-        raise GrokpackError("GP304", what, Place(out), (("planned for", fixed),))
-
-
-def refuse_file(output: Output) -> None:
-    """Refuse a folder whose name, or that of a folder above it, is that of a file."""
-    if storage.is_link(output.journal.folder):
-        what = "a link stands where grokpack keeps its record of the output"
-        raise GrokpackError("GP330", what, Place(output.journal.folder), hint="remove the link")
-    file = storage.in_the_way(output.root)
-    if file is not None:
-        what = "a file stands where the output's folder is to be"
-        raise GrokpackError("GP323", what, Place(file), hint="use another `--out`")
+        if sink.disk is not None:
+            check_disk(plan, output, sink.disk, disk_bytes(plan, sink, limits.at_once(allowed)))
+    return Preflight(plan, allowed, output, done, disk_bytes(plan, sink, limits.at_once(allowed)))
 
 
 def finished(plan: Plan, output: Output) -> bool:
@@ -164,7 +118,8 @@ def check_output(plan: Plan, output: Output) -> None:
         what = "a file of that name is there" if output.single else "the folder holds other files"
         hint = "use another `--out`; grokpack overwrites nothing and writes to empty folders only"
         where = foreign_files[0] if output.single else output.path
-        raise GrokpackError("GP323", what, Place(where), hint=hint)
+        facts = () if output.single else (("found", foreign_files[0]),)
+        raise GrokpackError("GP323", what, Place(where), facts, hint)
 
 
 def _other_plan(recorded: dict[str, Any], plan: Plan, out: str) -> GrokpackError:
@@ -193,22 +148,36 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[:8]
 
 
-def check_disk(plan: Plan, output: Output) -> None:
+def disk_bytes(plan: Plan, sink: storage.Sink, at_once: int) -> int:
+    """Return the most bytes of an output that are on its disk at a time.
+
+    Where whole files leave it, those that wait are on it and those that are begun: the files of a
+    group, and what the tasks write that are handed out.
+    """
+    if sink.waiting_bytes is None:
+        return plan.disk_bytes
+    groups = plan.target.layout.file_groups
+    largest = max((sum(file.nbytes for file in group) for group in groups), default=0)
+    task = TASK_BYTES if plan.target.codec is None else largest
+    begun = largest + AHEAD * at_once * task
+    return min(plan.disk_bytes, sink.waiting_bytes + begun)
+
+
+def check_disk(plan: Plan, output: Output, disk: str, most_bytes: int) -> None:
     """Refuse an output that does not fit on the disk.
 
     Raises:
         GrokpackError: GP311.
     """
-    there = sum(
-        storage.allocated_bytes(output.file(f.path) + end)
-        for f in plan.target.layout.files()
-        for end in ("", storage.PART)
-    )
-    needs = max(0, plan.disk_bytes - there) + _SLACK_BYTES + _scratch_bytes(plan)
-    free = storage.free_bytes(output.root)
+    sink, files = output.sink, plan.target.layout.files()
+    there = sum(sink.allocated_bytes(output.file(file.path)) for file in files)
+    needs = max(0, most_bytes - there) + _SLACK_BYTES + _scratch_bytes(plan)
+    free = storage.free_bytes(disk)
     if needs > free:
         facts = (("needs", byte_size(needs)), ("free", byte_size(free)))
         hint = "choose another disk with `--out`, or free some space"
+        if storage.is_url(output.path):
+            hint = "run it in a folder of another disk, or free some space"
         raise GrokpackError("GP311", "not enough disk", Place(output.path), facts, hint)
 
 

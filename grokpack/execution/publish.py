@@ -17,6 +17,7 @@ from grokpack.formats import safetensors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from grokpack.core.events import Listener
     from grokpack.core.layout import Layout
     from grokpack.execution.output import Output
     from grokpack.execution.receipt import Receipt
@@ -34,7 +35,11 @@ def sum_error_stats(plan: Plan, receipts: list[Receipt]) -> Mapping[str, Any]:
 
 
 def publish(
-    plan: Plan, output: Output, receipts: list[Receipt], error_stats: Mapping[str, Any]
+    plan: Plan,
+    output: Output,
+    receipts: list[Receipt],
+    error_stats: Mapping[str, Any],
+    listen: Listener,
 ) -> int:
     """Publish an output whose every tile has one receipt.
 
@@ -52,19 +57,18 @@ def publish(
         sums, decoded = _encoded_sums(layout, receipts), sums
     files = {output.file(path): row for path, row in written_files(layout, receipts).items()}
     _refuse_loss(output, files, published=False)
-    output.sink.each(lambda path: output.sink.publish(path, files[path].nbytes), list(files))
+    output.sink.publish_all(files, listen)
     output.sink.settle({output.root, *map(os.path.dirname, files)})
-    for name, data in plan.target.finals.items():
-        path = os.path.join(output.root, name)
-        output.sink.write_whole(path, data)
-        files[path] = storage.WrittenParts(len(data), {}, (), whole=True)
+    finals = {os.path.join(output.root, n): data for n, data in plan.target.finals.items()}
+    output.sink.write_small(finals)
+    files |= {path: storage.WrittenParts(len(d), {}, (), whole=True) for path, d in finals.items()}
     _refuse_loss(output, files, published=True)
     if plan.target.fixed_path is not None and plan.source is not None:
         output.journal.keep(plan.source.stamps())
     rendered = manifest_file.render(
         _description(plan, error_stats), sums, plan.target.framings, decoded
     )
-    output.sink.write_whole(output.manifest_path, rendered)
+    output.sink.conclude(output.manifest_path, rendered)
     output.journal.finish()
     return sum(nbytes for nbytes, _ in sums.values())
 

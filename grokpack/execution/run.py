@@ -15,13 +15,14 @@ from grokpack.core.events import Advanced, Finished, Listener, Started, ignore_e
 from grokpack.core.progress import Watch
 from grokpack.execution import tile_coverage, worker_checks
 from grokpack.execution.data_loop import doing_tasks
+from grokpack.execution.journal import recorded_plan
 from grokpack.execution.preflight import Preflight, check_output, finished, preflight
 from grokpack.execution.publish import publish, sum_error_stats
 from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.remove_output import discard
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import Job, WorkerPool, map_unordered
-from grokpack.execution.written_files import written_files
+from grokpack.execution.written_files import WholeFiles, written_files
 from grokpack.kernels.compilation import telling_of_compilation
 from grokpack.planning.tasks import tasks
 
@@ -115,6 +116,7 @@ def execute_judged(
         try:
             return _Whole(judged, limits, listen).run(executor)
         finally:
+            output.sink.abandon()
             storage.tidy(journal.folder)
 
 
@@ -135,13 +137,14 @@ class RunState:
         self.began = time.monotonic()
         self.written = 0
         self.processes: dict[str, int] = {}
+        self._whole = WholeFiles(self.layout)
         self._guard = threading.Lock()
 
     def begin_or_continue(self) -> list[Receipt]:
         """Record the plan and create the files, or return the receipts of the run that did."""
         source = self.plan.source
         receipts: list[Receipt] = []
-        self.output.sink.prepare()
+        self.output.sink.prepare(recorded_plan(self.plan))
         if self.journal.exists():
             self.check_source()
             receipts = self.receipts()
@@ -227,6 +230,7 @@ class RunState:
                 for where, written in results:
                     self.journal.record(written)
                     receipts += written
+                    self.offer(written)
                     self.processes[where] = self.processes.get(where, 0) + 1
         except BaseException as error:
             if not _is_stop(error):
@@ -236,6 +240,13 @@ class RunState:
             results.close()
         self._raise_if_stopped()
         return receipts
+
+    def offer(self, receipts: list[Receipt]) -> None:
+        """Offer the files to the sink that are whole with these receipts."""
+        whole = self._whole.add(receipts)
+        if whole:
+            files = {self.output.file(path): written for path, written in whole.items()}
+            self.output.sink.offer(files, self.listen)
 
     def _task_inputs(self, done: tile_coverage.Tiles) -> Iterator[TaskInput]:
         target = self.plan.target
@@ -284,7 +295,7 @@ class RunState:
         """Publish the whole output, if the source is still the one that was read."""
         self.check_source()
         account = sum_error_stats(self.plan, receipts)
-        nbytes = publish(self.plan, self.output, receipts, account)
+        nbytes = publish(self.plan, self.output, receipts, account, self.listen)
         seconds = self.seconds()
         self.listen(Finished(self.plan.command, seconds))
         out, written = self.output.path, self.written
@@ -300,6 +311,7 @@ class _Whole(RunState):
             done = tile_coverage.tiles_of(receipts)
             written = tile_coverage.bytes_of(self.layout, done)
             self.listen(Started(self.plan.command, self.layout.nbytes, written))
+            self.offer(receipts)
             return self.publish(receipts + self.work(executor, done))
 
 

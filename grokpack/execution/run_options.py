@@ -24,6 +24,8 @@ class RunOptions:
         restart: Discard what an earlier run left.
         stop: Set it to stop the run between two tiles.
         width: Tasks that an executor does at a time; as many as workers by default.
+        keep_local: Keep the files of an output to the hub in the local folder as well.
+        private: Create the hub's repository so that only its owner sees it.
     """
 
     memory_bytes: int = DEFAULT_MEMORY_BYTES
@@ -32,6 +34,8 @@ class RunOptions:
     restart: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     width: int | None = None
+    keep_local: bool = False
+    private: bool = False
 
     def at_once(self, allowed: Budget) -> int:
         """Return the number of tasks at a time that the memory allows."""

@@ -53,3 +53,29 @@ def _collect(found: dict[str, _Collected], file: FileLayout, receipt: Receipt, n
 
 def _is_whole(row: _Collected) -> bool:
     return len(row.sums) == tile_count(row.nbytes)
+
+
+class WholeFiles:
+    """Files that become whole while a run writes their tiles.
+
+    Args:
+        layout: The files of the output.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._receipts: dict[int, list[Receipt]] = {}
+
+    def add(self, receipts: Iterable[Receipt]) -> dict[str, WrittenParts]:
+        """Take in receipts; return the files, by path, that are whole with them."""
+        found: dict[str, WrittenParts] = {}
+        for receipt in receipts:
+            number = receipt.file_group
+            own = self._receipts.setdefault(number, [])
+            own.append(receipt)
+            group = self._layout.file_groups[number]
+            if sum(len(one.tiles) for one in own) == tile_count(group[0].nbytes):
+                written = written_files(self._layout, own)
+                found |= {file.path: written[file.path] for file in group}
+                self._receipts[number] = []
+        return found

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 8
 """More threads than this only wait for memory bandwidth."""
-CLIENT_BYTES = 48 << 20
-"""A bucket's client: its modules and descriptions of the service, and its connections."""
 STEP_BYTES = 4 << 20
 """Bytes that one thread makes at a time: more gains nothing, less costs system calls."""
 SMALLEST_STEP_BYTES = 256 << 10
@@ -72,7 +70,11 @@ def _useful_workers(plan: Plan) -> int:
 
 
 def budget(
-    plan: Plan, memory_bytes: int, workers: int | None = None, writer_bytes: int = 0
+    plan: Plan,
+    memory_bytes: int,
+    workers: int | None = None,
+    writer_bytes: int = 0,
+    client_bytes: int = 0,
 ) -> Budget:
     """Share the allowed memory out between threads, and choose how kernels run.
 
@@ -83,6 +85,7 @@ def budget(
         memory_bytes: The memory allowed.
         workers: Threads; by default as many as are useful and have room.
         writer_bytes: Memory that the writer of each file holds, beside its step.
+        client_bytes: Memory of the client that sends the output.
 
     Raises:
         GrokpackError: GP312 where the memory allowed is less than this many threads need.
@@ -95,7 +98,7 @@ def budget(
     aside += writer_bytes * max(map(len, plan.target.layout.file_groups), default=0)
     fixed = (
         RESERVED_BYTES
-        + (CLIENT_BYTES if writer_bytes else 0)
+        + client_bytes
         + own.memory_bytes
         + (LRU_CACHE_BYTES if plan.target.caches_scales else 0)
     )

@@ -15,31 +15,30 @@ from grokpack.report import numbers
 if TYPE_CHECKING:
     from grokpack.core.documents.plan_json import EstimateJson, PlanJson, PredictionJson
     from grokpack.execution.estimate import Estimate, Prediction
+    from grokpack.execution.preflight import Preflight
     from grokpack.execution.run_options import RunOptions
-    from grokpack.planning.memory_budget import Budget
     from grokpack.planning.plan import Plan
 
 
 def document(
-    plan: Plan,
+    judged: Preflight,
     out: str,
     limits: RunOptions,
-    allowed: Budget,
     guess: Estimate | None,
     processes: int | None = None,
 ) -> PlanJson:
     """Return the plan as JSON values.
 
     Args:
-        plan: The plan.
+        judged: The plan, its output and its memory budget.
         out: Path of the output.
         limits: Options of the run.
-        allowed: Its memory budget.
         guess: Predicted time, if it was measured.
         processes: Number of the cluster's processes; None for threads of this process.
     """
+    plan, allowed, sink = judged.plan, judged.budget, judged.output.sink
     described = plan.description()
-    return {
+    data: PlanJson = {
         "plan": plan.digest(),
         "encoding": described.get("encoding"),
         "command": described["command"],
@@ -53,8 +52,8 @@ def document(
         "source_files": sum(1 for _ in plan.source.layout.files()) if plan.source else 0,
         "writes_bytes": plan.writes_bytes,
         "files": sum(1 for _ in plan.target.layout.files()),
-        "disk_bytes": plan.disk_bytes,
-        "disk_free_bytes": 0 if storage.is_url(out) else storage.free_bytes(out),
+        "disk_bytes": judged.disk_bytes,
+        "disk_free_bytes": 0 if sink.disk is None else storage.free_bytes(sink.disk),
         "memory_bytes": allowed.memory_bytes,
         "memory_allowed_bytes": limits.memory_bytes,
         "workers": allowed.workers,
@@ -65,6 +64,9 @@ def document(
         "notes": list(plan.target.notes),
         "estimate": None if guess is None else _guessed(guess, elsewhere=processes is not None),
     }
+    if sink.disk is not None and storage.is_url(out):
+        data["made_in"] = sink.disk
+    return data
 
 
 def _guessed(guess: Estimate, *, elsewhere: bool) -> EstimateJson:
@@ -128,9 +130,9 @@ def render(data: PlanJson, out: str) -> str:
             f"{byte_size(data['memory_allowed_bytes'])} allowed ({_workers_in_words(data)})"
         ),
     ]
-    if not storage.is_url(out):
+    if not storage.is_bucket(out):
         disk, free = byte_size(data["disk_bytes"]), byte_size(data["disk_free_bytes"])
-        folder = numbers.shown_path(os.path.dirname(out))
+        folder = numbers.shown_path(data.get("made_in") or os.path.dirname(out))
         rows.append(f"  disk     {disk:>10}   {free} free at {folder}")
     if "part" in data:
         number, count = data["part"]

@@ -22,7 +22,7 @@ from grokpack.storage.new_files import (
     sync_folder,
     write_whole,
 )
-from grokpack.storage.open_sink import is_bucket, sink_of
+from grokpack.storage.open_sink import is_bucket, is_repository, repository_root, sink_of
 from grokpack.storage.ownership import Mark, WrittenParts
 from grokpack.storage.part_files import (
     PART,
@@ -63,16 +63,24 @@ from grokpack.storage.reading import (
     tree,
     utf8,
 )
-from grokpack.storage.sink_protocol import MOST_OBJECT_BYTES, FileWriter, Sink
+from grokpack.storage.sink_protocol import (
+    MOST_LFS_BYTES,
+    MOST_OBJECT_BYTES,
+    FileWriter,
+    PublishingOptions,
+    Sink,
+)
 from grokpack.storage.urls import is_url
 
 __all__ = [
+    "MOST_LFS_BYTES",
     "MOST_OBJECT_BYTES",
     "PART",
     "FileBytes",
     "FileWriter",
     "Mark",
     "PartWriter",
+    "PublishingOptions",
     "ReadOverhead",
     "Sink",
     "Stamp",
@@ -93,6 +101,7 @@ __all__ = [
     "is_file",
     "is_folder",
     "is_link",
+    "is_repository",
     "is_temporary",
     "is_url",
     "is_writable",
@@ -113,6 +122,7 @@ __all__ = [
     "refuse_existing",
     "remove",
     "remove_empty_folders",
+    "repository_root",
     "scratch_file",
     "scratch_memory",
     "sink_of",

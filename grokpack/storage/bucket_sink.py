@@ -14,15 +14,14 @@ import contextlib
 import json
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import xxhash
 
 from grokpack.core.errors import GrokpackError, Place, ServerFailed, WrongAnswer
 from grokpack.core.optional_imports import import_extra
 from grokpack.core.tiles import tile_range
 from grokpack.formats import bounded_json
-from grokpack.storage import new_files, reading
+from grokpack.storage import hashing, new_files, reading
 from grokpack.storage.botocore_requests import REFUSED, ask, may_pass
 from grokpack.storage.bucket_client import new_client
 from grokpack.storage.fault_injection import faults
@@ -30,12 +29,14 @@ from grokpack.storage.http import parallel_requests, range_requests, services
 from grokpack.storage.http.aws_settings import EXTRA
 from grokpack.storage.http.botocore_failures import Answer, lasting
 from grokpack.storage.http.responses import LastingFailure, RetryableFailure
+from grokpack.storage.object_writer import ObjectWriter
 from grokpack.storage.sink_protocol import PART_BYTES
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from grokpack.core.events import Listener
     from grokpack.storage.ownership import WrittenParts
 
 T = TypeVar("T")
@@ -59,6 +60,8 @@ class BucketSink:
     """
 
     held_bytes = PART_BYTES + PART_BYTES // 4  # a growing buffer may be larger than its contents
+    client_bytes = 48 << 20  # botocore's modules and descriptions of the service, and connections
+    disk, waiting_bytes = None, None
 
     def __init__(self, out: str, journal: str) -> None:
         url = parse(out)
@@ -75,7 +78,14 @@ class BucketSink:
         """Pickle the URL and the folder: another process makes its own client."""
         return type(self), (self.out, self._journal)
 
-    def prepare(self) -> None:
+    def allocated_bytes(self, path: str) -> int:  # noqa: ARG002  # see `Sink`
+        """Return zero: nothing is on a disk."""
+        return 0
+
+    def check(self) -> None:
+        """Do nothing: `prepare` asks the bucket."""
+
+    def prepare(self, plan: Mapping[str, Any]) -> None:  # noqa: ARG002  # see `Sink`
         """Check that the bucket accepts uploads, and list the open ones of an earlier run."""
         key = f"{_key(self.out)}/grokpack-can-write".strip("/")
         row = self._ask("prepare", self.out, "create_multipart_upload", Key=key)
@@ -107,9 +117,9 @@ class BucketSink:
 
     def writer(self, path: str, nbytes: int | None) -> ObjectWriter:
         """Return a writer of a file's parts."""
-        return ObjectWriter(self, path, nbytes)
+        return ObjectWriter(partial(self._send, path), path, nbytes)
 
-    def send(self, path: str, number: int, data: bytearray) -> None:
+    def _send(self, path: str, number: int, data: bytearray) -> None:
         """Send one part of a file."""
         key, upload = _key(path), self._upload(path)
         call = "upload_part"
@@ -139,10 +149,17 @@ class BucketSink:
         sizes = self._objects(self.out)
         return [path for path, row in files.items() if sizes.get(_key(path)) != row.nbytes]
 
-    def publish(self, path: str, nbytes: int) -> None:
+    def offer(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:
+        """Do nothing: uploads are completed when all files are whole."""
+
+    def publish_all(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:  # noqa: ARG002  # see `Sink`
+        """Complete the uploads of all files, several at a time."""
+        parallel_requests.map_all(lambda path: self._publish(path, files[path].nbytes), list(files))
+
+    def _publish(self, path: str, nbytes: int) -> None:
         """Complete the upload of a file."""
         if nbytes == 0:
-            self.write_whole(path, b"")
+            self._put(path, b"")
             return
         sent = self._parts(path)
         if sent is None and self.size_of(path) == nbytes:
@@ -156,15 +173,22 @@ class BucketSink:
         if done is None and self.size_of(path) != nbytes:  # otherwise only the response was lost
             raise self._failure(path, _VANISHED, f"404 {_VANISHED}")
 
-    def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
-        """Apply a function to many files in parallel."""
-        parallel_requests.map_all(work, paths)
-
     def settle(self, folders: set[str]) -> None:
         """Do nothing: a completed object is durable."""
 
-    def write_whole(self, path: str, data: bytes) -> None:
-        """Write a small object in one request."""
+    def write_small(self, files: Mapping[str, bytes]) -> None:
+        """Write small objects, each in one request."""
+        for path, data in files.items():
+            self._put(path, data)
+
+    def conclude(self, path: str, data: bytes) -> None:
+        """Write the manifest."""
+        self._put(path, data)
+
+    def abandon(self) -> None:
+        """Do nothing: uploads stay open, to be continued."""
+
+    def _put(self, path: str, data: bytes) -> None:
         self._ask("write_whole", path, "put_object", Key=_key(path), Body=data)
 
     def size_of(self, path: str) -> int | None:
@@ -183,12 +207,7 @@ class BucketSink:
         nbytes = self.size_of(path)
         if nbytes is None or written is None or nbytes != written.nbytes:
             return nbytes is None
-        file = reading.FileBytes(path)
-        for tile in sorted(written.sums, reverse=True):
-            start, stop = tile_range(tile, nbytes)
-            if xxhash.xxh3_128_hexdigest(file.read(start, stop - start)) == written.sums[tile]:
-                return True
-        return not nbytes
+        return hashing.has_a_tile(path, nbytes, written.sums)
 
     def foreign_files(self, root: str, own: Collection[str]) -> list[str]:
         """Return the objects below a folder other than these files."""
@@ -197,12 +216,15 @@ class BucketSink:
 
     def discard(self, root: str, paths: Sequence[str]) -> None:  # noqa: ARG002  # see `Sink`
         """Delete objects, and abort the uploads that this output's log lists; no others."""
-        self.each(lambda path: self._ask("remove", path, "delete_object", Key=_key(path)), paths)
+        parallel_requests.map_all(self._remove, paths)
         for key, upload in self._uploads().items():
             self._abort("abort", self.out, key, upload)
         with self._guard:
             self._open, self._sent = {}, {}
             new_files.remove(self._log)
+
+    def _remove(self, path: str) -> None:
+        self._ask("remove", path, "delete_object", Key=_key(path))
 
     def _objects(self, folder: str) -> dict[str, int]:
         """Return the sizes of all objects below a folder, by key."""
@@ -324,51 +346,6 @@ class BucketSink:
 def _busy(path: str, answer: str) -> ServerFailed:
     what = "the bucket does not answer, or is busy"
     return ServerFailed(what, Place(path), (("answer", answer),), _AGAIN)
-
-
-class ObjectWriter:
-    """Buffer for a file's bytes that sends each full part.
-
-    Args:
-        uploads: The sink.
-        path: The file's URL.
-        nbytes: Its size, which shows the last part; None if `sync` ends the file.
-    """
-
-    def __init__(self, uploads: BucketSink, path: str, nbytes: int | None) -> None:
-        self._uploads, self._path, self._nbytes = uploads, path, nbytes
-        self._buffer = bytearray()
-        self._at: int | None = None
-
-    def write(self, offset: int, data: memoryview) -> None:
-        """Buffer the bytes at `offset`, which follow the last ones or begin a part."""
-        if offset != self._at and (self._buffer or offset % PART_BYTES):
-            raise GrokpackError("GP901", f"byte {offset:,} after {self._at} of {self._path}")
-        self._at = offset
-        while len(data):
-            piece = data[: PART_BYTES - len(self._buffer)]
-            self._buffer += piece
-            self._at += len(piece)
-            data = data[len(piece) :]
-            if len(self._buffer) == PART_BYTES:
-                self._send()
-
-    def sync(self) -> None:
-        """Send the last part, if the file has come to its end."""
-        if self._buffer and self._nbytes in (None, self._at):
-            self._send()
-
-    def mark(self) -> None:
-        """Return None: parts are checked by their sizes."""
-
-    def close(self) -> None:
-        """Discard an incomplete part."""
-        self._buffer = bytearray()
-
-    def _send(self) -> None:
-        at = self._at or 0
-        body, self._buffer = self._buffer, bytearray()
-        self._uploads.send(self._path, (at - len(body)) // PART_BYTES + 1, body)
 
 
 def _key(path: str) -> str:

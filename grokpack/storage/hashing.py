@@ -14,7 +14,7 @@ from grokpack.core.errors import Interrupted
 from grokpack.core.tiles import TILE_BYTES, tile_count, tile_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from grokpack.core.progress import Watch
 
@@ -64,6 +64,16 @@ def tile_sum(path: str, tile: int, nbytes: int) -> str:
     for piece in pieces(path, *tile_range(tile, nbytes)):
         digest.update(piece)
     return digest.hexdigest()
+
+
+def has_a_tile(path: str, nbytes: int, sums: Mapping[int, str]) -> bool:
+    """Return whether some tile of a file of `nbytes` has its checksum, as an empty file does.
+
+    Raises:
+        GrokpackError: GP213 or GP214 if it cannot be read.
+    """
+    tiles = sorted(sums, reverse=True)
+    return not nbytes or any(tile_sum(path, tile, nbytes) == sums[tile] for tile in tiles)
 
 
 def file_sums(

@@ -1,130 +1,18 @@
-"""Sinks for outputs: a local folder, or the sink of a bucket."""
+"""Sinks for outputs: a local folder, a bucket, or a repository of the hub."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.storage import new_files, ownership, part_files, reading, removal
-from grokpack.storage.urls import is_url, parse
+from grokpack.storage.local_sink import LocalSink
+from grokpack.storage.sink_protocol import PublishingOptions
+from grokpack.storage.urls import Url, is_url, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from grokpack.storage.sink_protocol import Sink
 
-    from grokpack.storage.ownership import WrittenParts
-    from grokpack.storage.sink_protocol import FileWriter, Sink
-
-BUCKETS = ("s3", "gs")
-
-
-@dataclass(frozen=True, slots=True)
-class LocalSink:
-    """Sink for a folder of the local file system.
-
-    Attributes:
-        root: The folder.
-        aside: Folder, on the same file system, for incomplete small files.
-        held_bytes: Memory that a writer holds: none.
-    """
-
-    root: str
-    aside: str
-    held_bytes: int = 0
-
-    def prepare(self) -> None:
-        """Do nothing: creating the parts shows whether the folder can be written to."""
-
-    def create(self, path: str, nbytes: int, known: int | None = None) -> int:
-        """Begin a file and return its inode number."""
-        part_files.refuse_taken(path)
-        return part_files.begin_part(path, nbytes, known)
-
-    def reopen(self, path: str, written: WrittenParts, lost: set[int]) -> None:
-        """Make a file ready to be rewritten; refuse a published one that may not be the run's."""
-        state, nothing_left = ownership.regular(path), len(lost) == len(written.sums)
-        inodes = {inode for inode, _ in written.marks}
-        if state is not None and (state.st_ino in inodes or not nothing_left):
-            part_files.unpublish(path)
-        part_files.refuse_taken(path)
-        if nothing_left:
-            part_files.drop_part(path + part_files.PART)
-
-    def _where(self, path: str) -> str:
-        """Return the current path of a file: its name, or that of its part."""
-        part = path + part_files.PART
-        return part if reading.exists(part) else path
-
-    def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002  # see `Sink`
-        """Return no tickets: whoever sees the folder sees the parts."""
-        return {}
-
-    def accept(self, tickets: Mapping[str, str]) -> None:
-        """Do nothing: there are no tickets."""
-
-    def writer(self, path: str, nbytes: int | None) -> FileWriter:  # noqa: ARG002  # see `Sink`
-        """Return a writer of a file's part."""
-        return new_files.PartWriter(path + part_files.PART)
-
-    def lost_tiles(self, path: str, written: WrittenParts) -> set[int]:
-        """Return the tiles of a file that were written and are missing now."""
-        return ownership.changed_tiles(self._where(path), written)
-
-    def lost_files(self, files: Mapping[str, WrittenParts], *, published: bool) -> list[str]:
-        """Return those whole files that are not as they were written."""
-        found = []
-        for path, written in files.items():
-            place = path if published else self._where(path)
-            if place != path:
-                part_files.refuse_taken(path)
-            state = ownership.regular(place)
-            whole = state is not None and state.st_size == written.nbytes
-            if not whole or ownership.changed_tiles(place, written):
-                found.append(path)
-        return found
-
-    def publish(self, path: str, nbytes: int) -> None:  # noqa: ARG002  # see `Sink`
-        """Give a file its name, unless it has it already."""
-        if self._where(path) != path:
-            part_files.publish(path)
-
-    def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
-        """Apply a function to many files, one after another."""
-        for path in paths:
-            work(path)
-
-    def settle(self, folders: set[str]) -> None:
-        """Make the names in folders durable."""
-        for folder in sorted(folders):
-            new_files.sync_folder(folder)
-
-    def write_whole(self, path: str, data: bytes) -> None:
-        """Write a small file atomically, unless it is there with the same contents."""
-        if not ownership.is_exactly(path, data):
-            part_files.refuse_taken(path)
-            new_files.write_whole(path, data, self.aside, replace=False)
-
-    def size_of(self, path: str) -> int | None:
-        """Return the size of a published file; None if there is none."""
-        return reading.size_of(path)
-
-    def names(self, folder: str) -> list[str]:
-        """Return the names in a folder."""
-        return reading.names(folder)
-
-    def is_free_or_own(self, path: str, written: WrittenParts | None, inode: int | None) -> bool:
-        """Return whether a path is free, or provably holds the run's own file."""
-        return removal.is_free_or_own(self.root, path, written, inode)
-
-    def foreign_files(self, root: str, own: Collection[str]) -> list[str]:
-        """Return what lies below a folder beside these files."""
-        return removal.foreign_files(root, own, os.path.basename(self.aside))
-
-    def discard(self, root: str, paths: Sequence[str]) -> None:
-        """Remove files, and the folders below a root that this empties."""
-        for path in paths:
-            removal.remove_below(self.root, path)
-        part_files.remove_empty_folders(root, [os.path.relpath(path, root) for path in paths])
+_BUCKETS, _HUB = ("s3", "gs"), "hf"
 
 
 def is_bucket(path: str) -> bool:
@@ -133,22 +21,44 @@ def is_bucket(path: str) -> bool:
     Raises:
         GrokpackError: GP224 for a URL that cannot be used.
     """
-    return is_url(path) and parse(path).scheme in BUCKETS
+    return is_url(path) and parse(path).scheme in _BUCKETS
 
 
-def sink_of(path: str, journal: str, *, single: bool) -> Sink:
+def is_repository(path: str) -> bool:
+    """Return whether a path is that of a repository of the hub, or in one.
+
+    Raises:
+        GrokpackError: GP224 for a URL that cannot be used.
+    """
+    return is_url(path) and parse(path).scheme == _HUB
+
+
+def repository_root(path: str) -> str:
+    """Return the URL of the repository that a path of the hub is in, or is."""
+    url = parse(path)
+    return str(Url(url.scheme, url.host, url.path.partition("/")[0]))
+
+
+def sink_of(
+    path: str, journal: str, options: PublishingOptions | None = None, *, single: bool
+) -> Sink:
     """Return the sink for an output.
 
     Args:
         path: The output.
         journal: Local folder of the run's journal.
+        options: Choices, of an output to the hub.
         single: True if the output is one file.
 
     Raises:
-        GrokpackError: GP307 if a bucket's client is not installed.
+        GrokpackError: GP307 if the client of a bucket or of the hub is not installed.
     """
-    if not is_bucket(path):
-        return LocalSink(os.path.dirname(os.path.abspath(path)) if single else path, journal)
-    from grokpack.storage.bucket_sink import BucketSink
+    if is_bucket(path):
+        from grokpack.storage.bucket_sink import BucketSink
 
-    return BucketSink(path, journal)
+        return BucketSink(path, journal)
+    if is_repository(path):
+        from grokpack.storage.hub_sink import HubSink
+
+        return HubSink(path, journal, options or PublishingOptions())
+    return LocalSink(os.path.dirname(os.path.abspath(path)) if single else path, journal)

@@ -1,12 +1,14 @@
-"""Protocols of sinks, and the size limits of the files they write."""
+"""Protocols of sinks, the size limits of the files they write, and what may be chosen."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from grokpack.core.events import Listener
     from grokpack.storage.ownership import Mark, WrittenParts
 
 
@@ -16,6 +18,23 @@ PART_BYTES = 8 << 20
 
 MOST_OBJECT_BYTES = 10_000 * PART_BYTES
 """Largest file in a bucket: an upload has at most 10,000 parts."""
+
+
+MOST_LFS_BYTES = 50 * 10**9
+"""Largest file in a repository of the hub, which takes no more over LFS."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishingOptions:
+    """Choices of an output to the hub.
+
+    Attributes:
+        keep_local: Keep the files in the local folder as well.
+        private: Let only the owner see the repository.
+    """
+
+    keep_local: bool = False
+    private: bool = False
 
 
 class FileWriter(Protocol):
@@ -41,8 +60,30 @@ class Sink(Protocol):
     def held_bytes(self) -> int:
         """Memory that a writer holds, beside the bytes that it is given."""
 
-    def prepare(self) -> None:
-        """Check that the destination can be written to, before the first byte."""
+    @property
+    def client_bytes(self) -> int:
+        """Memory of a client: its modules, its connections, and what it sends at a time."""
+
+    @property
+    def disk(self) -> str | None:
+        """Folder on whose disk files are made; None if they are made elsewhere."""
+
+    @property
+    def waiting_bytes(self) -> int | None:
+        """Bytes of whole files that are on the disk at most; None if all of them stay."""
+
+    def allocated_bytes(self, path: str) -> int:
+        """Return the bytes that a file takes on the disk, unfinished or not."""
+
+    def check(self) -> None:
+        """Refuse a destination that cannot take the output; nothing is written."""
+
+    def prepare(self, plan: Mapping[str, Any]) -> None:
+        """Check that the destination can be written to, before the first byte.
+
+        Args:
+            plan: The plan as the journal has it, for a destination where others do not see that.
+        """
 
     def create(self, path: str, nbytes: int, known: int | None = None) -> int | None:
         """Begin a file of a given size, unless it is begun; one of size 0 is begun anew.
@@ -85,17 +126,23 @@ class Sink(Protocol):
             published: True if all of them have their names.
         """
 
-    def publish(self, path: str, nbytes: int) -> None:
-        """Give a file its name, unless it has it already."""
+    def offer(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:
+        """Take files that have become whole, to publish them before the others are."""
 
-    def each(self, work: Callable[[str], object], paths: Sequence[str]) -> None:
-        """Apply a function to many files, in parallel where each waits for a response."""
+    def publish_all(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:
+        """Give all files their names, unless they have them already."""
 
     def settle(self, folders: set[str]) -> None:
         """Make the names in folders durable."""
 
-    def write_whole(self, path: str, data: bytes) -> None:
-        """Write a small file atomically: it is absent, the old one, or complete."""
+    def write_small(self, files: Mapping[str, bytes]) -> None:
+        """Write small files, in order; each is absent, the old one, or complete."""
+
+    def conclude(self, path: str, data: bytes) -> None:
+        """Write the manifest, the last file of an output."""
+
+    def abandon(self) -> None:
+        """End what goes on in the background, if the run did not come to its end."""
 
     def size_of(self, path: str) -> int | None:
         """Return the size of a published file; None if there is none."""

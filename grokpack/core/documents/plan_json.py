@@ -138,9 +138,11 @@ class PlanJson(TypedDict):
     files: Count
     """Tensor files of the output."""
     disk_bytes: Count
-    """Bytes that the output takes on disk."""
+    """Bytes that the output takes on disk; the most at a time where files leave it for the hub."""
     disk_free_bytes: Count
     """Bytes free there now; 0 where it is a bucket."""
+    made_in: NotRequired[str]
+    """Folder in which files are made that leave it for the hub."""
     memory_bytes: Count
     """Resident memory that the run keeps to."""
     memory_allowed_bytes: Count

@@ -119,7 +119,7 @@ PLANS = (
         "GP322",
         "output is in use",
         ExitStatus.TARGET,
-        "Another process works on this output.",
+        "Another process works on this output, or another run publishes to the repository.",
         "Wait for it, or use another --out.",
     ),
     Code(
@@ -147,8 +147,9 @@ PLANS = (
         "GP326",
         "output cannot be at this URL",
         ExitStatus.TARGET,
-        "Outputs are written to folders and to buckets of s3:// and gs://, in files of at most "
-        "84 GB there; no web server takes them, and a bucket keeps neither holes nor views.",
+        "Outputs are written to folders, to buckets of s3:// and gs://, in files of at most 84 GB "
+        "there, and to repositories of hf://, in files of at most 50 GB and a whole repository for "
+        "each output; no web server takes them, and nothing but a folder keeps holes or views.",
         "Cut the output into more files, for example `--split 40GB`, or write to a folder.",
     ),
     Code(
@@ -160,10 +161,11 @@ PLANS = (
     ),
     Code(
         "GP328",
-        "the bucket does not take the output",
+        "bucket or hub does not take the output",
         ExitStatus.TARGET,
-        "It refused a request, or it lost parts that were sent.",
-        "See what it answered: keys, the bucket's name and its rights. The same command continues.",
+        "It refused a request, or it lost what was sent. The hub wants a token that may write, a "
+        "branch that exists, and with `--private` a repository that only its owner sees.",
+        "See what it answered: keys or token, names and rights. The same command continues.",
     ),
     Code(
         "GP329",

@@ -156,8 +156,9 @@ SOURCES = (
         "GP221",
         "server does not deliver",
         ExitStatus.TRY_AGAIN,
-        "A server, or a bucket that is written to, could not be reached, broke off, fell silent or "
-        "answered that it is busy, each time that it was asked. What was finished before is kept.",
+        "A server, or a bucket or hub that is written to, could not be reached, broke off, fell "
+        "silent or answered that it is busy, each time that it was asked. What was finished before "
+        "is kept.",
         "See that the server can be reached, and run the same command again; it continues.",
     ),
     Code(

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
+AHEAD = 2
+"""Items handed out for each that can be done at a time, so that no worker waits."""
 _POLL_S = 0.2  # how often the caller's thread wakes, so that signals are handled at once
-_AHEAD = 2  # items handed out for each that can be done at a time, so that no worker waits
 _QUIET_S = 60.0  # after which the pool checks whether a worker is left
 _MOST_LOSSES = 5  # of one item; more have another cause than a lost worker
 
@@ -96,7 +97,7 @@ def map_unordered(
             executor.prepare(job)
         in_flight = _InFlight(job, iter(items), executor, watch, stop_path)
         try:
-            yield from in_flight.results(_AHEAD * pool.width)
+            yield from in_flight.results(AHEAD * pool.width)
         finally:
             in_flight.end()
             if isinstance(executor, ClusterExecutor):

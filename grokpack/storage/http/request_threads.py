@@ -101,8 +101,16 @@ class Request(Generic[T]):
 
     def check(self) -> None:
         """Raise `Cancelled` if nobody waits for this any more."""
-        if self._cancelled.is_set():
+        if self.is_cancelled():
             raise Cancelled
+
+    def is_cancelled(self) -> bool:
+        """Return whether nobody waits for this any more."""
+        return self._cancelled.is_set()
+
+    def is_done(self) -> bool:
+        """Return whether there is a result, or an error."""
+        return self._done.is_set()
 
     def cancel(self) -> None:
         """Cancel the request; its thread may still run for a moment."""

@@ -97,12 +97,16 @@ class Hub:
         """Return the hint for refused access."""
         if self.token is None:
             return "it is private or gated, or does not exist: set HF_TOKEN, or `hf auth login`"
-        origin = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
+        origin = self.token_origin()
         if reason.startswith("401"):
             how = f"make another at {self.endpoint}/settings/tokens"
             return f"the token of {origin} is not valid: it has expired, or was revoked; {how}"
         page = f"{self.endpoint}/{self.repo}"
         return f"the token of {origin} may not read this: ask for access at {page}"
+
+    def token_origin(self) -> str:
+        """Return where the token comes from, for a hint."""
+        return "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
 
 
 def of(url: Url) -> Plain | S3Bucket | GoogleBucket | Hub:

@@ -81,7 +81,7 @@ def test_keys_that_are_about_to_expire_are_renewed_while_a_file_is_written(
     giving(role, role_keys("ASIAFIRST", 5), role_keys("ASIASECOND", 60))
     out = BucketSink("s3://grok/out", str(tmp_path))
     for _ in range(2):
-        out.write_whole(OBJECT, b"{}")
+        out.write_small({OBJECT: b"{}"})
     assert set(signers(role)) == {"ASIASECOND"}
 
 

@@ -112,7 +112,7 @@ def test_a_token_that_is_about_to_expire_is_renewed_while_a_file_is_written(
     giving(google, token("first-token", 60), token("second-token", 3600))
     out = BucketSink("gs://grok/out", str(tmp_path))
     for _ in range(2):
-        out.write_whole(OBJECT, b"{}")
+        out.write_small({OBJECT: b"{}"})
     assert tokens(google) == ["first-token", "second-token"]
 
 

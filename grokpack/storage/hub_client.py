@@ -1,0 +1,252 @@
+"""Client of huggingface_hub for one repository: its creation, uploads and commits.
+
+Files go over plain LFS, whose memory is known, unless HF_HUB_DISABLE_XET=0 asks for Xet. The client
+repeats uploads by itself; what it sends once only is repeated here.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from grokpack.core.errors import GrokpackError, LockHeld, Place, ServerFailed
+from grokpack.core.optional_imports import import_extra
+from grokpack.core.version import __version__
+from grokpack.storage.http import range_requests, services
+from grokpack.storage.http.connections import SILENCE_S
+from grokpack.storage.http.request_threads import run_request
+from grokpack.storage.http.responses import BUSY, plain
+from grokpack.storage.urls import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from grokpack.storage.http.request_threads import Request
+
+T = TypeVar("T")
+
+EXTRA = "hub"
+_THREADS = 4  # files that are uploaded at a time
+_XET = "HF_HUB_DISABLE_XET"
+_CONFLICTS = (409, 412)
+_AGAIN = "see that the hub can be reached, and run the same command again; it continues"
+_LONGEST_ANSWER = 300
+
+
+class HubClient:
+    """Repository of the hub, as a run writes to it.
+
+    Args:
+        out: Its URL.
+    """
+
+    def __init__(self, out: str) -> None:
+        self._out, self.site = out, services.hub(parse(out))
+
+    @cached_property
+    def _library(self) -> Any:  # noqa: ANN401  # a module
+        return _import_library()
+
+    @cached_property
+    def _utils(self) -> Any:  # noqa: ANN401  # a module
+        return import_extra("huggingface_hub.utils", EXTRA)
+
+    @cached_property
+    def _api(self) -> Any:  # noqa: ANN401  # huggingface_hub's
+        return self._library.HfApi(
+            endpoint=self.site.endpoint,
+            token=self.site.token,
+            library_name="grokpack",
+            library_version=__version__,
+        )
+
+    def check(self) -> None:
+        """Refuse to go on without the library or a token, or with a name that the hub has not.
+
+        Raises:
+            GrokpackError: GP307 without the library, GP328 without a token, GP224 for a name.
+        """
+        try:
+            self._utils.validate_repo_id(self.site.repo)
+        except ValueError as error:
+            what = "the hub has no repositories of this name"
+            raise GrokpackError("GP224", what, Place(self._out), (("rule", str(error)),)) from error
+        if self.site.token is None:
+            hint = "set HF_TOKEN, or `hf auth login`"
+            raise self.refusal("publishing needs a token that may write", None, hint)
+
+    def create(self, *, private: bool) -> None:
+        """Create the repository: private, or as its owner's default is."""
+
+        def ask() -> None:
+            self._api.create_repo(self.site.repo, private=private or None, exist_ok=True)
+
+        run_request(lambda request: self._persist(request, ask))
+
+    def upload(self, files: Mapping[str, str], digests: Mapping[str, str]) -> list[Any]:
+        """Upload files without committing them; small ones wait for the commit.
+
+        Args:
+            files: Local path of each file, by its name in the repository.
+            digests: sha256 of each, by name.
+
+        Returns:
+            Operations that a commit takes.
+        """
+        additions = [
+            self._library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=path)
+            for name, path in files.items()
+        ]
+        for addition in additions:
+            addition.upload_info.sha256 = bytes.fromhex(digests[addition.path_in_repo])
+        try:
+            self._limit_silence()
+            self._api.preupload_lfs_files(
+                self.site.repo,
+                additions,
+                revision=self.site.revision,
+                num_threads=_THREADS,
+                free_memory=False,
+            )
+        except Exception as error:
+            raise self._failure(error) from error
+        return additions
+
+    def contents(self, files: Mapping[str, bytes]) -> list[Any]:
+        """Return the operations that add small files, by name."""
+        add = self._library.CommitOperationAdd
+        return [add(path_in_repo=name, path_or_fileobj=data) for name, data in files.items()]
+
+    def commit(
+        self,
+        request: Request[Any],
+        message: str,
+        additions: Iterable[Any],
+        removed: Iterable[str] = (),
+        *,
+        parent: str | None = None,
+        arrived: Callable[[], bool],
+    ) -> None:
+        """Commit files and removals.
+
+        Args:
+            request: The request that this is part of.
+            message: First line of the commit's message.
+            additions: Operations of `upload` or `contents`.
+            removed: Names of files to remove.
+            parent: Commit that the revision must stand at; None for any.
+            arrived: Asked after a failure whether the commit is there and only its answer was lost.
+
+        Raises:
+            GrokpackError: GP328 if the hub refuses it, GP221 if it does not respond, GP322 if the
+                revision stands at another commit.
+        """
+        remove = self._library.CommitOperationDelete
+        operations = [*additions, *(remove(path_in_repo=name) for name in removed)]
+
+        def send() -> None:
+            self._api.create_commit(
+                self.site.repo,
+                operations,
+                commit_message=message,
+                revision=self.site.revision,
+                parent_commit=parent,
+                num_threads=_THREADS,
+            )
+
+        self._persist(request, send, arrived)
+
+    def refusal(self, what: str, answer: str | None, hint: str) -> GrokpackError:
+        """Return the error for an output that the repository cannot take."""
+        facts = () if answer is None else (("answer", answer),)
+        return GrokpackError("GP328", what, Place(self._out), facts, hint)
+
+    def _persist(
+        self,
+        request: Request[Any],
+        send: Callable[[], None],
+        arrived: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Send until it succeeds, fails for good, or has failed too often."""
+        tried = 0
+        while True:
+            request.check()
+            try:
+                self._limit_silence()
+                send()
+            except Exception as error:
+                tried += 1
+                failure = self._failure(error)
+                if arrived():
+                    return
+                if not isinstance(failure, ServerFailed) or tried >= range_requests.TRIES:
+                    raise failure from error
+                request.pause(range_requests.pause_s(tried, _after_s(error)))
+            else:
+                return
+
+    def _limit_silence(self) -> None:
+        """End requests after a silence as those of reading, where nobody chose another limit."""
+        session = self._utils.get_session()
+        if session.timeout.read is None:
+            session.timeout = SILENCE_S
+
+    def _failure(self, error: Exception) -> GrokpackError:
+        """Return the error of a request that failed."""
+        cause = _cause(error)
+        answer = getattr(cause, "response", None)
+        status = None if answer is None else int(answer.status_code)
+        said = plain(_said(cause), _LONGEST_ANSWER)
+        if status in BUSY or type(cause).__module__.startswith("httpx"):
+            what = "the hub does not answer, or is busy"
+            return ServerFailed(what, Place(self._out), (("answer", said),), _AGAIN)
+        if status in _CONFLICTS:
+            what = "somebody else writes to the repository"
+            hint = "see what is there; the same command continues where nothing of it was touched"
+            return LockHeld(what, Place(self._out), (("answer", said),), hint)
+        return self.refusal("the hub does not take the output", said, self._hint(status, said))
+
+    def _hint(self, status: int | None, said: str) -> str:
+        if status == 401:  # noqa: PLR2004  # HTTP's number
+            return self.site.refused_hint(said)
+        if status == 403:  # noqa: PLR2004  # HTTP's number
+            owner = self.site.repo.partition("/")[0]
+            return (
+                f"the token of {self.site.token_origin()} may not write for {owner}: give another"
+            )
+        return "see what it answered; the same command continues"
+
+
+def _import_library() -> Any:  # noqa: ANN401  # a module
+    """Import the client, which is to print nothing and to send as promised here."""
+    hub = import_extra("huggingface_hub", EXTRA)
+    if _XET not in os.environ:
+        import_extra("huggingface_hub.constants", EXTRA).HF_HUB_DISABLE_XET = True
+    utils = import_extra("huggingface_hub.utils", EXTRA)
+    utils.disable_progress_bars()
+    utils.logging.set_verbosity_error()
+    return hub
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the error of the request behind those that the client wraps around it."""
+    while type(error) is RuntimeError and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _said(error: BaseException) -> str:
+    """Describe a failure on one line: the answer's status and message, else the error."""
+    answer = getattr(error, "response", None)
+    message = str(getattr(error, "server_message", None) or error).strip()
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if answer is None else f"{answer.status_code} {text}"
+
+
+def _after_s(error: BaseException) -> float | None:
+    """Return the seconds that an answer asks to wait."""
+    answer = getattr(_cause(error), "response", None)
+    text = "" if answer is None else str(answer.headers.get("Retry-After") or "")
+    return float(text) if text.isdecimal() else None

@@ -1,0 +1,174 @@
+"""Outputs on the hub: the bytes of a local run, whole or marked as unfinished."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from grokpack import storage
+from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.core.errors import GrokpackError
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import RunOptions
+from grokpack.execution.workers.worker_pool import AHEAD
+from grokpack.storage import hub_publisher
+from grokpack.storage.http import services
+from grokpack.verification.verify_structure import verify_structure
+from tests.support import forked
+from tests.support.bucket_outputs import plan_of, refusal
+from tests.support.checkpoints import tree
+from tests.support.writable_hub import Blob, WritableHub
+
+OUT = "hf://me/grok"
+PAGES = 1 << 17
+"""More than what a file system takes for the ends of some files."""
+
+
+@pytest.mark.parametrize("kind", ["hf", "safetensors", "ckpt-0", "archive", "gguf", "quantize"])
+def test_a_repository_has_the_files_of_a_local_run(
+    kind: str, hub: WritableHub, wide: Path, tmp_path: Path
+) -> None:
+    plan = plan_of(kind, wide)
+    execute(plan, OUT)
+    execute(plan, str(tmp_path / "local"))
+    assert hub.files("me/grok") == tree(tmp_path / "local")
+    assert not list(Path.cwd().iterdir())
+    assert execute(plan, OUT).already_done
+    if kind != "gguf":
+        assert verify_structure(survey(OUT)).whole
+
+
+def test_large_files_go_in_parts_and_small_ones_together(hub: WritableHub, wide: Path) -> None:
+    plan = plan_of("ckpt-0", wide)
+    execute(plan, OUT)
+    files = list(plan.target.layout.files())
+    assert hub.counted("POST", "commit/main") < len(files) / 2
+    assert any(a.path.startswith("lfs/") and a.path.count("/") == 2 for a in hub.server.asked)
+    *_, last = hub.repositories["me/grok"].messages
+    assert last == "Add grokpack.json, written by grokpack"
+
+
+def test_a_disk_holds_no_more_than_what_waits_and_what_is_begun(
+    hub: WritableHub, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tied = ConvertOptions(type="f32", tokenizer="none", shard_bytes=60_000)
+    plan = plan_convert(open_checkpoint(str(wide)), "gguf", tied)
+    largest = max(file.nbytes for file in plan.target.layout.files())
+    monkeypatch.setattr(hub_publisher, "MOST_WAITING_BYTES", 1)
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 1)
+    most = 0
+
+    def look(_: object) -> None:
+        nonlocal most
+        parts = Path("grok").rglob("*.part")
+        with contextlib.suppress(FileNotFoundError):  # one that leaves
+            most = max(most, sum(storage.allocated_bytes(str(path)) for path in parts))
+
+    execute(plan, OUT, RunOptions(workers=1), look)
+    begun = 1 + AHEAD  # the file that waits, and those of the tasks that are handed out
+    assert 0 < most < begun * largest + PAGES < plan.target.layout.nbytes
+    assert hub.counted("POST", "commit/main") > 5
+
+
+def test_files_stay_where_that_is_asked_for(hub: WritableHub, wide: Path) -> None:
+    plan = plan_of("hf", wide)
+    execute(plan, OUT, RunOptions(keep_local=True))
+    assert hub.files("me/grok") == tree(Path("grok"))
+    assert execute(plan, "grok").already_done
+
+
+def test_another_branch_and_a_private_repository(hub: WritableHub, wide: Path) -> None:
+    plan = plan_of("hf", wide)
+    assert refusal(plan, f"{OUT}@new").code == "GP328"
+    execute(plan, OUT, RunOptions(private=True))
+    made = hub.repositories["me/grok"]
+    assert made.private
+    made.add("new", {}, "begin a branch")
+    execute(plan, f"{OUT}@new")
+    assert hub.files("me/grok", "new") == hub.files("me/grok")
+    hub.create("me/public")
+    refused = refusal(plan, "hf://me/public", private=True)
+    assert (refused.code, refused.what) == ("GP328", "the repository is public")
+
+
+def test_what_the_hub_refuses_is_said_before_anything_is_made(
+    hub: WritableHub, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of("hf", wide)
+    error = refusal(plan, "hf://they/grok")
+    assert error.code == "GP328"
+    assert "may not write for they" in str(error.hint)
+    monkeypatch.delenv("HF_TOKEN")
+    services.forget()
+    assert "hf auth login" in str(refusal(plan, OUT).hint)
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    services.forget()
+    error = refusal(plan, OUT)
+    assert "not valid" in str(error.hint)
+    assert "hf_expired" not in str(error)
+    assert not hub.repositories
+    assert not list(Path.cwd().iterdir())
+
+
+def test_other_files_are_left_alone_unless_asked(hub: WritableHub, wide: Path) -> None:
+    hub.create("me/theirs").add("main", {"README.md": Blob(b"theirs")}, "their own")
+    first, second = plan_of("hf", wide), plan_of("ckpt-0", wide)
+    assert refusal(first, "hf://me/theirs").code == "GP323"
+    execute(first, OUT)
+    assert refusal(second, OUT).code == "GP321"
+    execute(second, OUT, RunOptions(restart=True))
+    names = {file.path for file in second.target.layout.files()}
+    assert hub.files("me/grok").keys() == {*names, *second.target.finals, "grokpack.json"}
+    Path("new").mkdir()
+    Path("new/mine").touch()
+    refused = refusal(first, "hf://me/new")
+    assert (refused.code, refused.facts) == ("GP323", (("found", str(Path("new/mine").resolve())),))
+
+
+@pytest.mark.parametrize(
+    ("out", "kind", "code"),
+    [
+        (f"{OUT}/below", "hf", "GP326"),
+        ("hf://grok", "hf", "GP224"),
+        ("hf://me/gr--ok", "hf", "GP224"),
+    ],
+)
+def test_places_that_are_no_repository(
+    out: str, kind: str, code: str, hub: WritableHub, wide: Path
+) -> None:
+    assert refusal(plan_of(kind, wide), out).code == code
+    assert not hub.repositories
+
+
+def test_one_file_and_other_processes_are_refused(hub: WritableHub, wide: Path) -> None:
+    checkpoint = open_checkpoint(str(wide))
+    single = plan_convert(checkpoint, "gguf", ConvertOptions(tokenizer="none", type="q8_0"))
+    assert "--split" in str(refusal(single, OUT).hint)
+    with ThreadPoolExecutor(1) as workers, pytest.raises(GrokpackError) as caught:
+        execute(plan_of("hf", wide), OUT, executor=workers)
+    assert caught.value.code == "GP304"
+    assert not hub.repositories
+
+
+def test_choices_of_the_hub_are_for_the_hub(wide: Path, tmp_path: Path) -> None:
+    error = refusal(plan_of("hf", wide), str(tmp_path / "out"), private=True)
+    assert error.code == "GP304"
+    assert "--private" in error.what
+
+
+def test_a_dry_run_creates_nothing_and_says_how_much_disk(
+    hub: WritableHub, wide: Path, tmp_path: Path
+) -> None:
+    told = forked.run("reshard", wide, "--tp", "2", "-o", OUT, "--dry-run", "--json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    data = json.loads(told.stdout)["data"]
+    assert data["made_in"] == str(tmp_path / "here" / "grok")
+    assert 0 < data["disk_bytes"] <= data["writes_bytes"]
+    assert not hub.repositories
+    assert forked.run("reshard", wide, "--tp", "2", "-o", OUT, "--quiet").returncode == 0
+    assert forked.run("verify", OUT, "--data").returncode == 0
