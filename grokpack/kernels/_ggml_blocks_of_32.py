@@ -62,7 +62,9 @@ class QuantizedBlock:
 
 def in_order(terms: np.ndarray) -> np.ndarray:
     """Sum over the rows, added one after another from zero: `f32[..., row, column]`."""
-    total: np.ndarray = np.add.accumulate(terms, axis=-2)[..., -1, :] + np.float32(0)
+    total = np.zeros((*terms.shape[:-2], terms.shape[-1]), np.float32)
+    for row in np.moveaxis(terms, -2, 0):
+        total += row
     return total
 
 

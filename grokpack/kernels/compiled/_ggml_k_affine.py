@@ -9,17 +9,26 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, inner
-from grokpack.kernels.compiled._ggml_blocks_of_32 import ONE, ZERO, I, Scalar, pick
+from grokpack.kernels.compiled._ggml_blocks_of_32 import (
+    INFINITE,
+    MAGIC,
+    ONE,
+    ZERO,
+    Scalar,
+    pick,
+)
 from grokpack.kernels.compiled._ggml_k_lanes import (
     BASE,
     BEST,
     FAR,
     FOUND,
+    FOUR,
     HIGH,
     KEPT,
     KEPT_SCALE,
     LEAST,
     LOW,
+    ROWS,
     SCALE,
     SUM,
     SUM_2,
@@ -28,7 +37,6 @@ from grokpack.kernels.compiled._ggml_k_lanes import (
     SUM_X,
     TRY,
     WIDTH,
-    code,
     load,
     scratch,
 )
@@ -38,17 +46,40 @@ from grokpack.kernels.compiled._ggml_k_lanes import (
 def _survey(x: np.ndarray, w: np.ndarray, lanes: np.ndarray) -> None:
     """Find the range, and the weighted sums that no trial changes."""
     for c in range(WIDTH):
-        lanes[LOW + c] = lanes[HIGH + c] = x[0, c]
+        lanes[LOW + c] = lanes[HIGH + c] = x[c]
         lanes[SUM_W + c] = lanes[SUM_X + c] = ZERO
-    for r in range(len(x)):
-        line, weights = x[r], w[r]
+    for at in range(0, len(x), FOUR):
+        rows, weights = x[at : at + FOUR], w[at : at + FOUR]
         for c in range(WIDTH):
-            v, low, high = line[c], lanes[LOW + c], lanes[HIGH + c]
-            lanes[LOW + c], lanes[HIGH + c] = pick(v < low, v, low), pick(v > high, v, high)
-            lanes[SUM_W + c] += weights[c]
-            lanes[SUM_X + c] += weights[c] * v
+            low, high = lanes[LOW + c], lanes[HIGH + c]
+            sum_w, sum_x = lanes[SUM_W + c], lanes[SUM_X + c]
+            for i in range(ROWS):
+                v, weight = rows[i * WIDTH + c], weights[i * WIDTH + c]
+                low, high = pick(v < low, v, low), pick(v > high, v, high)
+                sum_w += weight
+                sum_x += weight * v
+            lanes[LOW + c], lanes[HIGH + c] = low, high
+            lanes[SUM_W + c], lanes[SUM_X + c] = sum_w, sum_x
     for c in range(WIDTH):
         lanes[LOW + c] = pick(lanes[LOW + c] > ZERO, ZERO, lanes[LOW + c])
+
+
+@inner
+def _code(y: Scalar, top: Scalar) -> Scalar:
+    """Round to a code from 0 on; NaN becomes 0."""
+    whole = (y + MAGIC) - MAGIC
+    whole = max(ZERO, whole)
+    return min(top, whole)
+
+
+@inner
+def _multiplier(steps: Scalar, span: Scalar) -> Scalar:
+    """Return steps per unit of a range; 0 where they are infinitely many.
+
+    ggml's `nearest_int` makes code 0 of infinity.
+    """
+    found = np.divide(steps, span)
+    return found if abs(found) < INFINITE else ZERO
 
 
 @inner
@@ -58,16 +89,20 @@ def _find_codes(
     """Make codes above LOW by TRY, with sums for least squares in SUM, SUM_2 and SUM_3."""
     for c in range(WIDTH):
         lanes[SUM + c] = lanes[SUM_2 + c] = lanes[SUM_3 + c] = ZERO
-    for r in range(len(x)):
-        line, weights, codes = x[r], w[r], k[r]
+    for at in range(0, len(x), FOUR):
+        rows, weights, codes = x[at : at + FOUR], w[at : at + FOUR], k[at : at + FOUR]
         for c in range(WIDTH):
-            v = line[c]
-            found = code(lanes[TRY + c] * (v - lanes[LOW + c]), I(0), top)
-            codes[c] = found
-            weighted = weights[c] * found
-            lanes[SUM + c] += weighted
-            lanes[SUM_2 + c] += weighted * found
-            lanes[SUM_3 + c] += weighted * v
+            multiplier, low = lanes[TRY + c], lanes[LOW + c]
+            sum_l, sum_l2, sum_xl = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
+            for i in range(ROWS):
+                v = rows[i * WIDTH + c]
+                found = _code(multiplier * (v - low), top)
+                codes[i * WIDTH + c] = found
+                weighted = weights[i * WIDTH + c] * found
+                sum_l += weighted
+                sum_l2 += weighted * found
+                sum_xl += weighted * v
+            lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c] = sum_l, sum_l2, sum_xl
 
 
 @inner
@@ -81,11 +116,14 @@ def _find_error(
     """Sum the weighted error of codes with SCALE and LEAST in FOUND."""
     for c in range(WIDTH):
         lanes[FOUND + c] = ZERO
-    for r in range(len(x)):
-        line, weights, codes = x[r], w[r], k[r]
+    for at in range(0, len(x), FOUR):
+        rows, weights, codes = x[at : at + FOUR], w[at : at + FOUR], k[at : at + FOUR]
         for c in range(WIDTH):
-            e = (lanes[SCALE + c] * codes[c] + lanes[LEAST + c]) - line[c]
-            lanes[FOUND + c] += weights[c] * (abs(e) if absolute else e * e)
+            scale, least, found = lanes[SCALE + c], lanes[LEAST + c], lanes[FOUND + c]
+            for i in range(ROWS):
+                e = (scale * codes[i * WIDTH + c] + least) - rows[i * WIDTH + c]
+                found += weights[i * WIDTH + c] * (abs(e) if absolute else e * e)
+            lanes[FOUND + c] = found
 
 
 @inner
@@ -126,14 +164,14 @@ def _search(
     lanes: np.ndarray,
 ) -> None:
     """Leave what gives the best codes in KEPT and BASE, scale and minimum in KEPT_SCALE and LOW."""
-    top = I(steps[0])
+    top = steps[0]
     _survey(x, w, lanes)
     for c in range(WIDTH):
         low, high = lanes[LOW + c], lanes[HIGH + c]
-        multiplier = np.divide(steps[0], high - low)
-        lanes[TRY + c] = lanes[KEPT + c] = ZERO if high == low else multiplier
+        multiplier = ZERO if high == low else _multiplier(top, high - low)
+        lanes[TRY + c] = lanes[KEPT + c] = multiplier
         lanes[SCALE + c] = lanes[KEPT_SCALE + c] = (
-            ZERO if high == low else np.divide(ONE, multiplier)
+            ZERO if high == low else np.divide(ONE, np.divide(top, high - low))
         )
         lanes[BASE + c] = lanes[LEAST + c] = low
     _find_codes(x, w, top, k, lanes)
@@ -142,7 +180,7 @@ def _search(
         lanes[BEST + c] = -ONE if lanes[HIGH + c] == lanes[LOW + c] else lanes[FOUND + c]
     for step in steps[1:]:
         for c in range(WIDTH):
-            lanes[TRY + c] = np.divide(step, lanes[HIGH + c] - lanes[LOW + c])
+            lanes[TRY + c] = _multiplier(step, lanes[HIGH + c] - lanes[LOW + c])
         _find_codes(x, w, top, k, lanes)
         _regress(lanes)
         _find_error(x, w, absolute, k, lanes)
@@ -165,11 +203,11 @@ def _affine(
         for left in range(0, x.shape[2], WIDTH):
             width = load(x[sub], left, xs)
             load(w[sub], left, ws)
-            _search(xs[:rows], ws[:rows], steps, absolute, k, lanes)
+            _search(xs[: rows * WIDTH], ws[: rows * WIDTH], steps, absolute, k, lanes)
             for r in range(rows):
                 for c in range(width):
-                    y = lanes[KEPT + c] * (xs[r, c] - lanes[BASE + c])
-                    codes[sub, r, left + c] = np.int8(code(y, I(0), I(steps[0])))
+                    y = lanes[KEPT + c] * (xs[r * WIDTH + c] - lanes[BASE + c])
+                    codes[sub, r, left + c] = np.int8(_code(y, steps[0]))
             for c in range(width):
                 scale[sub, left + c], least[sub, left + c] = lanes[KEPT_SCALE + c], -lanes[LOW + c]
 

@@ -1,19 +1,22 @@
 # min and max treat NaN differently from these comparisons
 """Strips of 64 columns and rounding to codes, for the compiled searches of K-quants.
 
-A strip is copied before it is searched. What a lane has once lies in one flat array, as in
-`_ggml_blocks_of_32`.
+A strip of a sub-block is copied before it is searched, row after row in one dimension: rows are
+then at a constant distance, and LLVM makes vectors of the columns of several rows at once. What a
+lane has once lies in one flat array, as in `_ggml_blocks_of_32`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import inner
+from grokpack.kernels.compiled import allocate, inner
 from grokpack.kernels.compiled._ggml_blocks_of_32 import MAGIC, ZERO, F, I, Scalar, pick
 
 WIDTH = 64
-_ROWS = 32  # of the largest sub-block
+ROWS = 4  # rows of an unrolled loop; sub-blocks have multiples of them
+FOUR = ROWS * WIDTH  # their values
+_HIGHEST = 32  # rows of a sub-block
 
 # Lanes of a search: values of its weights, the multiplier that is tried, and what is kept.
 FAR, LOW, HIGH, TRY, KEPT, BASE = 0, 64, 128, 192, 256, 320
@@ -24,8 +27,8 @@ _LANES = 1024
 
 def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Allocate weights of a sub-block, what their errors count, their codes, and lanes."""
-    x, w, k = (np.zeros((_ROWS, WIDTH), np.float32) for _ in range(3))
-    return x, w, k, np.zeros(_LANES, np.float32)
+    x, w, k = (allocate((_HIGHEST * WIDTH,), np.float32) for _ in range(3))
+    return x, w, k, allocate((_LANES,), np.float32)
 
 
 @inner
@@ -38,9 +41,14 @@ def nearest(y: Scalar) -> Scalar:
 
 @inner
 def code(y: Scalar, low: Scalar, high: Scalar) -> Scalar:
-    """Round to a code within bounds, as float32."""
-    whole = max(low, nearest(y))
-    return F(min(high, whole))
+    """Round to a code within bounds, as float32; NaN becomes 0.
+
+    Unlike `nearest` it takes infinity for a large number.
+    """
+    whole = (y + MAGIC) - MAGIC
+    whole = whole if y == y else ZERO  # noqa: PLR0124  # false for NaN alone
+    whole = max(low, whole)
+    return min(high, whole)
 
 
 @inner
@@ -48,8 +56,9 @@ def load(source: np.ndarray, left: int, to: np.ndarray) -> int:
     """Copy a strip of a sub-block; return its width."""
     width: int = min(WIDTH, source.shape[1] - left)
     for r in range(len(source)):
+        line = to[r * WIDTH : r * WIDTH + WIDTH]
         for c in range(width):
-            to[r, c] = source[r, left + c]
+            line[c] = source[r, left + c]
     return width
 
 
@@ -58,8 +67,11 @@ def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
     """Find the first value of largest magnitude in each column; skip NaN."""
     for c in range(WIDTH):
         lanes[FAR + c] = ZERO
-    for r in range(len(x)):
-        line = x[r]
+    for at in range(0, len(x), FOUR):
+        rows = x[at : at + FOUR]
         for c in range(WIDTH):
-            far, v = lanes[FAR + c], line[c]
-            lanes[FAR + c] = pick(abs(v) > abs(far), v, far)
+            far = lanes[FAR + c]
+            for i in range(ROWS):
+                v = rows[i * WIDTH + c]
+                far = pick(abs(v) > abs(far), v, far)
+            lanes[FAR + c] = far

@@ -16,7 +16,9 @@ from grokpack.kernels.compiled._ggml_k_affine import affine
 from grokpack.kernels.compiled._ggml_k_lanes import (
     BEST,
     FAR,
+    FOUR,
     KEPT,
+    ROWS,
     SCALE,
     SUM,
     SUM_2,
@@ -25,6 +27,7 @@ from grokpack.kernels.compiled._ggml_k_lanes import (
     code,
     find_farthest,
     load,
+    nearest,
     scratch,
 )
 
@@ -47,12 +50,16 @@ def _symmetric_sums(x: np.ndarray, w: np.ndarray, top: Scalar, lanes: np.ndarray
     """Sum products of weights and codes by TRY in SUM, of codes and codes in SUM_2."""
     for c in range(WIDTH):
         lanes[SUM + c] = lanes[SUM_2 + c] = ZERO
-    for r in range(len(x)):
-        line, weights = x[r], w[r]
+    for at in range(0, len(x), FOUR):
+        rows, weights = x[at : at + FOUR], w[at : at + FOUR]
         for c in range(WIDTH):
-            k = code(lanes[TRY + c] * line[c], -top, top - I(1))
-            lanes[SUM + c] += weights[c] * line[c] * k
-            lanes[SUM_2 + c] += weights[c] * k * k
+            multiplier, sum_lx, sum_l2 = lanes[TRY + c], lanes[SUM + c], lanes[SUM_2 + c]
+            for i in range(ROWS):
+                v, weight = rows[i * WIDTH + c], weights[i * WIDTH + c]
+                k = code(multiplier * v, -top, top - ONE)
+                sum_lx += weight * v * k
+                sum_l2 += weight * k * k
+            lanes[SUM + c], lanes[SUM_2 + c] = sum_lx, sum_l2
 
 
 @inner
@@ -71,7 +78,7 @@ def _search_symmetric(x: np.ndarray, w: np.ndarray, top: Scalar, lanes: np.ndarr
     """Leave the multiplier of the best codes in KEPT, their scale in SCALE."""
     find_farthest(x, lanes)
     for c in range(WIDTH):
-        lanes[TRY + c] = lanes[KEPT + c] = np.divide(-F(top), lanes[FAR + c])
+        lanes[TRY + c] = lanes[KEPT + c] = np.divide(-top, lanes[FAR + c])
     _symmetric_sums(x, w, top, lanes)
     for c in range(WIDTH):
         sum_lx, sum_l2 = lanes[SUM + c], lanes[SUM_2 + c]
@@ -79,7 +86,7 @@ def _search_symmetric(x: np.ndarray, w: np.ndarray, top: Scalar, lanes: np.ndarr
         lanes[BEST + c] = lanes[SCALE + c] * sum_lx
     for offset in _OFFSETS:
         for c in range(WIDTH):
-            lanes[TRY + c] = np.divide(-(F(top) + offset), lanes[FAR + c])
+            lanes[TRY + c] = np.divide(-(top + offset), lanes[FAR + c])
         _symmetric_sums(x, w, top, lanes)
         _keep_larger(lanes)
 
@@ -88,9 +95,9 @@ def _search_symmetric(x: np.ndarray, w: np.ndarray, top: Scalar, lanes: np.ndarr
 def _put(k: np.ndarray, top: Scalar, lanes: np.ndarray, codes: np.ndarray) -> None:
     """Store codes around zero, `codes i8[row, column]`; 0 where all weights are zero."""
     for r in range(len(codes)):
-        line, to = k[r], codes[r]
+        line, to = k[r * WIDTH : r * WIDTH + WIDTH], codes[r]
         for c in range(len(to)):
-            to[c] = np.int8(ZERO if abs(lanes[FAR + c]) < _TINY else line[c] + F(top))
+            to[c] = np.int8(ZERO if abs(lanes[FAR + c]) < _TINY else line[c] + top)
 
 
 @inner
@@ -115,29 +122,31 @@ def _symmetric(
         for left in range(0, x.shape[2], WIDTH):
             right = left + load(x[sub], left, xs)
             load(w[sub], left, ws)
-            _search_symmetric(xs[:rows], ws[:rows], top, lanes)
-            for r in range(rows):
+            _search_symmetric(xs[: rows * WIDTH], ws[: rows * WIDTH], top, lanes)
+            for at in range(0, rows * WIDTH, WIDTH):
                 for c in range(WIDTH):
-                    k[r, c] = code(lanes[KEPT + c] * xs[r, c], -top, top - I(1))
+                    k[at + c] = code(lanes[KEPT + c] * xs[at + c], -top, top - ONE)
             _put(k, top, lanes, codes[sub, :, left:right])
             _put_scales(lanes, scale[sub, left:right])
 
 
 def symmetric(x: np.ndarray, w: np.ndarray, top: int, codes: np.ndarray, scale: np.ndarray) -> None:
     """Call the compiled twin of `_ggml_k_search.symmetric`."""
-    _symmetric(x, w, I(top), codes, scale, scratch())
+    _symmetric(x, w, F(top), codes, scale, scratch())
 
 
 @inner
 def _move(x: np.ndarray, w: np.ndarray, k: np.ndarray, top: Scalar, lanes: np.ndarray) -> None:
     """Move each code in turn, with the sums of all in SUM and SUM_2."""
-    for r in range(len(x)):
-        line, weights, codes = x[r], w[r], k[r]
+    for at in range(0, len(x), WIDTH):
+        line, weights, codes = x[at : at + WIDTH], w[at : at + WIDTH], k[at : at + WIDTH]
         for c in range(WIDTH):
             v, weight, own = line[c], weights[c], codes[c]
             sum_lx, sum_l2 = lanes[SUM + c], lanes[SUM_2 + c]
             lx, l2 = sum_lx - weight * v * own, sum_l2 - weight * own * own
-            moved = code(np.divide(v * l2, lx), -top, top - I(1))
+            whole = nearest(np.divide(v * l2, lx))
+            whole = max(-I(top), whole)
+            moved = F(min(I(top) - I(1), whole))
             new_lx, new_l2 = lx + weight * v * moved, l2 + weight * moved * moved
             better = (lx > ZERO) & (moved != own) & (new_l2 > ZERO)
             better &= new_lx * new_lx * sum_l2 > sum_lx * sum_lx * new_l2
@@ -153,11 +162,11 @@ def _search_descent(
     """Leave the codes in `k`, their scale in SCALE; `w` receives what errors count."""
     find_farthest(x, lanes)
     for c in range(WIDTH):
-        lanes[TRY + c] = np.divide(-F(top), lanes[FAR + c])
-    for r in range(len(x)):
+        lanes[TRY + c] = np.divide(-top, lanes[FAR + c])
+    for at in range(0, len(x), WIDTH):
         for c in range(WIDTH):
-            w[r, c] = x[r, c] * x[r, c]
-            k[r, c] = code(lanes[TRY + c] * x[r, c], -top, top - I(1))
+            w[at + c] = x[at + c] * x[at + c]
+            k[at + c] = code(lanes[TRY + c] * x[at + c], -top, top - ONE)
     _symmetric_sums(x, w, top, lanes)
     for _ in range(_PASSES):
         _move(x, w, k, top, lanes)
@@ -175,18 +184,18 @@ def _descent(
     work: tuple[np.ndarray, ...],
 ) -> None:
     xs, ws, k, lanes = work
-    rows = x.shape[1]
+    count = x.shape[1] * WIDTH
     for sub in range(len(x)):
         for left in range(0, x.shape[2], WIDTH):
             right = left + load(x[sub], left, xs)
-            _search_descent(xs[:rows], ws[:rows], k[:rows], top, lanes)
+            _search_descent(xs[:count], ws[:count], k[:count], top, lanes)
             _put(k, top, lanes, codes[sub, :, left:right])
             _put_scales(lanes, scale[sub, left:right])
 
 
 def descent(x: np.ndarray, top: int, codes: np.ndarray, scale: np.ndarray) -> None:
     """Call the compiled twin of `_ggml_k_search.descent`."""
-    _descent(x, I(top), codes, scale, scratch())
+    _descent(x, F(top), codes, scale, scratch())
 
 
 positive = spec.positive
@@ -207,12 +216,16 @@ def _level_sums(x: np.ndarray, w: np.ndarray, lanes: np.ndarray) -> None:
     """Sum products of weights and levels by TRY in SUM, of levels and levels in SUM_2."""
     for c in range(WIDTH):
         lanes[SUM + c] = lanes[SUM_2 + c] = ZERO
-    for r in range(len(x)):
-        line, weights = x[r], w[r]
+    for at in range(0, len(x), FOUR):
+        rows, weights = x[at : at + FOUR], w[at : at + FOUR]
         for c in range(WIDTH):
-            q = _level(lanes[TRY + c] * line[c])
-            lanes[SUM + c] += weights[c] * q * line[c]
-            lanes[SUM_2 + c] += weights[c] * q * q
+            multiplier, sum_qx, sum_q2 = lanes[TRY + c], lanes[SUM + c], lanes[SUM_2 + c]
+            for i in range(ROWS):
+                v, weight = rows[i * WIDTH + c], weights[i * WIDTH + c]
+                q = _level(multiplier * v)
+                sum_qx += weight * q * v
+                sum_q2 += weight * q * q
+            lanes[SUM + c], lanes[SUM_2 + c] = sum_qx, sum_q2
 
 
 @compiled
@@ -220,15 +233,15 @@ def _search_levels(
     x: np.ndarray, w: np.ndarray, scale: np.ndarray, work: tuple[np.ndarray, ...]
 ) -> None:
     xs, ws, _k, lanes = work
-    rows = x.shape[1]
+    count = x.shape[1] * WIDTH
     for sub in range(len(x)):
         for left in range(0, x.shape[2], WIDTH):
             right = left + load(x[sub], left, xs)
             load(w[sub], left, ws)
-            find_farthest(xs[:rows], lanes)
+            find_farthest(xs[:count], lanes)
             for c in range(WIDTH):
                 lanes[TRY + c] = np.divide(ONE, np.divide(-lanes[FAR + c], _FIRST))
-            _level_sums(xs[:rows], ws[:rows], lanes)
+            _level_sums(xs[:count], ws[:count], lanes)
             for c in range(WIDTH):
                 sum_qx, sum_q2 = lanes[SUM + c], lanes[SUM_2 + c]
                 lanes[SCALE + c] = np.divide(sum_qx, sum_q2) if sum_q2 > ZERO else ZERO
@@ -236,7 +249,7 @@ def _search_levels(
             for move in range(-_TRIES, _TRIES + 1):
                 for c in range(WIDTH):
                     lanes[TRY + c] = np.divide(F(move) + _FIRST, lanes[FAR + c])
-                _level_sums(xs[:rows], ws[:rows], lanes)
+                _level_sums(xs[:count], ws[:count], lanes)
                 _keep_larger(lanes)
             _put_scales(lanes, scale[sub, left:right])
 
@@ -269,7 +282,8 @@ def _requantize(
             line, to = x[sub, r], codes[sub, r]
             for c in range(len(line)):
                 y = np.divide(line[c] + minima[c], scales[c])
-                found = I(code(y, -middle, top - middle)) + middle
+                found = max(-middle, nearest(y))
+                found = min(top - middle, found) + middle
                 to[c] = pick(scales[c] == ZERO, to[c], np.int8(found))
 
 
