@@ -82,6 +82,15 @@ def synth(
         ),
     ] = "tiny",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other weights")] = 0,
+    uneven: Annotated[
+        float,
+        typer.Option(
+            "--uneven",
+            min=0,
+            max=1,
+            help="Let layers, roles and channels differ in outliers and magnitude; 1 for most",
+        ),
+    ] = 0.0,
     sparse: Annotated[
         bool,
         typer.Option(
@@ -102,6 +111,6 @@ def synth(
     from grokpack.conversion.plan_synth import preset as preset_of
 
     geometry = dimensions.over(preset_of(model, preset))
-    plan = plan_synth(geometry, seed, sparse=sparse, model=model)
+    plan = plan_synth(geometry, seed, sparse=sparse, model=model, uneven=uneven)
     target = str(out.absolute())
     carry_out(session, plan, target, run, following=verifying(target))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion import synthetic_release
+from grokpack.conversion.synthetic_weights import SyntheticWeights
 from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import Geometry
@@ -115,7 +116,12 @@ def preset(model: str, name: str) -> Geometry:
 
 
 def plan_synth(
-    geometry: Geometry, seed: int = 0, *, sparse: bool = False, model: str = GROK1.name
+    geometry: Geometry,
+    seed: int = 0,
+    *,
+    sparse: bool = False,
+    model: str = GROK1.name,
+    uneven: float = 0.0,
 ) -> Plan:
     """Plan a checkpoint of random weights with magnitudes that a trained model has.
 
@@ -125,14 +131,18 @@ def plan_synth(
         sparse: True to leave weights as holes: files have their full size and real headers, but
             zeros for weights, and take no disk space.
         model: The model whose release it looks like: `grok-1` or `grok-2`.
+        uneven: How much layers, roles and channels differ, from 0 to 1.
 
     Raises:
         GrokpackError: GP305 where the dimensions do not make a model.
     """
-    return plan_synth_model(Model(_FAMILIES[model][0], geometry), seed, sparse=sparse)
+    own = Model(_FAMILIES[model][0], geometry)
+    return plan_synth_model(own, seed, sparse=sparse, uneven=uneven)
 
 
-def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Plan:
+def plan_synth_model(
+    model: Model, seed: int = 0, *, sparse: bool = False, uneven: float = 0.0
+) -> Plan:
     """Plan a checkpoint of any family, in the layout of its release, like `plan_synth`.
 
     Raises:
@@ -140,9 +150,12 @@ def plan_synth_model(model: Model, seed: int = 0, *, sparse: bool = False) -> Pl
             release has a form that is not known.
     """
     _refuse(model)
-    own = {} if model.family is GROK1 else {"family": model.family.name}
+    own: dict[str, Any] = {} if model.family is GROK1 else {"family": model.family.name}
+    if uneven:
+        own["uneven"] = uneven
     parameters = {**own, **model.geometry.document(), "seed": seed, "sparse": sparse}
-    target = synthetic_release.target(model, seed, sparse=sparse)
+    weights = SyntheticWeights(model.geometry, seed, uneven)
+    target = synthetic_release.target(model, weights, sparse=sparse)
     return Plan("synth", parameters, None, target)
 
 

@@ -16,6 +16,7 @@ from grokpack.planning.target import Target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokpack.conversion.synthetic_weights import SyntheticWeights
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Model
     from grokpack.models.tensor_names import Convention
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 _LICENSE = b"Weights of random numbers: the text of the release's licence would be here.\n"
 
 
-def target(model: Model, seed: int, *, sparse: bool) -> Target:
+def target(model: Model, weights: SyntheticWeights, *, sparse: bool) -> Target:
     """Make the target of a model's weights in the layout of its family's release.
 
     Args:
         model: The model.
-        seed: Seed of the weights.
+        weights: Maker of its arrays.
         sparse: True for zeros that take no disk space.
 
     Raises:
@@ -38,14 +39,14 @@ def target(model: Model, seed: int, *, sparse: bool) -> Target:
     """
     released = model.family.release_layout
     if released.format == ckpt0_format.NAME:
-        return _pickles(model, seed, sparse=sparse)
+        return _pickles(model, weights, sparse=sparse)
     if released.stem:
-        return _kind_files(model, seed, sparse=sparse)
+        return _kind_files(model, weights, sparse=sparse)
     what = f"the release of {model.family.title} is no {ckpt0_format.NAME}"
     raise GrokpackError("GP306", what)
 
 
-def _pickles(model: Model, seed: int, *, sparse: bool) -> Target:
+def _pickles(model: Model, weights: SyntheticWeights, *, sparse: bool) -> Target:
     """Make the target of a ckpt-0."""
     file_groups = []
     arrays: dict[str, ArraySpec] = {}
@@ -56,7 +57,7 @@ def _pickles(model: Model, seed: int, *, sparse: bool) -> Target:
         file_groups.append(
             ckpt0_layout.lay_out_tensor(f"{ckpt0_format.FOLDER}/", geometry, entry, tensor, 1)
         )
-        made |= synthetic_weights.weights(entry, tensor, geometry, seed)
+        made |= weights.weights(entry, tensor)
     if sparse:
         made = synthetic_weights.zeros(arrays)
     finals = {config_json.FILE: config_json.render(model, {})}
@@ -64,7 +65,7 @@ def _pickles(model: Model, seed: int, *, sparse: bool) -> Target:
     return Target(ckpt0_format.NAME, layout, made, finals, sparse=sparse)
 
 
-def _kind_files(model: Model, seed: int, *, sparse: bool) -> Target:
+def _kind_files(model: Model, weights: SyntheticWeights, *, sparse: bool) -> Target:
     """Make the target of files that hold one kind of tensor each, with what lies beside them."""
     family, geometry = model.family, model.geometry
     convention, ranks = next(iter(family.conventions.values())), family.release_layout.ranks
@@ -76,11 +77,10 @@ def _kind_files(model: Model, seed: int, *, sparse: bool) -> Target:
     for name, array, entry in _matrices(model, convention):
         arrays[name] = array
         across = tensor_names.rank_axis(convention, name) == -1
-        given = (entry, geometry, seed)
         made[name] = (
-            synthetic_weights.in_slices(name, array, ranks, *given)
+            weights.in_slices(name, array, ranks, entry)
             if across
-            else synthetic_weights.floats(name, array, *given)
+            else weights.floats(name, array, entry)
         )
     finals = {
         config_json.FILE: config_json.render(model, {}),
