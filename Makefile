@@ -102,8 +102,12 @@ dist: $(VENV)/.ready-dist ## Build the package and check it as the index does, a
 	@echo "dist: $$(cd dist && echo *)"
 
 .PHONY: bench
-bench: $(VENV)/.ready-bench ## Measure speed and memory; prints ratios of one run
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.ready-bench ## Measure speed and memory against cp and others, in turns (half an hour)
+	$(BIN)/python -m benchmarks --json $(BUILD)/bench.json
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.ready-bench ## Measure the main figures, in three minutes
+	$(BIN)/python -m benchmarks --quick --json $(BUILD)/bench-quick.json
 
 include tests/oracle/oracles.mk
 

@@ -1,182 +1,134 @@
-"""Measure what the project promises, against `cp` in the same run; medians of several runs.
+"""Measure what the project promises, in turns with `cp` and others on the same machine.
 
-Memory is the peak resident set of the child process, from `resource.getrusage` of its own; the
-checkpoints lie in memory (/dev/shm) where there is room, so that the figures are steady.
+Checkpoints and outputs lie in memory (/dev/shm) where there is room, so that figures are steady.
+Memory is the peak resident set of a command's processes.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
-import shutil
-import statistics
-import subprocess
+import platform
+import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmarks.archiving import bench_archive
+from benchmarks.bench import Bench
 from benchmarks.checking import bench_checksums, bench_verify
-from benchmarks.converting import bench_convert, bench_convert_memory
 from benchmarks.evaluating import bench_evaluate
 from benchmarks.fetching import bench_fetching
-from benchmarks.measuring import clear, copy_once, grokpack, median, medians, row, seconds_and_peak
-from benchmarks.merging import bench_grok2, bench_grok2_memory
+from benchmarks.figures import Table
+from benchmarks.kernels import bench_blocks, bench_kernels, bench_numpy_kernels
+from benchmarks.layer_memory import bench_grok2_memory, bench_memory
 from benchmarks.peer import bench_peer
-from benchmarks.scaling import bench_cluster, bench_prediction
-from benchmarks.shrinking import bench_quantize, bench_quantize_memory
+from benchmarks.publishing import bench_publishing
+from benchmarks.routes import bench_convert, bench_grok2, bench_quantize, bench_reshard
+from benchmarks.scaling import bench_cluster, bench_marginal, bench_prediction
+from benchmarks.starting import bench_headers, bench_starting
 from benchmarks.viewing import bench_view, bench_view_reading
 
-TURNS = 7
-REAL_LAYER_BYTES = 20 << 30  # source and output of the real-layer preset, with room to spare
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-def reshard_once(source: Path, out: Path, *options: str) -> float:
-    """Seconds of one reshard into a fresh folder."""
-    shutil.rmtree(out, ignore_errors=True)
-    seconds, _ = grokpack("reshard", source, "--tp", "8", "-o", out, "-q", *options)
-    return seconds
-
-
-def bench_starting(work: Path) -> None:
-    """Start-up, and headers of the full geometry."""
-    helping = median(lambda: grokpack("--help")[0])
-    bare = median(lambda: seconds_and_peak([sys.executable, "-c", "pass"])[0])
-    row(
-        "--help, less an empty interpreter under the same watch", f"{helping - bare:.2f} s", "0.2 s"
-    )
-    grokpack("synth", work / "full", "--preset", "grok-1", "--sparse", "-q")
-    inspect = median(lambda: grokpack("inspect", work / "full", "-q")[0])
-    row("inspect of 770 sparse files, less --help", f"{inspect - helping:.2f} s", "1 s")
-    shutil.rmtree(work / "full")
-
-
-def bench_speed(work: Path) -> None:
-    """Resharding 3 GB against copying the same files."""
-    grokpack("synth", work / "m", "--preset", "medium", "-q")
-    source, out = work / "m" / "ckpt-0", work / "out"
-
-    def reshard() -> float:
-        clear(out)
-        return reshard_once(source, out)
-
-    reshard()  # kernels compiled
-    copy, cut = medians(lambda: copy_once(source, out), reshard)
-    row("reshard --tp 8 of 3 GB against cp -r", f"{cut / copy:.2f} x", "1.5 x")
-    _, peak = grokpack("reshard", source, "--tp", "8", "-o", out, "-q", "--restart")
-    row("  peak resident memory, 8 layers", f"{peak:.0f} MiB", "512 MiB")
-    shutil.rmtree(work / "m")
-    shutil.rmtree(out)
-
-
-def bench_marginal(work: Path) -> None:
-    """Cost of six more layers against proportional cost, wide layers without much else.
-
-    A machine that others use as well is slow for seconds at a time: the runs take turns.
-    """
-    wide = ("--preset", "medium", "--vocab", "1024")
-    shapes = {
-        "start": (),
-        "few": (*wide, "--layers", "2"),
-        "many": (*wide, "--layers", "8"),
-    }
-    for name, options in shapes.items():
-        grokpack("synth", work / name, *options, "-q")
-    turns = [[reshard_once(work / name, work / "out") for name in shapes] for _ in range(TURNS + 1)]
-    start, few, many = map(statistics.median, zip(*turns[1:], strict=True))  # the first warms up
-    size = {n: sum(p.stat().st_size for p in (work / n / "ckpt-0").iterdir()) for n in shapes}
-    marginal = (many - few) / (size["many"] - size["few"])
-    proportional = (few - start) / (size["few"] - size["start"])
-    row(
-        "cost per GB of 6 more layers against that of the first 2",
-        f"{marginal / proportional:.2f} x",
-        "0.9 to 1.1 x",
-    )
-    for name in (*shapes, "out"):
-        shutil.rmtree(work / name)
-
-
-def bench_memory(work: Path) -> None:
-    """Peak memory on tensors of real width."""
-    if shutil.disk_usage(work).free < REAL_LAYER_BYTES:
-        row("real-layer preset: not measured", "too little room", "512 MiB")
-        return
-    real = work / "real"
-    peaks = {"synth": grokpack("synth", real, "--preset", "real-layer", "-q")[1]}
-    peaks["verify --values"] = grokpack("verify", real, "--values", "-q")[1]
-    peaks["inspect --stats"] = grokpack("inspect", real, "--stats", "-q")[1]
-    for tp, to in ((8, "safetensors"), (4, "ckpt-0")):
-        name = f"reshard --tp {tp} --to {to}"
-        seconds, peaks[name] = grokpack(
-            "reshard", real, "--tp", str(tp), "--to", to, "-o", work / "out", "-q"
-        )
-        row(f"{name}, real-layer", f"{seconds:.1f} s", "")
-        shutil.rmtree(work / "out")
-    for name, peak in peaks.items():
-        row(f"peak resident memory, real-layer, {name}", f"{peak:.0f} MiB", "512 MiB")
-    bench_convert_memory(real)
-    bench_quantize_memory(real)
-
-
-def bench_kernels(_work: Path) -> None:
-    """Counting and quantizing int8 codes on one thread against copying them, and on two."""
-    for module, implementation in itertools.product(("counting", "quantizing"), ("numpy", "numba")):
-        command = [sys.executable, "-m", f"benchmarks.{module}", implementation]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        for line in done.stdout.splitlines():
-            figure, value, reach = line.split("\t")
-            row(f"{implementation}: {figure}", value, reach)
-
-
-def bench_blocks(_work: Path) -> None:
-    """Quantizing to GGUF's blocks."""
-    command = [sys.executable, "-m", "benchmarks.blocks"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    for line in done.stdout.splitlines():
-        row(*line.split("\t"))
-
-
-BENCHES = {
+BENCHES: dict[str, Callable[[Bench], None]] = {
     "starting": bench_starting,
+    "headers": bench_headers,
     "kernels": bench_kernels,
     "blocks": bench_blocks,
-    "speed": bench_speed,
+    "reshard": bench_reshard,
     "convert": bench_convert,
-    "archive": bench_archive,
-    "fetching": bench_fetching,
-    "cluster": bench_cluster,
-    "prediction": bench_prediction,
     "quantize": bench_quantize,
-    "peer": bench_peer,
+    "grok-2": bench_grok2,
     "verify": bench_verify,
     "checksums": bench_checksums,
+    "publishing": bench_publishing,
+    "archive": bench_archive,
+    "fetching": bench_fetching,
     "view": bench_view,
-    "evaluate": bench_evaluate,
     "view-reading": bench_view_reading,
+    "evaluate": bench_evaluate,
     "marginal": bench_marginal,
     "memory": bench_memory,
-    "grok-2": bench_grok2,
     "grok-2-memory": bench_grok2_memory,
+    "peer": bench_peer,
+    "cluster": bench_cluster,
+    "prediction": bench_prediction,
+    "numpy-kernels": bench_numpy_kernels,
 }
+_QUICK = ("starting", "headers", "kernels", "reshard", "convert", "quantize", "grok-2", "verify")
+_TURNS = 3
 
 
 def main() -> None:
     """Run benchmarks, each in a folder of its own, which is removed."""
+    arguments = _arguments()
+    parts = arguments.part or (_QUICK if arguments.quick else tuple(BENCHES))
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    table, began = Table(), time.monotonic()
+    with tempfile.TemporaryDirectory(dir=place, prefix="grokpack-bench-") as shared:
+        for part in parts:
+            _run(part, Path(shared), table, arguments)
+    table.close(time.monotonic() - began)
+    if arguments.json:
+        table.write(arguments.json, _about(arguments))
+        print(f"written: {arguments.json}")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("part", nargs="*", metavar="PART", help=f"of {', '.join(BENCHES)}; all")
-    parts = parser.parse_args().part
-    unknown = set(parts) - set(BENCHES)
+    parser.add_argument("--quick", action="store_true", help="the main figures, in three minutes")
+    parser.add_argument("--turns", type=int, default=_TURNS, help="of each thing; default: 3")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
+    arguments = parser.parse_args()
+    unknown = set(arguments.part) - set(BENCHES)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(BENCHES)}")
-    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-    print(f"{'figure':<58} {'measured':>22}   to reach", flush=True)
-    for part in parts or BENCHES:
-        with tempfile.TemporaryDirectory(dir=place) as folder:
-            try:
-                BENCHES[part](Path(folder))
-            except ModuleNotFoundError as missing:
-                row(f"{part}: not measured, `make bench` installs", f"{missing.name}", "")
+    return arguments
+
+
+def _run(part: str, shared: Path, table: Table, arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        bench = Bench(part, Path(folder), shared, table, arguments.turns, arguments.quick)
+        try:
+            BENCHES[part](bench)
+        except ModuleNotFoundError as missing:
+            table.leave_out(part, f"`make bench` installs {missing.name}")
+
+
+def _about(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what figures depend on besides the program."""
+    import grokpack
+
+    return {
+        "version": grokpack.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "turns": arguments.turns,
+        "quick": arguments.quick,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    """End as an exception does, so that folders in memory are removed."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

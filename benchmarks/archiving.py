@@ -2,58 +2,47 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
-from benchmarks.measuring import grokpack, median, remove, row
+from benchmarks.measuring import GB, Run, by_turns, grokpack, remove, size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_GB = 1e9
-_CONVERT = ("--to", "gguf", "--type", "q8_0", "--tokenizer", "none")
+    from benchmarks.bench import Bench
+
+_GGUF = ("--to", "gguf", "--type", "q8_0", "--tokenizer", "none")
 
 
-def bench_archive(work: Path) -> None:
-    """3 GB of ckpt-0, compressed, and read back in order and in columns."""
-    source, archive, out = work / "m", work / "m-archive", work / "out"
-    grokpack("synth", source, "--preset", "medium", "-q")
-    gigabytes = _bytes(source) / _GB
-    seconds = median(lambda: _once(source, archive, "--to", "archive")[0])
-    row("convert --to archive, smaller by", f"{1 - _bytes(archive) / _bytes(source):.1%}", "10 %")
-    row("  GB of input per s", f"{gigabytes / seconds:.2f} GB/s", "")
-    seconds = median(lambda: _once(archive, out, "--to", "files")[0])
-    row(
-        "convert --to files, GB of output per s",
-        f"{gigabytes / seconds:.2f} GB/s",
-        "0.5 GB/s a core",
-    )
+def bench_archive(bench: Bench) -> None:
+    """Writing an archive, unpacking it, and reading it in order and in columns."""
+    source, archive, out = bench.medium(), bench.work / "archive", bench.work / "out"
+    gigabytes = size(source) / GB
+    runs = [_convert(source, archive, "--to", "archive") for _ in range(bench.turns)]
+    saved = 100 * (1 - size(archive) / size(source))
+    bench.figure("convert --to archive, smaller by", saved, "%", at_least=10)
+    bench.figure("  input", [gigabytes / run.seconds for run in runs], "GB/s")
+    runs = [_convert(archive, out, "--to", "files") for _ in range(bench.turns)]
+    rates = [gigabytes / run.seconds for run in runs]
+    bench.figure("convert --to files, output", rates, "GB/s", at_least=1.0)
+    for name, of_plain, of_archive in (
+        ("verify --values", lambda: _verify(source), lambda: _verify(archive)),
+        (
+            "convert --to gguf --type q8_0",
+            lambda: _convert(source, out, *_GGUF),
+            lambda: _convert(archive, out, *_GGUF),
+        ),
+    ):
+        plain, packed = by_turns(bench.turns, of_plain, of_archive)
+        ratios = [two.seconds / one.seconds for one, two in zip(plain, packed, strict=True)]
+        bench.figure(f"{name} of an archive, times that of plain files", ratios, "x")
+        bench.peak("  peak resident memory", packed)
+
+
+def _verify(path: Path) -> Run:
+    return grokpack("verify", path, "--values")
+
+
+def _convert(source: Path, out: Path, *options: str) -> Run:
     remove(out)
-    plain, packed = (median(lambda p=p: _verify(p)) for p in (source, archive))  # type: ignore[misc]
-    row("verify --values of an archive, GB per s", f"{gigabytes / packed:.2f} GB/s", "")
-    row("  against plain files", f"{packed / plain:.2f} x", "")
-    plain = median(lambda: _once(source, out, *_CONVERT)[0])
-    packed, peak = _once(archive, out, *_CONVERT)
-    row(
-        "convert --to gguf --type q8_0 of an archive, GB per s",
-        f"{gigabytes / packed:.2f} GB/s",
-        "",
-    )
-    row("  against plain files", f"{packed / plain:.2f} x", "")
-    row("  peak resident memory", f"{peak:.0f} MiB", "512 MiB")
-    remove(out)
-    shutil.rmtree(source)
-    shutil.rmtree(archive)
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in (folder / "ckpt-0").iterdir())
-
-
-def _verify(path: Path) -> float:
-    return grokpack("verify", path, "--values", "-q")[0]
-
-
-def _once(source: Path, out: Path, *options: str) -> tuple[float, float]:
-    remove(out)
-    return grokpack("convert", source, *options, "-o", out, "-q")
+    return grokpack("convert", source, *options, "-o", out)

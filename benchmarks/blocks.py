@@ -1,6 +1,6 @@
 """Speed and error of quantizing to GGUF's blocks, as `python -m benchmarks.blocks`.
 
-Lines of figure, value and what is to be reached, separated by tabs. One expert's down projection or
+One line of JSON for each figure. One expert's down projection or
 what of it fits the time: int8 codes of normal weights, with one bfloat16 scale per output.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.figures import tell
 from grokpack.kernels import fp4, ggml
 from grokpack.kernels.dispatch import twin
 
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
 INPUTS, COLUMNS = 6144, 4096
 COPIED_BYTES = 1 << 28
 ROUNDS = 5
-REACH = {
-    "quantize_q8_0": "1 GB/s",
-    "quantize_q4_0": "0.8 GB/s",
-    "quantize_q4_1": "",
-    "quantize_q4_k": "",
-    "search_q4_0": "0.15 GB/s",
-    "search_q4_1": "0.15 GB/s",
-    "rtn_mxfp4": "0.5 GB/s",
-    "rtn_nvfp4": "0.5 GB/s",
-    "mse_mxfp4": "",
-    "mse_nvfp4": "",
+REACH = {  # GB/s
+    "quantize_q8_0": 3.0,
+    "quantize_q4_0": 2.0,
+    "quantize_q4_1": None,
+    "quantize_q4_k": 0.4,
+    "search_q4_0": None,
+    "search_q4_1": None,
+    "rtn_mxfp4": 0.5,
+    "rtn_nvfp4": 0.5,
+    "mse_mxfp4": None,
+    "mse_nvfp4": None,
 }
 
 
@@ -85,14 +86,14 @@ def work_of(name: str, codes: np.ndarray, scales: np.ndarray) -> Work:
     return made(name, codes, scales)
 
 
-def rate(work: Callable[[], object], nbytes: int) -> float:
-    """GB/s, the median of several runs."""
-    seconds = []
+def rates(work: Callable[[], object], nbytes: int) -> list[float]:
+    """GB/s of several runs."""
+    found = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
         work()
-        seconds.append(time.perf_counter() - began)
-    return nbytes / statistics.median(seconds) / 1e9
+        found.append(nbytes / (time.perf_counter() - began) / 1e9)
+    return found
 
 
 def main() -> None:
@@ -102,19 +103,22 @@ def main() -> None:
     scales = rng.uniform(1e-4, 1e-3, (1, COLUMNS)).astype(np.float32)
     scales = (scales.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     source, target = np.ones(COPIED_BYTES, np.uint8), np.zeros(COPIED_BYTES, np.uint8)
-    copy = rate(lambda: np.copyto(target, source), COPIED_BYTES)
+    copying = statistics.median(rates(lambda: np.copyto(target, source), COPIED_BYTES))
     for name, reach in REACH.items():
         work, other = (work_of(name, codes, scales) for _ in range(2))
         began = time.perf_counter()
         work_of(name, codes[:, :64].copy(), scales[:, :64].copy())()
-        print(f"{name}, first call: loading or compiling\t{time.perf_counter() - began:.2f} s\t")
-        alone = rate(work, codes.nbytes)
-        print(f"{name}, one thread\t{alone:.3f} GB/s\t{reach}")
-        print(f"  as a share of numpy.copyto\t{alone / copy:.3f}\t")
+        first = time.perf_counter() - began
+        alone = rates(work, codes.nbytes)
+        tell(f"{name}, one thread", alone, "GB/s", at_least=reach)
+        tell("  as a share of numpy.copyto", [speed / copying for speed in alone], "x")
         with ThreadPoolExecutor(2) as pool:
-            both = rate(lambda w=(work, other): list(pool.map(lambda o: o(), w)), 2 * codes.nbytes)  # type: ignore[misc]
-        print(f"  two threads against one\t{both / alone:.2f} x\t1.8 x")
-        print(f"  signal over error\t{work.decibels():.2f} dB\t")
+            pair = (work, other)
+            both = rates(lambda p=pair: list(pool.map(lambda o: o(), p)), 2 * codes.nbytes)  # type: ignore[misc]
+        ratios = [b / a for a, b in zip(alone, both, strict=True)]
+        tell("  two threads against one", ratios, "x", at_least=1.8)
+        tell("  first call, loading or compiling", first, "s", at_most=1.0)
+        tell("  signal over error", work.decibels(), "dB")
 
 
 if __name__ == "__main__":

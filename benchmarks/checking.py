@@ -1,18 +1,20 @@
-"""Verifying contents, against reading the same files with `cat`, and one thread of hashlib."""
+"""Verifying contents, against reading the same files with `cat` and one thread of hashlib."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.measuring import grokpack, median, row
+from benchmarks.measuring import by_turns, grokpack, remove
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from benchmarks.bench import Bench
 
 
 def _cat(folder: Path) -> float:
@@ -31,50 +33,50 @@ def _hash(folder: Path) -> float:
     return time.monotonic() - began
 
 
-def bench_verify(work: Path) -> None:
-    """3 GB of ckpt-0 against its own manifest, and against a list of sha256 sums."""
-    grokpack("synth", work / "m", "--preset", "medium", "-q")
-    folder = work / "m" / "ckpt-0"
-    starting = median(lambda: grokpack("verify", work / "m", "-q")[0])
-    peaks = []
-
-    def verify(*options: str | Path) -> float:
-        seconds, peak = grokpack("verify", work / "m", *options, "-q")
-        peaks.append(peak)
-        return seconds
-
-    verify("--data")  # pages touched
-    cat, data = median(lambda: _cat(folder)), median(lambda: verify("--data"))
-    row("verify --data of 3 GB, speed of cat", f"{cat / (data - starting):.2f} x", "0.8 x")
-    row("  with the start and the headers", f"{cat / data:.2f} x", "")
-    sums = work / "sums"
+def bench_verify(bench: Bench) -> None:
+    """A checkpoint against its own manifest, and against a list of sha256 sums."""
+    source = bench.medium()
+    folder = source / "ckpt-0"
+    sums = bench.work / "sums"
     with sums.open("w", encoding="utf-8") as handle:
         subprocess.run(["sha256sum", *sorted(folder.iterdir())], check=True, stdout=handle)
-    alone, against = median(lambda: _hash(folder)), median(lambda: verify("--against", sums))
-    row(
-        "verify --against sha256, speed of one thread",
-        f"{alone / (against - starting):.2f} x",
-        "1.8 x",
+    runs = []
+
+    def verify(*options: str | Path) -> float:
+        run = grokpack("verify", source, *options)
+        runs.append(run)
+        return run.seconds
+
+    starting, cat, data, alone, against = by_turns(
+        bench.turns,
+        verify,
+        lambda: _cat(folder),
+        lambda: verify("--data"),
+        lambda: _hash(folder),
+        lambda: verify("--against", sums),
     )
-    row("  peak resident memory of both", f"{max(peaks):.0f} MiB", "256 MiB")
-    shutil.rmtree(work / "m")
+    pairs = zip(cat, data, starting, strict=True)
+    speeds = [one / (two - start) for one, two, start in pairs]
+    bench.figure("verify --data, speed of cat", speeds, "x", at_least=0.8)
+    pairs = zip(alone, against, starting, strict=True)
+    speeds = [one / (two - start) for one, two, start in pairs]
+    bench.figure("verify --against sha256, speed of one thread", speeds, "x", at_least=1.8)
+    bench.peak("  peak resident memory of both", runs, 256)
 
 
-def bench_checksums(work: Path) -> None:
+def bench_checksums(bench: Bench) -> None:
     """What the manifest's checksums cost a run: the same one with sums that sum nothing.
 
     The best of several: first touches of memory vary by more than what is measured.
     """
-    grokpack("synth", work / "m", "--preset", "medium", "-q")
-    for words in (["reshard", "--tp", "8"], ["convert", "--to", "hf"]):
-        pairs = [[_run(work, words, code) for code in (_PLAIN, _WITHOUT)] for _ in range(_PAIRS)]
-        summed, free = (min(times) for times in zip(*pairs, strict=True))
-        what = f"checksums of tiles, of `{words[0]}`, best of {_PAIRS}"
-        row(what, f"{summed / free - 1:+.1%}", "10 %")
-    shutil.rmtree(work / "m")
+    for words in (("reshard", "--tp", "8"), ("convert", "--to", "hf")):
+        once = partial(_run, bench, words)
+        pairs = by_turns(bench.turns + 2, partial(once, _PLAIN), partial(once, _WITHOUT))
+        summed, free = map(min, pairs)
+        share = 100 * (summed / free - 1)
+        bench.figure(f"checksums of tiles, {words[0]}, best of turns", share, "%", at_most=3)
 
 
-_PAIRS = 5
 _PLAIN = "from grokpack.__main__ import main; main()"
 _WITHOUT = (
     """
@@ -91,10 +93,11 @@ hashing.xxhash = SimpleNamespace(xxh3_128=Nothing)
 )
 
 
-def _run(work: Path, words: list[str], code: str) -> float:
-    """Seconds of one run into a fresh folder; processes take turns, so that both see the same."""
-    shutil.rmtree(work / "out", ignore_errors=True)
-    command = [sys.executable, "-c", code, words[0], str(work / "m"), *words[1:]]
+def _run(bench: Bench, words: tuple[str, ...], code: str) -> float:
+    """Seconds of one run into a fresh folder."""
+    out = bench.work / "out"
+    remove(out)
+    command = [sys.executable, "-c", code, words[0], str(bench.medium()), *words[1:]]
     began = time.monotonic()
-    subprocess.run([*command, "-o", str(work / "out"), "-q"], check=True, capture_output=True)
+    subprocess.run([*command, "-o", str(out), "-q"], check=True, capture_output=True)
     return time.monotonic() - began

@@ -1,6 +1,6 @@
 """Speed of counting int8 codes, as `python -m benchmarks.counting numpy|numba`.
 
-Lines of figure, value and what is to be reached, separated by tabs. The codes are those of normal
+One line of JSON for each figure. The codes are those of normal
 weights whose scale is chosen by their largest, in bands as the program reads them.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.figures import tell
 from grokpack.kernels.tally import CodeTally, FloatTally
 
 if TYPE_CHECKING:
@@ -22,24 +23,17 @@ if TYPE_CHECKING:
 
 BAND = (168, 6144)  # a megabyte of an expert's down projection
 ROUNDS = 200
-COPIED_BYTES = 1 << 30
-REACH = {"numpy": "0.5 GB/s", "numba": "1.5 GB/s"}
+REACH = {"numpy": 0.5, "numba": 1.5}  # GB/s
 
 
-def best_rate(work: Callable[[], object], nbytes: int) -> float:
-    """GB/s of the best of five."""
-    seconds = []
+def rates(work: Callable[[], object], nbytes: int) -> list[float]:
+    """GB/s of five runs."""
+    found = []
     for _ in range(5):
         began = time.perf_counter()
         work()
-        seconds.append(time.perf_counter() - began)
-    return nbytes / min(seconds) / 1e9
-
-
-def copy_rate() -> float:
-    """GB/s of copying 1 GiB, bytes counted once."""
-    source, target = np.ones(COPIED_BYTES, np.uint8), np.zeros(COPIED_BYTES, np.uint8)
-    return best_rate(lambda: np.copyto(target, source), COPIED_BYTES)
+        found.append(nbytes / (time.perf_counter() - began) / 1e9)
+    return found
 
 
 def main(implementation: Implementation) -> None:
@@ -65,15 +59,14 @@ def main(implementation: Implementation) -> None:
     one.add(codes, scales)
     one.close()
     first = time.perf_counter() - began
-    nbytes = codes.nbytes * ROUNDS
-    alone = best_rate(count, nbytes)
-    print(f"statistics of int8, one thread\t{alone:.2f} GB/s\t{REACH[implementation]}")
-    print(f"  as a share of numpy.copyto\t{alone / copy_rate():.2f}\t")
+    nbytes, who = codes.nbytes * ROUNDS, implementation
+    alone = rates(count, nbytes)
+    tell(f"{who}: statistics of int8, one thread", alone, "GB/s", at_least=REACH[who])
     with ThreadPoolExecutor(2) as pool:
-        both = best_rate(lambda: list(pool.map(count, range(2))), 2 * nbytes)
-    print(f"  two threads against one\t{both / alone:.2f} x\t")
-    print(f"statistics of float32, one thread\t{best_rate(count_floats, nbytes):.2f} GB/s\t")
-    print(f"first call: loading or compiling\t{first:.2f} s\t")
+        both = rates(lambda: list(pool.map(count, range(2))), 2 * nbytes)
+    tell("  two threads against one", [b / a for a, b in zip(alone, both, strict=True)], "x")
+    tell(f"{who}: statistics of float32, one thread", rates(count_floats, nbytes), "GB/s")
+    tell(f"{who}: first call of statistics, loading or compiling", first, "s", at_most=1.0)
 
 
 if __name__ == "__main__":

@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measuring import grokpack, row
+from benchmarks.measuring import grokpack
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from benchmarks.bench import Bench
 
 TOKENS = 512
 _RUNS = 3
 
 
-def bench_evaluate(work: Path) -> None:
+def bench_evaluate(bench: Bench) -> None:
     """One layer, 512 tokens: arithmetic, how reading hides behind it, memory."""
-    grokpack("synth", work / "m", "--preset", "real-layer", "-q")
-    measure = [sys.executable, "-m", "benchmarks.evaluating", str(work / "m")]
-    found: dict[str, Any] = json.loads(subprocess.check_output(measure, text=True))
+    source = bench.work / "m"
+    grokpack("synth", source, "--preset", "real-layer")
+    measured = [sys.executable, "-m", "benchmarks.evaluating", str(source)]
+    found: dict[str, Any] = json.loads(subprocess.check_output(measured, text=True))
     share = found["rate"] / found["numpy_rate"]
-    row(f"a layer, {TOKENS} tokens, share of numpy's matmul rate", f"{share:.2f} x", "0.7 x")
-    row("  numpy, the shapes of the products", f"{found['numpy_rate'] / 1e9:.0f} GFLOP/s", "")
+    bench.figure(
+        f"a layer, {TOKENS} tokens, share of numpy's matmul rate", share, "x", at_least=0.9
+    )
+    bench.figure("  numpy, the shapes of the products", found["numpy_rate"] / 1e9, "GFLOP/s")
     overlap = found["wall"] / max(found["reading"], found["computing"])
-    row("  wall against the larger of reading and computing", f"{overlap:.2f} x", "1.15 x")
-    row("  reading alone, computing alone",
-        f"{found['reading']:.1f} s, {found['computing']:.1f} s", "")  # fmt: skip
-    ids = work / "ids.npy"
+    bench.figure("  times the larger of reading and computing", overlap, "x", at_most=1.1)
+    for work in ("reading", "computing"):
+        bench.figure(f"  {work} alone", found[work], "s")
+    ids = bench.work / "ids.npy"
     _write_tokens(ids)
-    _, peak = grokpack("evaluate", work / "m", "--tokens", ids, "-q")
-    row("  peak resident memory of `evaluate`", f"{peak:.0f} MiB", "2048 MiB")
-    shutil.rmtree(work / "m")
+    run = grokpack("evaluate", source, "--tokens", ids)
+    bench.peak("  peak resident memory of `evaluate`", [run], 2048)
 
 
 def _write_tokens(path: Path) -> None:

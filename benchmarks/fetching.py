@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.measuring import grokpack, medians, remove, row
+from benchmarks.measuring import Run, by_turns, grokpack, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_GGUF = ("--to", "gguf", "--type", "q8_0", "--tokenizer", "none", "-q")
+    from benchmarks.bench import Bench
+
+_GGUF = ("--to", "gguf", "--type", "q8_0", "--tokenizer", "none")
 
 
 @contextlib.contextmanager
@@ -29,29 +30,21 @@ def served(folder: Path, delay_s: float = 0.0) -> Iterator[str]:
             process.kill()
 
 
-def bench_fetching(work: Path) -> None:
-    """3 GB of ckpt-0 to GGUF, from a folder and from a server of it."""
-    grokpack("synth", work / "m", "--preset", "medium", "-q")
-    out = work / "out.gguf"
-    with served(work) as url:
-        near, server = f"{work}/m", f"{url}/m"
-        peaks: dict[str, float] = {}
+def bench_fetching(bench: Bench) -> None:
+    """A checkpoint to GGUF, from a folder and from a server of it."""
+    source, out = bench.medium(), bench.work / "out.gguf"
+    with served(source.parent) as url:
+        server = f"{url}/{source.name}"
 
-        def convert(source: str) -> float:
+        def convert(where: str) -> Run:
             remove(out)
-            seconds, peak = grokpack("convert", source, *_GGUF, "-o", out)
-            peaks[source] = max(peak, peaks.get(source, 0))
-            return seconds
+            return grokpack("convert", where, *_GGUF, "-o", out)
 
-        convert(near)  # kernels compiled, pages touched
-        local, far = medians(lambda: convert(near), lambda: convert(server))
-        row(
-            "convert --to gguf from a local server against the folder",
-            f"{local / far:.2f} x",
-            "0.7 x",
-        )
-        row("  peak resident memory, from the server", f"{peaks[server]:.0f} MiB", "512 MiB")
-        seconds, _ = grokpack("inspect", server, "-q")
-        row("  inspect from the server", f"{seconds:.2f} s", "")
-    shutil.rmtree(work / "m")
-    remove(out)
+        convert(str(source))  # kernels compiled, pages touched
+        near, far = by_turns(bench.turns, lambda: convert(str(source)), lambda: convert(server))
+        ratios = [one.seconds / two.seconds for one, two in zip(near, far, strict=True)]
+        name = "convert --to gguf from a local server, speed of the folder"
+        bench.figure(name, ratios, "x", at_least=0.75)
+        bench.peak("  peak resident memory", far)
+        seconds = [grokpack("inspect", server).seconds for _ in range(bench.turns)]
+        bench.figure("  inspect from the server", seconds, "s")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 GROKPACK = [sys.executable, "-m", "grokpack"]
-RUNS = 3
-_SETTLING_S = 10  # Linux reports free pages to the host by and by, from the second second on
+GB = 1e9
+PROMISED_MIB = 512
 _WATCH = (
     "import resource, subprocess, sys\n"
     "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode\n"
@@ -24,41 +26,45 @@ _WATCH = (
 )
 
 
-def seconds_and_peak(command: list[str]) -> tuple[float, float]:
-    """Wall seconds of a command, and the peak resident memory of its processes in MiB."""
+@dataclass(frozen=True)
+class Run:
+    """One run of a command: wall seconds, and the peak resident memory of its processes in MiB."""
+
+    seconds: float
+    peak: float
+
+
+def watch(command: Sequence[str], good: tuple[int, ...] = (0,)) -> Run:
+    """Run a command quietly; a status that is not good ends the benchmark."""
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", _WATCH, *command], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _WATCH, *command], check=False, stdout=subprocess.PIPE, text=True
     )
-    return time.perf_counter() - began, int(done.stdout.split()[-1]) / 1024
+    if done.returncode not in good:
+        raise subprocess.CalledProcessError(done.returncode, list(command))
+    return Run(time.perf_counter() - began, int(done.stdout.split()[-1]) / 1024)
 
 
-def grokpack(*arguments: str | Path) -> tuple[float, float]:
+def grokpack(*arguments: str | Path, good: tuple[int, ...] = (0,)) -> Run:
     """Run a grokpack command quietly."""
-    return seconds_and_peak([*GROKPACK, *map(str, arguments)])
+    return watch([*GROKPACK, *map(str, arguments), "-q"], good)
 
 
-def median(measure: Callable[[], float]) -> float:
-    """The median of several runs."""
-    return statistics.median(measure() for _ in range(RUNS))
+def by_turns(turns: int, *measures: Callable[[], T]) -> list[tuple[T, ...]]:
+    """Results of things that are compared, in turns: a slow minute is all of theirs."""
+    rounds = [[measure() for measure in measures] for _ in range(turns)]
+    return list(zip(*rounds, strict=True))
 
 
-def medians(*measures: Callable[[], float]) -> list[float]:
-    """Medians of things that are compared: by turns, so that a slow minute is all of theirs."""
-    turns = [[measure() for measure in measures] for _ in range(2 * RUNS - 1)]
-    return [statistics.median(times) for times in zip(*turns, strict=True)]
+def copy(source: Path, out: Path) -> Run:
+    """Run `cp -r`, and remove what it made.
 
-
-def row(figure: str, value: str, reach: str) -> None:
-    """One line of the table."""
-    print(f"{figure:<58} {value:>22}   {reach}", flush=True)
-
-
-def copy_once(source: Path, out: Path) -> float:
-    """Seconds of `cp -r`."""
-    clear(out)
-    seconds, _ = seconds_and_peak(["cp", "-r", str(source), str(out)])
-    return seconds
+    On a virtual machine pages that were freed a moment ago are filled at twice the speed of others.
+    So what takes turns leaves nothing behind: each finds the pages that the other has freed.
+    """
+    run = watch(["cp", "-r", str(source), str(out)])
+    remove(out)
+    return run
 
 
 def remove(path: Path) -> None:
@@ -70,11 +76,7 @@ def remove(path: Path) -> None:
             own.unlink(missing_ok=True)
 
 
-def clear(path: Path) -> None:
-    """Remove an output, and let a virtual machine's host have its memory back.
-
-    What was freed a moment ago is filled again in half the time. That would favour whatever is so
-    short that nothing is given back meanwhile, and it is nothing that a user's run finds.
-    """
-    remove(path)
-    time.sleep(_SETTLING_S)
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)

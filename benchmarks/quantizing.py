@@ -1,6 +1,6 @@
 """Speed of the kernels of `quantize`, as `python -m benchmarks.quantizing numpy|numba`.
 
-Lines of figure, value and what is to be reached, separated by tabs. The codes are those of normal
+One line of JSON for each figure. The codes are those of normal
 weights in an expert's up projection for one of eight ranks; GB are of its int8. Seconds are those
 that the processor spent, so that other programs on the machine disturb less; those of two threads
 are by the clock.
@@ -8,7 +8,6 @@ are by the clock.
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import ml_dtypes
 import numpy as np
 
+from benchmarks.figures import tell
 from grokpack.kernels import fp8, groupwise
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.groupwise import BF16, HISTOGRAM_BINS, LSQ, MSE, RTN
@@ -30,35 +30,35 @@ INPUTS, COLUMNS, GROUP = 6144, 4096, 128
 SHARE = {"numpy": 512, "numba": COLUMNS}  # columns that numpy has the time for
 COPIED_BYTES = 1 << 30
 RUNS = 5
-FIGURES = (
-    ("int4 rtn", 4, RTN, True, "0.15 of numpy.copyto"),
-    ("int4 rtn, asymmetric", 4, RTN, False, ""),
-    ("int4 mse", 4, MSE, True, "0.27 GB/s"),
-    ("int4 mse, asymmetric", 4, MSE, False, ""),
-    ("int4 lsq", 4, LSQ, True, "0.12 GB/s"),
-    ("int4 lsq, asymmetric", 4, LSQ, False, ""),
-    ("int8 rtn", 8, RTN, True, ""),
-    ("int8 mse", 8, MSE, True, ""),
+FIGURES = (  # the last is GB/s to reach
+    ("int4 rtn", 4, RTN, True, 4.0),
+    ("int4 rtn, asymmetric", 4, RTN, False, None),
+    ("int4 mse", 4, MSE, True, 1.0),
+    ("int4 mse, asymmetric", 4, MSE, False, None),
+    ("int4 lsq", 4, LSQ, True, 0.6),
+    ("int4 lsq, asymmetric", 4, LSQ, False, None),
+    ("int8 rtn", 8, RTN, True, None),
+    ("int8 mse", 8, MSE, True, None),
 )
 
 
-def rate(
+def rates(
     work: Callable[[], object], nbytes: int, clock: Callable[[], float] = time.thread_time
-) -> float:
-    """GB/s, the median of some runs after one that nobody times."""
+) -> list[float]:
+    """GB/s of some runs after one that nobody times."""
     work()
-    seconds = []
+    rates = []
     for _ in range(RUNS):
         began = clock()
         work()
-        seconds.append(clock() - began)
-    return nbytes / statistics.median(seconds) / 1e9
+        rates.append(nbytes / (clock() - began) / 1e9)
+    return rates
 
 
-def copy_rate() -> float:
+def copying() -> list[float]:
     """GB/s of copying 1 GiB, bytes counted once."""
     source, target = np.ones(COPIED_BYTES, np.uint8), np.zeros(COPIED_BYTES, np.uint8)
-    return rate(lambda: np.copyto(target, source), COPIED_BYTES)
+    return rates(lambda: np.copyto(target, source), COPIED_BYTES)
 
 
 class Matrix:
@@ -90,32 +90,36 @@ class Matrix:
 
 def quantizing(implementation: Implementation) -> None:
     """Every method; for the first, two threads as well."""
-    copying = copy_rate()
+    tell(f"{implementation}: numpy.copyto", copying(), "GB/s")
     for figure, bits, method, symmetric, reach in FIGURES:
         matrix, form = Matrix(SHARE[implementation], bits), (bits, method, symmetric, BF16)
         nbytes = matrix.codes.nbytes
-        alone = rate(lambda m=matrix, f=form: m.quantize(implementation, f), nbytes)  # type: ignore[misc]
-        print(f"{figure}\t{alone:.2f} GB/s, {alone / copying:.3f} of copying\t{reach}")
-        if method == RTN and bits == 4 and symmetric:
-            pair = (matrix, Matrix(SHARE[implementation], bits))
-            clock = time.perf_counter
-            one = rate(lambda m=matrix, f=form: m.quantize(implementation, f), nbytes, clock)  # type: ignore[misc]
-            with ThreadPoolExecutor(2) as pool:
-                both = rate(
-                    lambda p=pool, q=pair, f=form: list(  # type: ignore[misc]
-                        p.map(lambda m: m.quantize(implementation, f), q)
-                    ),
-                    2 * nbytes,
-                    clock,
-                )
-            print(f"  two threads against one\t{both / one:.2f} x\t1.8 x")
+        alone = rates(lambda m=matrix, f=form: m.quantize(implementation, f), nbytes)  # type: ignore[misc]
+        goal = reach if implementation == "numba" else None
+        tell(f"{implementation}: {figure}, one thread", alone, "GB/s", at_least=goal)
+    pair = [Matrix(SHARE[implementation], 4) for _ in range(2)]
+    tell(f"  {FIGURES[0][0]}, two threads against one", _two_threads(implementation, pair), "x",
+         at_least=1.8)  # fmt: skip
+
+
+def _two_threads(implementation: Implementation, pair: list[Matrix]) -> list[float]:
+    """Speed of two threads by the clock, times that of one."""
+    form, nbytes, clock = (4, RTN, True, BF16), pair[0].codes.nbytes, time.perf_counter
+
+    def quantize(matrix: Matrix) -> None:
+        matrix.quantize(implementation, form)
+
+    one = rates(lambda: quantize(pair[0]), nbytes, clock)
+    with ThreadPoolExecutor(2) as pool:
+        both = rates(lambda: list(pool.map(quantize, pair)), 2 * nbytes, clock)
+    return [two / alone for alone, two in zip(one, both, strict=True)]
 
 
 FP8 = (
-    ("fp8 blocks rtn, int8", "int8", (128, 128), fp8.RTN, "1.0 GB/s"),
-    ("fp8 blocks rtn, bf16", "bf16", (128, 128), fp8.RTN, "1.0 GB/s"),
-    ("fp8 outputs rtn, int8", "int8", (INPUTS, 1), fp8.RTN, "1.0 GB/s"),
-    ("fp8 blocks mse, int8", "int8", (128, 128), fp8.MSE, ""),
+    ("fp8 blocks rtn, int8", "int8", (128, 128), fp8.RTN, 1.0),
+    ("fp8 blocks rtn, bf16", "bf16", (128, 128), fp8.RTN, 1.0),
+    ("fp8 outputs rtn, int8", "int8", (INPUTS, 1), fp8.RTN, 1.0),
+    ("fp8 blocks mse, int8", "int8", (128, 128), fp8.MSE, None),
 )
 
 
@@ -143,29 +147,32 @@ def quantizing_to_fp8(implementation: Implementation) -> None:
             if v.dtype == np.int8:
                 t(m.out, m.transposed)
 
-        print(f"{figure}\t{rate(work, values.nbytes):.2f} GB/s\t{reach}")
+        goal = reach if implementation == "numba" else None
+        speeds = rates(work, values.nbytes)
+        tell(f"{implementation}: {figure}, one thread", speeds, "GB/s", at_least=goal)
 
 
 def turning(implementation: Implementation) -> None:
     """Transposing, and adding up the account."""
     for bits, kernel in ((4, groupwise.transpose_words), (8, groupwise.transpose_bytes)):
         matrix, kernel_twin = Matrix(SHARE[implementation], bits), twin(kernel, implementation)
-        speed = rate(lambda m=matrix, t=kernel_twin: t(m.out, m.transposed), matrix.codes.nbytes)  # type: ignore[misc]
-        print(f"int{bits}, transposing what is packed\t{speed:.2f} GB/s\t")
+        speeds = rates(lambda m=matrix, t=kernel_twin: t(m.out, m.transposed), matrix.codes.nbytes)  # type: ignore[misc]
+        tell(f"{implementation}: int{bits}, transposing what is packed", speeds, "GB/s")
     tally = twin(groupwise.tally_groups, implementation)
     account = (np.zeros((3, 256), np.int64), np.zeros(6, np.int64), np.zeros(1, np.float32))
     histogram = np.zeros(HISTOGRAM_BINS, np.int64)
-    speed = rate(
+    speeds = rates(
         lambda: tally(matrix.sums, matrix.counts, *account, histogram), matrix.codes.nbytes
     )
-    print(f"adding up the account\t{speed:.2f} GB/s\t")
+    tell(f"{implementation}: adding up the account", speeds, "GB/s")
 
 
 def main(implementation: Implementation) -> None:
     """Measure one implementation."""
     began = time.process_time()
     Matrix(COLUMNS // 64, 4).quantize(implementation, (4, RTN, True, BF16))
-    print(f"first call: loading or compiling\t{time.process_time() - began:.2f} s\t")
+    first = time.process_time() - began
+    tell(f"{implementation}: first call, loading or compiling", first, "s", at_most=1.0)
     quantizing(implementation)
     quantizing_to_fp8(implementation)
     turning(implementation)

@@ -1,22 +1,23 @@
-"""Two Dask workers against two threads, what a task costs there, and predictions against runs."""
+"""More layers, more workers, and more tasks; and predictions against runs."""
 
 from __future__ import annotations
 
 import json
 import os
 import resource
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measuring import GROKPACK, grokpack, median, remove, row
+from benchmarks.measuring import GROKPACK, by_turns, grokpack, remove, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from benchmarks.bench import Bench
     from grokpack.core.progress import Watch
 
 _FEW, _MANY = 2_000, 10_000
@@ -38,43 +39,45 @@ def _cluster() -> Iterator[Any]:
         yield found
 
 
-def bench_cluster(work: Path) -> None:
+def bench_cluster(bench: Bench) -> None:
     """The same work, tasks of nothing, and ten thousand of them."""
     with _cluster() as found:
-        grokpack("synth", work / "m", "--preset", "medium", "-q")
         url = str(found.scheduler_address).replace("tcp://", "dask://")
         for name in ("reshard --tp 8", "quantize --bits 4"):
-            _warm(work, name, url)
-            near = median(lambda name=name: _run_seconds(work, name, "2"))  # type: ignore[misc]
-            far = median(lambda name=name: _run_seconds(work, name, url))  # type: ignore[misc]
-            figure = f"{name} by 2 Dask workers against 2 threads"
-            row(figure, f"{near / far:.2f} x", "0.85 x")
-        _tasks(url)
-    shutil.rmtree(work / "m")
+            _warm(bench, name, url)
+            near, far = by_turns(
+                bench.turns,
+                lambda name=name: _run_seconds(bench, name, "2"),  # type: ignore[misc]
+                lambda name=name: _run_seconds(bench, name, url),  # type: ignore[misc]
+            )
+            ratios = [one / two for one, two in zip(near, far, strict=True)]
+            bench.figure(f"{name}, 2 Dask workers, speed of 2 threads", ratios, "x", at_least=0.85)
+        _tasks(bench, url)
 
 
-def _warm(work: Path, name: str, url: str) -> None:
+def _warm(bench: Bench, name: str, url: str) -> None:
     """Once each way: kernels compiled, pages of source and output touched."""
     for workers in ("2", url):
-        _run_seconds(work, name, workers)
+        _run_seconds(bench, name, workers)
 
 
-def _run_seconds(work: Path, name: str, workers: str) -> float:
+def _run_seconds(bench: Bench, name: str, workers: str) -> float:
     """Seconds of a run after start-up, as it tells them itself."""
-    return float(_answer(work, name, workers)["seconds"])
+    return float(_answer(bench, name, workers)["seconds"])
 
 
-def _answer(work: Path, name: str, workers: str, *options: str) -> dict[str, Any]:
-    remove(work / "out")
+def _answer(bench: Bench, name: str, workers: str, *options: str) -> dict[str, Any]:
+    out = bench.work / "out"
+    remove(out)
     command, *arguments = _PLANS[name]
-    where = ("-o", str(work / "out"), "--workers", workers)
+    where = ("-o", str(out), "--workers", workers)
     run = subprocess.run(
-        [*GROKPACK, command, str(work / "m"), *arguments, *where, "--json", "-q", *options],
+        [*GROKPACK, command, str(bench.medium()), *arguments, *where, "--json", "-q", *options],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    remove(work / "out")
+    remove(out)
     data: dict[str, Any] = json.loads(run.stdout)["data"]
     return data
 
@@ -83,7 +86,7 @@ def _nothing(_watch: Watch) -> Callable[[int], int]:
     return abs
 
 
-def _tasks(url: str) -> None:
+def _tasks(bench: Bench, url: str) -> None:
     """Items that are nothing, so that what remains is the cost of handing them out."""
     from grokpack.core.events import ignore_event
     from grokpack.core.progress import watching
@@ -107,11 +110,10 @@ def _tasks(url: str) -> None:
 
         few, before = each(_FEW), _resident()
         many = each(_MANY)
-        row("  overhead of a task", f"{many:.1f} ms", "10 ms")
-        row(f"  a task of {_MANY:,} against one of {_FEW:,}", f"{many / few:.2f} x", "flat")
-        row(
-            f"  client's memory grown by {_MANY:,} tasks", f"{_resident() - before:.0f} MiB", "flat"
-        )
+        bench.figure("  overhead of a task", many, "ms", at_most=10)
+        bench.figure(f"  a task of {_MANY:,} against one of {_FEW:,}", many / few, "x")
+        grown = _resident() - before
+        bench.figure(f"  client's memory grown by {_MANY:,} tasks", grown, "MiB")
 
 
 def _resident() -> float:
@@ -119,25 +121,46 @@ def _resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def bench_prediction(work: Path) -> None:
+def bench_prediction(bench: Bench) -> None:
     """What `--dry-run` says beforehand, over what a run then takes."""
-    grokpack("synth", work / "m", "--preset", "medium", "-q")
     for name in _PLANS:
-        _answer(work, name, "2")
-        for workers in ("1", "2", "4"):
-            told = median(
-                lambda name=name, workers=workers: _answer(  # type: ignore[misc]
-                    work, name, workers, "--dry-run"
-                )["estimate"]["seconds"]
+        _answer(bench, name, "2")
+        for workers in ("1", "2"):
+            told, took = by_turns(
+                bench.turns,
+                lambda n=name, w=workers: _predicted_seconds(bench, n, w),  # type: ignore[misc]
+                lambda n=name, w=workers: _run_seconds(bench, n, w),  # type: ignore[misc]
             )
-            took = median(
-                lambda name=name, workers=workers: _run_seconds(  # type: ignore[misc]
-                    work, name, workers
-                )
-            )
-            row(
-                f"{name}, {workers} of {os.cpu_count()} cores: predicted over measured",
-                f"{told:.1f} s / {took:.1f} s = {told / took:.2f}",
-                "",
-            )
-    shutil.rmtree(work / "m")
+            ratios = [one / two for one, two in zip(told, took, strict=True)]
+            figure = f"{name}, {workers} of {os.cpu_count()} cores: predicted over measured"
+            bench.figure(figure, ratios, "x")
+
+
+def _predicted_seconds(bench: Bench, name: str, workers: str) -> float:
+    return float(_answer(bench, name, workers, "--dry-run")["estimate"]["seconds"])
+
+
+def bench_marginal(bench: Bench) -> None:
+    """Cost of six more layers against proportional cost, wide layers without much else."""
+    wide = ("--preset", "medium", "--vocab", "1024")
+    shapes = {
+        "start": (),
+        "few": (*wide, "--layers", "2"),
+        "many": (*wide, "--layers", "8"),
+    }
+    for name, options in shapes.items():
+        grokpack("synth", bench.work / name, *options)
+    reshard = [partial(_reshard_seconds, bench, bench.work / name) for name in shapes]
+    by_turns(1, *reshard)  # kernels compiled, memory touched
+    sizes = [size(bench.work / name / "ckpt-0") for name in shapes]
+    costs = []
+    for start, few, many in zip(*by_turns(bench.turns + 2, *reshard), strict=True):
+        marginal = (many - few) / (sizes[2] - sizes[1])
+        costs.append(marginal * (sizes[1] - sizes[0]) / (few - start))
+    bench.figure("cost per GB of 6 more layers, times that of the first 2", costs, "x", at_most=1.1)
+
+
+def _reshard_seconds(bench: Bench, source: Path) -> float:
+    out = bench.work / "out"
+    remove(out)
+    return grokpack("reshard", source, "--tp", "8", "-o", out).seconds

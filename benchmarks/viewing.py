@@ -14,49 +14,54 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measuring import RUNS, grokpack, median, row
+from benchmarks.measuring import GB, by_turns, grokpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from benchmarks.bench import Bench
 
 _PIECE_BYTES = 8 << 20  # what a reader asks for at a time: eight chunks, read at once
 _FLYING = 2  # pieces that are asked for at the same time; a third takes memory and gains nothing
 _GATE = "transformer/decoder_layer_{}/moe/linear/w"
 
 
-def bench_view(work: Path) -> None:
+def bench_view(bench: Bench) -> None:
     """The full geometry, sparse: made, opened, and the size of the index."""
-    full, view = work / "full", work / "full" / "ckpt-0.view"
-    grokpack("synth", full, "--preset", "grok-1", "--sparse", "-q")
-    start = median(lambda: grokpack("--help")[0])
-    made = median(lambda: _make(full))
-    row("view of 770 sparse files made, less --help", f"{made - start:.2f} s", "1 s")
+    full = bench.sparse()
+    view = full / "ckpt-0.view"
+    start = bench.starting()
+    made = [_make(full) - start for _ in range(bench.turns)]
+    bench.figure("view of 770 sparse files made, less --help", made, "s", at_most=1.0)
     nbytes = sum((view / name).stat().st_size for name in ("index.ocdbt", "manifest.ocdbt"))
-    row("  size of its index", f"{nbytes / 1e6:.2f} MB", "2 MB")
+    bench.figure("  size of its index", nbytes / 1e6, "MB", at_most=2.0)
     for what in ("TensorStore", "grokpack.open"):
-        seconds = median(lambda w=what: _child("open", w, str(view))["seconds"])  # type: ignore[misc]
-        row(f"  opened by {what}, libraries loaded", f"{seconds * 1e3:.0f} ms", "50 ms")
-    shutil.rmtree(full)
+        found = [_child("open", what, str(view))["seconds"] * 1e3 for _ in range(bench.turns)]
+        bench.figure(f"  opened by {what}, libraries loaded", found, "ms", at_most=50)
+    shutil.rmtree(view)
 
 
-def bench_view_reading(work: Path) -> None:
-    """2.4 GB of experts, warm, through a view and by `preadv` of the same bytes, in turn."""
-    source = work / "m"
-    grokpack("synth", source, "--preset", "medium", "-q")
+def bench_view_reading(bench: Bench) -> None:
+    """The experts, warm, through a view and by `preadv` of the same bytes, in turn."""
+    source = bench.medium()
     _make(source)
-    view = str(source / "ckpt-0.view")
-    runs = [(_child("read", "preadv", view), _child("read", "view", view)) for _ in range(RUNS)]
-    bare, through = runs[-1]
-    ratio = median(iter([a["seconds"] / b["seconds"] for a, b in runs]).__next__)
-    row("reading through a view against preadv", f"{ratio:.2f} x", "0.5 x")
-    row("  through the view", f"{through['bytes'] / through['seconds'] / 1e9:.2f} GB/s", "")
-    row("  preadv", f"{bare['bytes'] / bare['seconds'] / 1e9:.2f} GB/s", "")
-    row("  peak resident memory", f"{through['peak'] / 2**20:.0f} MiB", "150 MB")
-    shutil.rmtree(source)
+    view = source / "ckpt-0.view"
+    bare, through = by_turns(
+        bench.turns,
+        lambda: _child("read", "preadv", str(view)),
+        lambda: _child("read", "view", str(view)),
+    )
+    ratios = [a["seconds"] / b["seconds"] for a, b in zip(bare, through, strict=True)]
+    bench.figure("reading through a view, speed of preadv", ratios, "x", at_least=0.5)
+    for name, runs in (("through the view", through), ("preadv", bare)):
+        bench.figure(f"  {name}", [run["bytes"] / run["seconds"] / GB for run in runs], "GB/s")
+    peak = max(run["peak"] for run in through) / 2**20
+    bench.figure("  peak resident memory", peak, "MiB", at_most=150)
+    shutil.rmtree(view)
 
 
 def _make(source: Path) -> float:
-    return grokpack("convert", source, "--to", "view", "--restart", "-q")[0]
+    return grokpack("convert", source, "--to", "view", "--restart").seconds
 
 
 def _child(*arguments: str) -> dict[str, Any]:
