@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_WIDTHS = {"figure": 62, "measured": 12, "spread": 18, "to reach": 16}
+_WIDTHS = {"figure": 72, "measured": 12, "spread": 18, "to reach": 16}
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,10 @@ def watch(command: Sequence[str], good: tuple[int, ...] = (0,)) -> Run:
     """Run a command quietly; a status that is not good ends the benchmark."""
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", _WATCH, *command], check=False, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _WATCH, *command], check=False, capture_output=True, text=True
     )
     if done.returncode not in good:
+        sys.stderr.write(done.stderr)
         raise subprocess.CalledProcessError(done.returncode, list(command))
     return Run(time.perf_counter() - began, int(done.stdout.split()[-1]) / 1024)
 

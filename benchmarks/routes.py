@@ -119,7 +119,7 @@ def measure(bench: Bench, source: Path, tiny: Path, route: Route) -> None:
     net = [run.seconds - start for run in pairs[1]]
     what = "input" if copied_like is source else "output"
     ratios = [one / plain.seconds for one, plain in zip(net, pairs[0], strict=True)]
-    bench.figure(f"{route.name}, cp -r of the {what}", ratios, "x", at_most=route.at_most)
+    bench.figure(f"{route.name}, times cp -r of the {what}", ratios, "x", at_most=route.at_most)
     rates = [size(source) / GB / seconds for seconds in net]
     bench.figure("  input", rates, "GB/s", at_least=route.at_least)
     bench.peak("  peak resident memory", pairs[1])
@@ -138,7 +138,7 @@ def _compare_models(bench: Bench, route: Route) -> None:
     counts = [bench.parameters(source) for source in sources]
     rates = [[count / s for s in seconds] for count, seconds in zip(counts, pairs, strict=True)]
     ratios = [two / one for one, two in zip(*rates, strict=True)]
-    bench.figure(f"{route.name}, parameters per s, Grok-2 over Grok-1", ratios, "x", at_least=1)
+    bench.figure(f"parameters per s, Grok-2 over Grok-1: {route.name}", ratios, "x", at_least=1)
 
 
 def _once(source: Path, out: Path, route: Route) -> Run:

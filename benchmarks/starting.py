@@ -25,7 +25,7 @@ _HEADERS = {
         ("inspect",),
         ("verify",),
         ("reshard", "--tp", "64", "--dry-run"),
-        (*_GGUF, "--dry-run"),
+        (*_GGUF, "--type", "bf16", "--dry-run"),
         ("quantize", "--bits", "4", "--tokenizer", "none", "--dry-run"),
     ),
 }

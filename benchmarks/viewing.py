@@ -123,9 +123,12 @@ def _read_view(view: str) -> tuple[float, int]:
     """The same through TensorStore, a few pieces at a time."""
     import tensorstore as ts
 
+    from grokpack.checkpoint.open_checkpoint import open_checkpoint
+
+    layers = open_checkpoint(view).geometry.layers
     names = [f"linear{end}" for end in ("", "_1", "_v")]
     nbytes, began = 0, time.perf_counter()
-    for layer in range(8):
+    for layer in range(layers):
         for name in names:
             path = f"transformer/decoder_layer_{layer}/moe/{name}/w"
             array = ts.open(_spec(view, path), read=True).result()
