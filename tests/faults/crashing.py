@@ -18,6 +18,7 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.conversion.plan_synth import plan_synth
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
+from grokpack.planning.plan import Plan
 from tests.support.checkpoints import files
 from tests.support.fuzzing import TINY
 
@@ -89,35 +90,30 @@ def crashing(after: int) -> Iterator[None]:
         storage.faults.hook = None
 
 
-def _convert(to: str, **options: Any) -> Callable[[Path, Path], object]:
-    return lambda source, out: execute(
-        plan_convert(open_checkpoint(str(source)), to, ConvertOptions(**options)),
-        str(out),
-        RunOptions(workers=1),
+Planner = Callable[[Path, Path], Plan]
+"""Plans what is written from a source to an output."""
+
+
+def _convert(to: str, **options: Any) -> Planner:
+    return lambda source, _: plan_convert(
+        open_checkpoint(str(source)), to, ConvertOptions(**options)
     )
 
 
-def _quantize(**options: Any) -> Callable[[Path, Path], object]:
-    return lambda source, out: execute(
-        plan_quantize(open_checkpoint(str(source)), QuantizeOptions(**options)),
-        str(out),
-        RunOptions(workers=1),
-    )
+def _quantize(**options: Any) -> Planner:
+    return lambda source, _: plan_quantize(open_checkpoint(str(source)), QuantizeOptions(**options))
 
 
-def _reshard(tp: int, to: str = "safetensors") -> Callable[[Path, Path], object]:
-    return lambda source, out: execute(
-        plan_reshard(open_checkpoint(str(source)), tp, to), str(out), RunOptions(workers=1)
-    )
+def _reshard(tp: int, to: str = "safetensors") -> Planner:
+    return lambda source, _: plan_reshard(open_checkpoint(str(source)), tp, to)
 
 
-def _view(source: Path, out: Path) -> object:
-    options = ConvertOptions(out=str(out))
-    return execute(plan_convert(open_checkpoint(str(source)), "view", options), str(out))
+def _view(source: Path, out: Path) -> Plan:
+    return plan_convert(open_checkpoint(str(source)), "view", ConvertOptions(out=str(out)))
 
 
-WRITERS: dict[str, Callable[[Path, Path], object]] = {
-    "synth": lambda _, out: execute(plan_synth(TINY, 7), str(out), RunOptions(workers=1)),
+PLANNERS: dict[str, Planner] = {
+    "synth": lambda *_: plan_synth(TINY, 7),
     "reshard": _reshard(2),
     "reshard to ckpt-0": _reshard(4, "ckpt-0"),
     "hf": _convert("hf", shard_bytes=100_000),
@@ -135,6 +131,19 @@ WRITERS: dict[str, Callable[[Path, Path], object]] = {
     "q4_0": _quantize(to="gguf", type="q4_0", tokenizer="none"),
 }
 """Every command that writes, and every form that it can write."""
+
+
+def write_plan(plan: Plan, out: Path) -> None:
+    """Write a plan, or continue what is there of it, by one thread: operations keep their order."""
+    execute(plan, str(out), RunOptions(workers=1))
+
+
+def _planned_and_written(planner: Planner) -> Callable[[Path, Path], None]:
+    return lambda source, out: write_plan(planner(source, out), out)
+
+
+WRITERS = {name: _planned_and_written(planner) for name, planner in PLANNERS.items()}
+"""What a process of the command does: plan, then write or continue."""
 
 
 def name_of(command: str, folder: Path) -> Path:
