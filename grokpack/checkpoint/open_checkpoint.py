@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint import meant_paths
-from grokpack.checkpoint.readers import expected_counts, reader_registry, sglang_rank_files
+from grokpack.checkpoint.readers import (
+    expected_counts,
+    reader_registry,
+    sglang_rank_files,
+    unfinished_downloads,
+)
 from grokpack.checkpoint.state_folder import has_unfinished_run
 from grokpack.core.errors import (
     UNSAFE_PICKLES,
@@ -100,7 +105,8 @@ def survey(path: StrPath, head_dim: int | None = None) -> Survey:
     folder, reader = found
     if reader.name == "hf" and not storage.is_url(folder):
         _refuse_rank(folder)
-    return expected_counts.against_manifest(reader.survey(folder, head_dim))
+    surveyed = expected_counts.against_manifest(reader.survey(folder, head_dim))
+    return unfinished_downloads.with_unfinished(surveyed)
 
 
 def _refuse_rank(folder: str) -> None:

@@ -13,6 +13,8 @@ from grokpack.core.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from grokpack.core.documents.comparison_json import ComparisonJson
+    from grokpack.models.architecture import Geometry
+    from grokpack.models.family import Model
     from grokpack.verification.compare import Comparison
 
 
@@ -56,8 +58,7 @@ def diff(
     with open_workers(workers) as worker_options:
         found = compare(one, other, session.stoppable(), with_workers(worker_options))
     well = found.state != DIFFERENT or (max_error is not None and found.within(max_error))
-    families = [one.model.title, other.model.title]
-    data = document(found, places, families, max_error, time.monotonic() - began)
+    data = document(found, places, (one.model, other.model), max_error, time.monotonic() - began)
     status = ExitStatus.OK if well else ExitStatus.ANSWER_IS_NO
     session.result(text.render(found, data), data, status, word=found.state)
 
@@ -65,18 +66,18 @@ def diff(
 def document(
     found: Comparison,
     places: list[str],
-    families: list[str],
+    models: tuple[Model, Model],
     max_error: float | None,
     seconds: float,
 ) -> ComparisonJson:
     """Make `data` of `grokpack diff --json`."""
     from grokpack.report.numbers import finite
 
-    return {
+    data: ComparisonJson = {
         "first": places[0],
         "second": places[1],
-        "first_family": families[0],
-        "second_family": families[1],
+        "first_family": models[0].title,
+        "second_family": models[1].title,
         "max_error": max_error,
         "only_first": list(found.only_first),
         "only_second": list(found.only_second),
@@ -93,4 +94,18 @@ def document(
             for row in found.tensors
         ],
         "seconds": round(seconds, 3),
+    }
+    unlike = _unlike(*(model.geometry for model in models))
+    if unlike:
+        data["dimensions"] = unlike
+    return data
+
+
+def _unlike(one: Geometry, other: Geometry) -> dict[str, list[int | None]]:
+    """Return the dimensions that both models have, and not alike; scales are no dimension."""
+    ours, theirs = one.document(), other.document()
+    return {
+        name: [size, theirs[name]]
+        for name, size in ours.items()
+        if name != "scale_groups" and None not in (size, theirs.get(name)) and size != theirs[name]
     }

@@ -62,7 +62,8 @@ def manifest(
     seconds = time.monotonic() - began
     of = f"{numbers.files(made.files)}, {byte_size(made.nbytes)}"
     text = f"wrote {numbers.shown_path(made.path)}: {of}   {numbers.duration(seconds)}"
-    following = verifying(path, "--data")
+    compared = ("--data",) if out is None else ("--against", numbers.relative_path(made.path))
+    following = verifying(path, *compared)
     data: RecordingJson = {
         "source": path,
         "manifest": made.path,

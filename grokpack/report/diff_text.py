@@ -24,7 +24,8 @@ _WORDS = {
 
 def render(found: Comparison, data: ComparisonJson) -> str:
     """Render counts by state, the worst tensors, and the verdict."""
-    lines = []
+    unlike_sizes = data.get("dimensions", {})
+    lines = [f"{name} {one} against {other}" for name, (one, other) in unlike_sizes.items()]
     unlike = [row for row in found.tensors if row.state == DIFFERENT]
     for row in sorted(unlike, key=lambda row: -row.relative)[:_MOST_SHOWN]:
         lines += _tensor(row)
@@ -32,7 +33,8 @@ def render(found: Comparison, data: ComparisonJson) -> str:
         lines.append(f"and {len(unlike) - _MOST_SHOWN} tensors more (`--json` has all)")
     for label, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
-            listed = escape_line(", ".join(names[:_MOST_SHOWN]))
+            most = 0 if unlike_sizes else _MOST_SHOWN  # no tensor is alike in models of other sizes
+            listed = escape_line(", ".join(names[:most])) or f"{len(names)} tensors"
             lines.append(f"only the {label} has, in this shape: {listed}")
     lines += [""] if lines else []
     for state, words in _WORDS.items():

@@ -11,31 +11,67 @@ from grokpack.core.byte_size import byte_size
 from grokpack.core.escaping import escape_line
 from grokpack.core.finding import of_kinds, only_errors
 from grokpack.report import numbers
+from grokpack.report.name_ranges import name_ranges
+from grokpack.verification.download_state import progress
 from grokpack.verification.repair import repair_command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from grokpack.core.finding import Finding
+    from grokpack.verification.download_state import Progress
     from grokpack.verification.verify_structure import Verdict
 
 _MOST_SHOWN = 50  # findings; more say nothing new
+_ALIKE = 4  # findings of one kind from which on their files are listed together
+_MOST_RANGES = 6  # of names, before the rest is counted
 
 
 def render(verdict: Verdict, seconds: float) -> str:
     """Render findings, the verdict, and what to do."""
     lines: list[str] = []
-    shown = verdict.findings[:_MOST_SHOWN]
-    for finding in shown:
-        lines += [_finding(verdict, finding), ""]
-    if len(verdict.findings) > len(shown):
-        lines += [f"and {len(verdict.findings) - len(shown)} findings more (`--json` has all)", ""]
+    kinds = _kinds(verdict.findings)
+    for alike in kinds[:_MOST_SHOWN]:
+        own = _finding(verdict, alike[0]) if len(alike) == 1 else _together(verdict, alike)
+        lines += [own, ""]
+    more = sum(map(len, kinds[_MOST_SHOWN:]))
+    lines += [f"and {more} findings more (`--json` has all)", ""] if more else []
     lines += _verdict(verdict, seconds)
     fix = repair_command(verdict)
-    if fix:
+    if fix and progress(verdict) is not None:
+        lines += ["", "hint: go on with the download; what is whole stays", f"      {fix}"]
+    elif fix:
         lines += ["", "hint: fetch just these again, then verify", f"      {fix}"]
     elif of_kinds(verdict.findings, "GP116"):
         lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
     elif not verdict.whole:
         lines += ["", "hint: fetch the files named above again from where they came from"]
+    return "\n".join(lines)
+
+
+def _kinds(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Put findings together that say the same of many files."""
+    kinds: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault((finding.severity, finding.code, finding.message), []).append(finding)
+    return [
+        group
+        for alike in kinds.values()
+        for group in ([alike] if len(alike) >= _ALIKE else [[one] for one in alike])
+    ]
+
+
+def _together(verdict: Verdict, alike: list[Finding]) -> str:
+    """Say once what was found of many files, and list them by ranges of their names."""
+    first, files = alike[0], dict.fromkeys(f.file or f.tensor or "" for f in alike)
+    ranges = name_ranges(files)
+    more = [f"and {len(ranges) - _MOST_RANGES} more"] if len(ranges) > _MOST_RANGES else []
+    counted = f"{len(files)} {'files' if first.file else 'tensors'}"
+    lines = [
+        f"{first.severity}[{first.code}]: {first.message}: {counted}",
+        f"  --> {numbers.shown_path(verdict.survey.place)}",
+        *(f"      {escape_line(names)}" for names in [*ranges[:_MOST_RANGES], *more]),
+    ]
     return "\n".join(lines)
 
 
@@ -62,10 +98,22 @@ def _damage(verdict: Verdict) -> str:
     if not bad:
         count = len(only_errors(verdict.findings))
         return f"not whole: {count} error{'s' if count > 1 else ''}, listed above"
-    others = expected - bad
+    others, state = expected - bad, progress(verdict)
+    if state is not None:
+        return f"incomplete: {others} of {numbers.files(expected)} are whole{_arrived(state)}"
     rest = "is as it should be" if others == 1 else "are as they should be"
     tail = f"; the other {others} {rest}" if others else ""
     return f"damaged: {bad} of {numbers.files(expected)}{tail}"
+
+
+def _arrived(state: Progress) -> str:
+    """Say how much of a download is there, and how many of its files have been begun."""
+    begun = f"; {state.on_their_way} are on their way" if state.on_their_way else ""
+    if not state.total or state.here is None:
+        return begun
+    sizes = f", {byte_size(state.here)} of {byte_size(state.total)}"
+    missing = byte_size(state.total - state.here)
+    return f"{sizes} ({100 * state.here // state.total}%); {missing} are missing{begun}"
 
 
 def _verdict(verdict: Verdict, seconds: float) -> list[str]:

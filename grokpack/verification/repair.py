@@ -13,10 +13,13 @@ from grokpack.formats import ckpt0
 from grokpack.formats.tokenizers.tokenizer_kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.verification.verify_structure import Verdict
+
+
+_MOST_NAMED = 20  # files in a command that can still be read
 
 
 def repair_command(verdict: Verdict) -> str | None:
@@ -69,8 +72,18 @@ def _fetching(verdict: Verdict, names: Sequence[str]) -> str | None:
     if not checkpoint.model.is_release or checkpoint.layout.nbytes == 0:
         return None
     pickles = checkpoint.format == ckpt0.NAME
-    listed = (f"{ckpt0.FOLDER}/{name}" for name in names) if pickles else names
     home = storage.parent(checkpoint.folder) if pickles else checkpoint.folder
     folder = safe_operand(os.path.relpath(home))
     repository = checkpoint.model.family.publication.repository
+    listed = _listed(names, pickles=pickles)
     return shell_command("hf", "download", repository, *listed, "--local-dir", folder)
+
+
+def _listed(names: Sequence[str], *, pickles: bool) -> Iterable[str]:
+    """Return what names files of the release: each, or all where these are many.
+
+    `hf download` leaves out what is there and whole.
+    """
+    if len(names) > _MOST_NAMED:
+        return ("--include", f"{ckpt0.FOLDER}/*") if pickles else ()
+    return (f"{ckpt0.FOLDER}/{name}" for name in names) if pickles else names

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.cli.app import app
 from grokpack.verification import compare as comparison
 from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED, Comparison, compare
+from tests.report.test_schemas import check
 from tests.support.checkpoints import reshard, synthesize
 from tests.support.converting import WIDE, convert
 from tests.support.forked import run
@@ -50,6 +54,17 @@ def test_conversions_are_what_they_promise(
         found = compared(first, second)
         assert found.state == state
         assert len(found.tensors) == 2 + 2 * 12
+
+
+def test_models_of_other_sizes_are_told_by_their_dimensions(model: Path, tmp_path: Path) -> None:
+    other = synthesize(tmp_path / "other", replace(WIDE, layers=1, vocab=96))
+    shown = CliRunner().invoke(app, ["diff", str(model), str(other)]).stdout
+    assert shown.startswith("vocab 64 against 96\nlayers 2 against 1\n")
+    assert "only the first has, in this shape: 13 tensors" in shown
+    done = CliRunner().invoke(app, ["diff", str(model), str(other), "--json"])
+    document = json.loads(done.stdout)
+    check(document)
+    assert document["data"]["dimensions"] == {"vocab": [64, 96], "layers": [2, 1]}
 
 
 def test_a_cut_for_ranks_is_equal(model: Path, tmp_path: Path) -> None:

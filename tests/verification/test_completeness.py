@@ -13,11 +13,8 @@ from typer.testing import CliRunner
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.cli.app import app
-from grokpack.conversion.plan_synth import plan_synth
 from grokpack.core.errors import GrokpackError
-from grokpack.execution.run import execute
 from grokpack.models import architecture
-from grokpack.models.grok1 import GROK1
 from grokpack.verification.record_manifest import record
 from grokpack.verification.verify_structure import verify_structure
 from tests.report.test_schemas import check
@@ -28,16 +25,6 @@ from tests.support.converting import WIDE, convert
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthesize(tmp_path_factory.mktemp("made") / "model", WIDE)
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The release's files as holes, with nothing beside them, as a download has them."""
-    folder = tmp_path_factory.mktemp("release")
-    execute(plan_synth(GROK1.release, sparse=True), str(folder))
-    (folder / "config.json").unlink()
-    (folder / "grokpack.json").unlink()
-    return folder
 
 
 def missing(folder: Path) -> set[str | None]:

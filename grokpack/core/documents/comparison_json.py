@@ -41,6 +41,8 @@ class ComparisonJson(TypedDict):
     """The other."""
     first_family: NotRequired[FamilyTitle]
     second_family: NotRequired[FamilyTitle]
+    dimensions: NotRequired[dict[str, list[int | None]]]
+    """Dimensions in which the models differ, by name, of the first and of the second."""
     max_error: float | None
     """`--max-error`."""
     only_first: list[str]

@@ -41,6 +41,16 @@ def test_a_manifest_says_the_same_as_the_one_that_writing_made(model: Path) -> N
     assert {f"ckpt-0/{name}": row for name, row in made.items()} == written
 
 
+def test_the_next_command_compares_with_the_manifest_that_was_written(
+    model: Path, tmp_path: Path
+) -> None:
+    (model / "grokpack.json").unlink()
+    done = run("manifest", model, "-o", tmp_path / "m.json")
+    following = done.stdout.partition("  next  ")[2].split()
+    assert following == ["grokpack", "verify", str(model), "--against", str(tmp_path / "m.json")]
+    assert run(*following[1:]).returncode == 0
+
+
 def test_no_manifest_is_replaced(model: Path, tmp_path: Path) -> None:
     before = (model / "grokpack.json").read_bytes()
     with pytest.raises(GrokpackError) as caught:

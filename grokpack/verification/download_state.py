@@ -1,0 +1,50 @@
+"""State of a download that is not finished: how much of the checkpoint is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from grokpack import storage
+from grokpack.checkpoint.readers.unfinished_downloads import begun
+from grokpack.core.finding import only_errors
+
+if TYPE_CHECKING:
+    from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.verification.verify_structure import Verdict
+
+_UNFINISHED = ("GP101", "GP103")
+"""Codes of what a download leaves that was interrupted: files missing, and files cut short."""
+
+
+class Progress(NamedTuple):
+    """How far a download has come.
+
+    Attributes:
+        here: Bytes of tensors in sound files; None where nothing tells how many there should be.
+        total: Bytes of all tensors; None likewise.
+        on_their_way: Files that a program for downloads has begun under another name.
+    """
+
+    here: int | None
+    total: int | None
+    on_their_way: int
+
+
+def progress(verdict: Verdict) -> Progress | None:
+    """Return how far a download has come; None where more is wrong than that it is not finished."""
+    wrong, checkpoint = only_errors(verdict.findings), verdict.survey.checkpoint
+    if not wrong or checkpoint is None or any(f.code not in _UNFINISHED for f in wrong):
+        return None
+    under_way = 0 if storage.is_url(checkpoint.folder) else len(begun(checkpoint))
+    if not _as_released(checkpoint):
+        return Progress(None, None, under_way)
+    total = sum(tensor.nbytes for tensor in checkpoint.model.specs())
+    pieces = checkpoint.layout.pieces().values()
+    here = sum(piece.extent.nbytes for rows in pieces for piece in rows)
+    return Progress(min(here, total), total, under_way)
+
+
+def _as_released(checkpoint: Checkpoint) -> bool:
+    """Tell whether tensors have the bytes that they have in their family's release."""
+    packed = checkpoint.bits or checkpoint.floats or checkpoint.float_packings
+    return checkpoint.format == checkpoint.model.family.release_layout.format and not packed
