@@ -71,7 +71,8 @@ def send(
         sent[name] = _checked(request, paths[name], written)
     request.check()
     faults.point("upload", ", ".join(batch))
-    additions = client.upload(paths, {name: one.sha256 for name, one in sent.items()})
+    digests = {name: one.sha256 for name, one in sent.items()}
+    additions = client.upload(request, paths, digests)
     request.check()
     faults.point("commit", ", ".join(batch))
     client.commit(request, message(list(batch)), additions, arrived=lambda: arrived(sent))

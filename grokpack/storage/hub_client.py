@@ -1,7 +1,7 @@
 """Client of huggingface_hub for one repository: its creation, uploads and commits.
 
 Files go over plain LFS, whose memory is known, unless HF_HUB_DISABLE_XET=0 asks for Xet. The client
-repeats uploads by itself; what it sends once only is repeated here.
+repeats some requests by itself; whatever still fails is repeated here, where a run can be stopped.
 """
 
 from __future__ import annotations
@@ -84,10 +84,13 @@ class HubClient:
 
         run_request(lambda request: self._persist(request, ask))
 
-    def upload(self, files: Mapping[str, str], digests: Mapping[str, str]) -> list[Any]:
+    def upload(
+        self, request: Request[Any], files: Mapping[str, str], digests: Mapping[str, str]
+    ) -> list[Any]:
         """Upload files without committing them; small ones wait for the commit.
 
         Args:
+            request: The request that this is part of.
             files: Local path of each file, by its name in the repository.
             digests: sha256 of each, by name.
 
@@ -100,8 +103,8 @@ class HubClient:
         ]
         for addition in additions:
             addition.upload_info.sha256 = bytes.fromhex(digests[addition.path_in_repo])
-        try:
-            self._limit_silence()
+
+        def send() -> None:
             self._api.preupload_lfs_files(
                 self.site.repo,
                 additions,
@@ -109,8 +112,8 @@ class HubClient:
                 num_threads=_THREADS,
                 free_memory=False,
             )
-        except Exception as error:
-            raise self._failure(error) from error
+
+        self._persist(request, send)
         return additions
 
     def contents(self, files: Mapping[str, bytes]) -> list[Any]:
@@ -198,7 +201,7 @@ class HubClient:
         answer = getattr(cause, "response", None)
         status = None if answer is None else int(answer.status_code)
         said = plain(_said(cause), _LONGEST_ANSWER)
-        if status in BUSY or type(cause).__module__.startswith("httpx"):
+        if status in BUSY or _is_of_connections(cause):
             what = "the hub does not answer, or is busy"
             return ServerFailed(what, Place(self._out), (("answer", said),), _AGAIN)
         if status in _CONFLICTS:
@@ -227,6 +230,12 @@ def _import_library() -> Any:  # noqa: ANN401  # a module
     utils.disable_progress_bars()
     utils.logging.set_verbosity_error()
     return hub
+
+
+def _is_of_connections(error: BaseException) -> bool:
+    """Return whether a connection broke off, or was closed because of another that did."""
+    closed = type(error) is RuntimeError and "closed" in str(error)
+    return closed or type(error).__module__.startswith("httpx")
 
 
 def _cause(error: BaseException) -> BaseException:

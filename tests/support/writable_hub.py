@@ -138,13 +138,15 @@ class WritableHub:
 
     def _create(self, wanted: dict[str, Any]) -> Answer:
         name = f"{wanted['organization']}/{wanted['name']}"
+        place = {"url": f"{self.server.url}/{name}"}
         if wanted["organization"] != OWNER:
             message = "You don't have the rights to create a model under this namespace"
             return _json({"error": message}, 403, {"X-Error-Message": message})
         if name in self.repositories:
-            return _json({"error": "You already created this model repo"}, 409)
-        self.create(name, private=wanted.get("visibility") == "private")
-        return _json({"url": f"{self.server.url}/{name}"})
+            return _json({"error": "You already created this model repo", **place}, 409)
+        private = wanted.get("private") or wanted.get("visibility") == "private"  # before and now
+        self.create(name, private=bool(private))
+        return _json(place)
 
     def _of_repository(
         self, repository: Repository, asked: Asked, verb: str, rest: list[str]
