@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 TYPES = ("q8_0", "q4_0", "q4_1", "q4_k")
-BLOCK_BYTES = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q4_k": 144}
+BLOCK_BYTES = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q4_k": 144, "mxfp4": 17}
 LAST_STEP_SEED = 86
 """Of few weights does the last of the 21 steps of Q4_K fit best: here of one in four columns."""
 NAMES = {"q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1", "q4_k": "Q4_K"}

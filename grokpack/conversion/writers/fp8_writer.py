@@ -8,6 +8,7 @@ Presharded, a down projection of an expert has a scale for each output and rank.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
-from grokpack.models.architecture import FUSED, PARTS
 from grokpack.models.partition import refuse_width
 from grokpack.transforms.fp8_arrays import Fp8Scales, Fp8Weight
 
@@ -54,10 +54,16 @@ _ACTIVATIONS = {
     "observer": None,
 }
 """Activations beside weights in FP8: in FP8 too, with a scale for each token."""
-_FUSED: dict[Part, str] = {
-    parts[0]: module for module, parts in FUSED.items() if PARTS[parts[0]].role != "expert"
+_KEPT_TOGETHER: dict[tuple[Part, ...], tuple[str, ...]] = {
+    ("query", "key", "value"): ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.qkv_proj"),
+    ("attention_output",): ("attn.o_proj",),
+    ("mlp_gate", "mlp_up"): ("gate_proj", "up_proj", "gate_up_proj"),
+    ("mlp_down",): ("down_proj",),
 }
-"""Modules that SGLang puts together, and looks up so, by the part whose name they take."""
+"""Parts that SGLang fuses, and what it calls their modules: alike in all layers (models/grok.py).
+
+Its experts have no name, so that they cannot be kept.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +87,15 @@ def to_fp8(source: Checkpoint, policy: Policy, options: Fp8Options) -> Target:
     """Make the target: one folder, or files for each of `tp` ranks.
 
     Raises:
-        GrokpackError: GP304 for groups, methods or names that do not go with it, GP301 for a width
-            that the model or its blocks cannot be cut into.
+        GrokpackError: GP304 for groups, methods or names that do not go with it, GP309 for kept
+            weights that SGLang would read as codes, GP301 for a width that the model or its blocks
+            cannot be cut into.
     """
     policy = _fixed(source, policy)
     ranks = options.tp or 1
     names = huggingface_config.convention(source.model.family, options.names or sglang_writer.NAME)
+    if names.name == sglang_writer.NAME:
+        _refuse_kept(source, policy)
     if options.tp is not None:
         _refuse_ranks(source, policy, names, ranks)
 
@@ -176,16 +185,19 @@ def _unit(
 
 def _config(source: Checkpoint, names: Convention, policy: Policy) -> dict[str, Any]:
     """Make `quantization_config` of config.json."""
+    called = list(_called(source, policy)) if names.name == sglang_writer.NAME else []
     if policy.default.group is None:
-        return compressed_tensors_writer.quantization_config(
+        config = compressed_tensors_writer.quantization_config(
             source, names, policy, "float-quantized", {"type": "float"}, _ACTIVATIONS
         )
+        config["ignore"] += [f"re:{re.escape(name)}$" for name in called]
+        return config
     return {
         "quant_method": NAME,
         "fmt": "e4m3",
         "activation_scheme": "dynamic",
         "weight_block_size": [BLOCK, BLOCK],
-        "modules_to_not_convert": ["lm_head", *dict.fromkeys(_kept_modules(source, names, policy))],
+        "modules_to_not_convert": ["lm_head", *_kept_modules(source, names, policy), *called],
     }
 
 
@@ -194,10 +206,35 @@ def _kept_modules(source: Checkpoint, names: Convention, policy: Policy) -> Iter
     for own in engine_tensors(source, names):
         rule = own.entry.rule
         if rule.matrix and own.entry.layer is not None and policy.scheme(own.entry) is None:
-            module = own.name.removesuffix(_WEIGHT)
-            yield module
-            if rule.part in _FUSED:
-                yield f"{module.rpartition('.')[0]}.{_FUSED[rule.part]}"
+            yield own.name.removesuffix(_WEIGHT)
+
+
+def _called(source: Checkpoint, policy: Policy) -> Iterator[str]:
+    """Yield SGLang's own names of the modules that are kept."""
+    kept = {entry.rule.part for entry, scheme in policy.schemes(source.model) if scheme is None}
+    for parts, called in _KEPT_TOGETHER.items():
+        if kept.issuperset(parts):
+            yield from called
+
+
+def _refuse_kept(source: Checkpoint, policy: Policy) -> None:
+    """Refuse to keep weights that SGLang cannot be told of, and would read as codes.
+
+    Raises:
+        GrokpackError: GP309.
+    """
+    kept: dict[Part, ModelTensor] = {}
+    quantized: set[Part] = set()
+    for entry, scheme in policy.schemes(source.model):
+        if scheme is None:
+            kept.setdefault(entry.rule.part, entry)
+        else:
+            quantized.add(entry.rule.part)
+    whole = (parts for parts in _KEPT_TOGETHER if not quantized.intersection(parts))
+    for part in kept.keys() - {part for parts in whole for part in parts}:
+        what = "SGLang keeps attention, or the MLP, in all layers or in none, and experts never"
+        hint = "--keep attention; or --names hpcai, for another engine"
+        raise GrokpackError("GP309", what, None, (("kept", kept[part].name),), hint)
 
 
 def _suffix(_: int, options: Fp8Options) -> str:

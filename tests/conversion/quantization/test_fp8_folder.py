@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
+from grokpack.core.errors import GrokpackError
 from grokpack.models.architecture import Geometry
 from grokpack.models.grok2 import GROK2
 from tests.support import packed
@@ -185,13 +189,32 @@ def test_router_norms_and_embedding_stay_as_they_are(case: Case) -> None:
     assert found["lm_head.weight"].dtype == ml_dtypes.bfloat16
 
 
-def test_kept_weights_are_listed_with_what_sglang_fuses(split: Path, tmp_path: Path) -> None:
-    out = quantize(split, tmp_path / "out", to="fp8", keep=("query", "key", "value"))
-    config = json.loads((out / "config.json").read_text())["quantization_config"]
-    listed = set(config["modules_to_not_convert"])
-    kept = {f"model.layers.0.self_attn.{name}_proj" for name in ("q", "k", "v", "qkv")}
-    assert kept <= listed
-    assert packed.arrays(out)["model.layers.0.self_attn.q_proj.weight"].dtype.name == "bfloat16"
+ATTENTION = ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.qkv_proj", "attn.o_proj")
+MLP = ("gate_proj", "up_proj", "gate_up_proj", "down_proj")
+
+
+@pytest.mark.parametrize("form", ["blocks", "outputs"])
+@pytest.mark.parametrize(("keep", "called"), [("attention", ATTENTION), ("mlp", MLP)])
+def test_kept_weights_are_listed_as_sglang_calls_them(
+    tmp_path: Path, form: str, keep: str, called: tuple[str, ...]
+) -> None:
+    """It calls modules of all layers alike, and looks for them by these names only."""
+    out = quantize(RELEASE, tmp_path / "out", to="fp8", keep=(keep,), **FORMS[form])
+    own = json.loads((out / "config.json").read_text())["quantization_config"]
+    found = own["modules_to_not_convert"] if form == "blocks" else own["ignore"]
+    patterns = {n: n if form == "blocks" else f"re:{re.escape(n)}$" for n in ATTENTION + MLP}
+    listed = {name for name, pattern in patterns.items() if pattern in found}
+    assert listed == set(called)
+    kept = "self_attn.q_proj" if keep == "attention" else "mlp.up_proj"
+    assert packed.arrays(out)[f"model.layers.0.{kept}.weight"].dtype.name == "bfloat16"
+
+
+@pytest.mark.parametrize("keep", ["experts", "k_proj", "up_proj", "layers.1"])
+def test_what_sglang_cannot_be_told_of_is_not_kept(keep: str) -> None:
+    source = open_checkpoint(str(RELEASE))
+    with pytest.raises(GrokpackError, match="all layers or in none, and experts never") as caught:
+        plan_quantize(source, QuantizeOptions(to="fp8", keep=(keep,)))
+    assert caught.value.code == "GP309"
 
 
 def test_a_matrix_gives_the_same_codes_however_it_lies(split: Path, tmp_path: Path) -> None:

@@ -92,8 +92,9 @@ class Folder:
 
     def matrix(self, module: str) -> np.ndarray:
         """A weight as it is stored or decoded, `f64[out, in]`."""
-        if f"{module}.weight" in self.arrays:
-            return self.arrays[f"{module}.weight"].astype(np.float64)
+        kept = self.arrays.get(f"{module}.weight")
+        if kept is not None and kept.dtype.itemsize > 1:  # codes have a byte
+            return kept.astype(np.float64)
         return packed.decoded(self.arrays, module, self.bits(module))
 
     def weights(self) -> forward.Weights:

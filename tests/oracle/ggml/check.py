@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from grokpack.kernels import ggml
-from grokpack.kernels.block_kernels import PRODUCTS
+from grokpack.kernels.block_kernels import KERNELS, PRODUCTS
 from grokpack.kernels.dispatch import twin
 from tests.oracle.ggml import k_quants
-from tests.support.ggml_cases import BLOCK_BYTES, NAMES, TYPES, blocks_of, cases, quantized
+from tests.support.ggml_cases import BLOCK_BYTES, TYPES, blocks_of, cases, quantized
 
 SEEDS = 40
 SPECIFICATION_SEEDS = 4  # numpy takes a hundred times as long
 COLUMNS = 64
 ROUNDING = 1 + 1e-5  # errors are compared in float32 while scales are searched
 FIXTURE_SEED = 20240317
+PLAIN = (*TYPES, "mxfp4")
+SEARCHED = ("q4_0", "q4_1", "mxfp4")
 
 
 class Library:
@@ -38,14 +39,14 @@ class Library:
     def quantize(self, kind: str, rows: np.ndarray) -> np.ndarray:
         """`f32[column, in]` to blocks `u8[column, bytes]`."""
         out = np.zeros((len(rows), blocks_of(kind, rows.shape[1]) * BLOCK_BYTES[kind]), np.uint8)
-        function = getattr(self.code, f"quantize_row_{NAMES[kind].replace('Q', 'q', 1)}_ref")
+        function = getattr(self.code, f"quantize_row_{kind.replace('_k', '_K')}_ref")
         self._call(function, rows, out, rows.size)
         return out
 
     def restore(self, kind: str, blocks: np.ndarray, inputs: int) -> np.ndarray:
         """Blocks to `f32[column, in]`."""
         out = np.zeros((len(blocks), inputs), np.float32)
-        function = getattr(self.code, f"dequantize_row_{NAMES[kind].replace('Q', 'q', 1)}")
+        function = getattr(self.code, f"dequantize_row_{kind.replace('_k', '_K')}")
         self._call(function, blocks, out, out.size)
         return out
 
@@ -66,7 +67,7 @@ def worst_block(one: np.ndarray, other: np.ndarray, kind: str) -> tuple[int, int
 
 def compare(library: Library, kind: str, broken: bool = False) -> int:
     """Print a line for each kind of weights; the number of blocks that differ."""
-    kernel = getattr(ggml, f"quantize_{kind}")
+    kernel = KERNELS[kind].quantize
     found: dict[str, list[int]] = {}
     for seed in range(1 if broken else SEEDS):
         for name, x in cases(seed, 512, COLUMNS).items():
@@ -86,9 +87,7 @@ def compare(library: Library, kind: str, broken: bool = False) -> int:
     if broken:
         return sum(line[1] for line in found.values())
     for name, (blocks, count, bits) in found.items():
-        print(
-            f"{NAMES[kind]}  {name:<28} {blocks:>9,} blocks {count:>6,} differ, worst {bits} bits"
-        )
+        print(f"{kind:<5}  {name:<28} {blocks:>9,} blocks {count:>6,} differ, worst {bits} bits")
     return sum(line[1] for line in found.values())
 
 
@@ -109,7 +108,7 @@ def compare_searched(library: Library, kind: str) -> int:
         for name, x in cases(seed, 512, COLUMNS).items():
             rows = np.ascontiguousarray(x.T)
             own = library.restore(kind, library.quantize(kind, rows), x.shape[0])
-            made, _, _ = quantized(twin(getattr(ggml, f"search_{kind}"), "numba"), x)
+            made, _, _ = quantized(twin(KERNELS[kind].search, "numba"), x)
             found = library.restore(kind, made, x.shape[0])
             with np.errstate(all="ignore"):
                 theirs, ours = (_block_errors(rows, each) for each in (own, found))
@@ -120,7 +119,7 @@ def compare_searched(library: Library, kind: str) -> int:
     theirs, ours = np.sum(list(errors.values()), axis=0)
     gain = 10 * np.log10(theirs / ours)
     print(
-        f"{NAMES[kind]}  searched: {total:,} blocks, {worse} further from the weights than"
+        f"{kind:<5}  searched: {total:,} blocks, {worse} further from the weights than"
         f" ggml's; {gain:.2f} dB nearer on normal weights"
     )
     return int(worse)
@@ -155,12 +154,12 @@ def main() -> int:
             library.code, FIXTURE_SEED, options.fixture.with_name("digests.json")
         )
         return 0
-    differing = sum(compare(library, kind) for kind in TYPES)
+    differing = sum(compare(library, kind) for kind in PLAIN)
     differing += sum(k_quants.compare(library.code, kind, SEEDS) for kind in k_quants.K_TYPES)
-    worse = sum(compare_searched(library, kind) for kind in ("q4_0", "q4_1"))
-    for kind in TYPES:
+    worse = sum(compare_searched(library, kind) for kind in SEARCHED)
+    for kind in PLAIN:
         if not compare(library, kind, broken=True):
-            print(f"{NAMES[kind]}: weights that are 1 in a million off gave the same blocks")
+            print(f"{kind}: weights that are 1 in a million off gave the same blocks")
             return 1
     print("all blocks agree" if not differing else f"{differing:,} blocks differ")
     return 1 if differing or worse else 0

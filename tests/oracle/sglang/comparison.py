@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.oracle.sglang import standin
 
 Array = np.ndarray
+FP8_MAX = 448
 Place = tuple[int, int]
 """How many ranks there are, and which of them it is."""
 Swaps = dict[str, tuple[str, str]]
@@ -79,16 +80,27 @@ def _codes_are_right(
     return bool((error <= scales * 0.5001).all() and np.all(used))
 
 
+def _fp8_is_right(source: Source, name: str, model: dict[str, torch.Tensor], place: Place) -> bool:
+    """Whether each code is the nearest in units of its scale, and the range is used."""
+    codes, scales = standin.codes_and_scales(model, name)
+    wanted = source.expected(name, place).astype(np.float64)
+    error = np.abs(codes.astype(np.float64) * scales - wanted)
+    limit = np.abs(wanted) * 2.0**-4 + scales * 2.0**-10  # half a step, of normal and other codes
+    return bool((error <= limit * 1.0001).all() and np.abs(codes).max() == FP8_MAX)
+
+
 def wrong(source: Source, folder: Path, ranks: int, rank: int) -> Iterator[str]:
     """Parameters of a rank that are not what they must be."""
     dtype = json.loads((folder / "config.json").read_text(encoding="utf-8"))["torch_dtype"]
     model = standin.load(str(folder), ranks, rank, dtype)
     parameters = {name: p.data for name, p in model.named_parameters()}
     for name, found in parameters.items():
-        if name.endswith("_scale"):
+        if name.endswith(("_scale", "_scale_inv")):
             continue
         if found.dtype is torch.int8:
             good = _codes_are_right(source, name, parameters, (ranks, rank))
+        elif found.dtype is torch.float8_e4m3fn:
+            good = _fp8_is_right(source, name, parameters, (ranks, rank))
         else:
             good = _float_is_right(source, name, found, getattr(torch, dtype), (ranks, rank))
         if not good:

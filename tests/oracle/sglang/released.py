@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import numpy as np
 
 from tests.oracle import forward, forward_grok2
 from tests.oracle.sglang.comparison import Array, Place, cut
+
+if TYPE_CHECKING:
+    from tests.oracle.ct.folders import Folder
 
 NORMS = {
     "pre_attn_norm": "rms_norm/scale",
@@ -15,6 +20,8 @@ NORMS = {
     "pre_moe_norm": "rms_norm_2/scale",
     "post_moe_norm": "rms_norm_3/scale",
 }
+
+_SOFTMAX = forward.softmax
 
 
 class Grok1:
@@ -25,10 +32,26 @@ class Grok1:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         inner = folder / "ckpt-0"
         self.weights, self.config = forward.load(folder)
         self.multiplier = self.config["output_multiplier_scale"]
         self._files = forward.files(inner, self.config["num_layers"])
+
+    def logits(self, weights: forward.Weights, ids: Array) -> Array:
+        """Logits in double precision, with SGLang's router and GELU."""
+        with mock.patch.multiple(forward, softmax=self._softmax, gelu=forward.erf_gelu):
+            return forward.forward(weights, self.config, ids, np.float64)
+
+    def _softmax(self, x: Array) -> Array:
+        """Softmax with what SGLang's router does to its logits, and only to those."""
+        routed = x.shape[-1] == self.config["num_experts"]
+        return _SOFTMAX(30 * np.tanh(x / 30) if routed else x)
+
+    @staticmethod
+    def decoded(folder: Folder) -> forward.Weights:
+        """A quantized folder's weights by xAI's names."""
+        return folder.weights()
 
     def expected(self, name: str, place: Place) -> Array:
         if name in ("model.embed_tokens.weight", "lm_head.weight"):
@@ -87,8 +110,18 @@ class Grok2:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.weights, self.config = forward_grok2.load(folder)
         self.multiplier = self.config["output_multiplier_scale"]
+
+    def logits(self, weights: forward.Weights, ids: Array) -> Array:
+        """Logits in double precision."""
+        return forward_grok2.forward(weights, self.config, ids, np.float64)
+
+    @staticmethod
+    def decoded(folder: Folder) -> forward.Weights:
+        """A quantized folder's weights by the release's names."""
+        return lambda name: folder.matrix(name.removesuffix(".weight"))
 
     def expected(self, name: str, place: Place) -> Array:
         if name in ("model.embed_tokens.weight", "lm_head.weight"):

@@ -16,6 +16,7 @@ import sys
 import types
 from typing import Any
 
+import numpy as np
 import torch
 
 _KERNELS = "sgl_kernel"
@@ -99,10 +100,50 @@ def load(folder: str, ranks: int, rank: int, dtype: str = "auto") -> Any:
     runtime_context.publish(arguments, role="test", ranks=place)
     parallel.override_permanently(tp_group=_Group(rank, ranks))
     DefaultModelLoader.postprocess_weights = staticmethod(lambda *_: None)
+    _admit_float32()
     return DefaultModelLoader(LoadConfig()).load_model(
         model_config=ModelConfig.from_server_args(arguments),
         device_config=DeviceConfig("cpu"),
     )
+
+
+def _admit_float32() -> None:
+    """Let folders in FP8 be loaded where there is no GPU, and in float32."""
+    from sglang.srt.layers.quantization.compressed_tensors.compressed_tensors import (
+        CompressedTensorsConfig,
+    )
+    from sglang.srt.layers.quantization.fp8 import Fp8Config
+
+    CompressedTensorsConfig._check_scheme_supported = lambda *_args, **_named: True
+    for config in (CompressedTensorsConfig, Fp8Config):
+        config.get_supported_act_dtypes = classmethod(lambda _: [torch.float32, torch.bfloat16])
+
+
+def codes_and_scales(
+    parameters: dict[str, torch.Tensor], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of a parameter in FP8, and the scale of each; a block has 128 inputs and outputs."""
+    codes = parameters[name].float().numpy()
+    blocks = parameters.get(f"{name}_scale_inv")
+    if blocks is None:
+        return codes, np.broadcast_to(parameters[f"{name}_scale"].numpy(), codes.shape)
+    each = blocks.numpy().repeat(128, axis=-2).repeat(128, axis=-1)
+    return codes, each[..., : codes.shape[-2], : codes.shape[-1]]
+
+
+def dequantize(model: Any) -> None:
+    """Put products in float32 in the place of codes in FP8, as its kernels compute with."""
+    from sglang.srt.layers.quantization.unquant import UnquantizedLinearMethod
+
+    for module in model.modules():
+        own = {name: p.data for name, p in module.named_parameters(recurse=False)}
+        for name, parameter in own.items():
+            if parameter.dtype is torch.float8_e4m3fn:
+                codes, scales = codes_and_scales(own, name)
+                product = torch.nn.Parameter(torch.from_numpy(codes * scales), requires_grad=False)
+                setattr(module, name, product)
+                if name == "weight":
+                    module.quant_method = UnquantizedLinearMethod()
 
 
 def compute(model: Any, ids: list[int]) -> torch.Tensor:
