@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
     from grokpack.cli.command_help import CommandHelp
 
+_OPTIONS = """\
+<!-- Made by docs/_generate.py from grokpack/cli: edit that. -->
+
+# Options
+
+Every option, and the commands that take it, each a link to what it does there.
+
+| option | of |
+|---|---|"""
 _WIDTH = 78  # of help on a terminal of 80 columns; the same wherever this page is made
 
 
@@ -99,6 +108,36 @@ def _context(command: object, name: str, parent: object) -> object:
 
 def _text(text: str) -> list[str]:
     return ["```text", *text.splitlines(), "```", ""]
+
+
+def options_page() -> str:
+    """Every option by name, with the commands that take it, each a link to what it does there."""
+    group = typer.main.get_command(app)
+    takers: dict[str, list[str]] = {}
+    with _context(group, "grokpack", None) as top:
+        for name in group.list_commands(top):
+            for option, shared in _options(group.get_command(top, name), name, top):
+                takers.setdefault(option, []).append("" if shared else name)
+    rows = [
+        f"| `{option}` | {', '.join(_link(option, name) for name in dict.fromkeys(names))} |"
+        for option, names in sorted(takers.items(), key=lambda row: row[0].lstrip("-").lower())
+    ]
+    return "\n".join([_OPTIONS, *rows, ""])
+
+
+def _options(command: CommandHelp, name: str, top: object) -> Iterator[tuple[str, bool]]:
+    """Yield each name of an option, and whether every answer takes it."""
+    with _context(command, name, top) as below:
+        sections = command.sections(below)
+    for title, records in sections.items():
+        for key, (names, _) in records.items():
+            if key.startswith("--") and key != "--help":
+                yield from ((n, title == FORM) for n in re.findall(r"(?<!\S)--?[\w-]+", names))
+
+
+def _link(option: str, command: str) -> str:
+    program = f"grokpack {command}".strip()
+    return f"{{option}}`{command or 'every answer'} <{program} {option}>`"
 
 
 def environment_page() -> str:

@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))  # the makers of the other pages stand beside this file
 
 from _api import api_page  # noqa: E402
-from _cli import cli_page, environment_page  # noqa: E402
+from _cli import cli_page, environment_page, options_page  # noqa: E402
 from _documents import json_page  # noqa: E402
 from _map import map_page  # noqa: E402
 
@@ -67,6 +67,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/environment.md": environment_page,
     "reference/json.md": json_page,
     "reference/map.md": map_page,
+    "reference/options.md": options_page,
 }
 
 

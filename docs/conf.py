@@ -1,13 +1,18 @@
 """Sphinx settings: MyST Markdown, the Furo theme, and no network while building."""
 
+import sys
+from pathlib import Path
+
 import grokpack
+
+sys.path.insert(0, str(Path(__file__).parent))  # the extension of manual pages lies beside this
 
 project = "grokpack"
 author = "the grokpack authors"
 copyright = author  # noqa: A001  # Sphinx asks for this name
 release = version = grokpack.__version__
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "_man"]
 myst_enable_extensions = ["deflist"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]

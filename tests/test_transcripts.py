@@ -95,6 +95,19 @@ def test_a_page_that_says_what_does_not_happen_is_noticed(tmp_path: Path) -> Non
     assert [text.split("\n")[0] for text in wrong] == ["line 1: $ echo one", "line 1: $ false"]
 
 
+def test_a_page_that_shows_one_plan_under_two_names_is_noticed(tmp_path: Path) -> None:
+    page = "```console\n$ echo plan 00000a\nplan {}\n$ echo plan 00000{}\nplan {}\n```\n"
+    for digests, is_told in [
+        (("ffffff", "a", "ffffff"), True),
+        (("ffffff", "b", "eeeeee"), True),
+        (("ffffff", "a", "eeeeee"), False),
+        (("ffffff", "b", "ffffff"), False),
+    ]:
+        read = console.read(page.format(*digests))
+        steps = [block for block in read if isinstance(block, console.Step)]
+        assert (not list(console.run(steps, tmp_path, os.environ))) is is_told
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/reference/api.md"])
 def test_the_python_of_a_page_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

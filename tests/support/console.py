@@ -6,9 +6,10 @@
     ```
 
 What a command prints, errors included, must be what stands below it; times, rates, digests and
-free space may differ, a line of `...` stands for any lines, `...` in a line for any characters.
-A command must end with status 0, unless the next one is `echo $?`. A block after a comment
-`<!-- not run: REASON -->` is left out; the commands of `<!-- run: COMMAND -->` are run unseen.
+free space may differ, but a plan has one digest in all of a page. A line of `...` stands for any
+lines, `...` in a line for any characters. A command must end with status 0, unless the next one is
+`echo $?`. A block after a comment `<!-- not run: REASON -->` is left out; the commands of
+`<!-- run: COMMAND -->` are run unseen.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _VARYING = (
     (re.compile(r"\bplan( +)[0-9a-f]{6}\b(?: there, [0-9a-f]{6} here)?"), r"plan\1HASH"),
     (re.compile(r"\bgrokpack \d+\.\d+\.\d+\b"), "grokpack VERSION"),
 )
+_PLAN = re.compile(r"\bplan +([0-9a-f]{6})\b")
 _STATUS = "echo $?"
 
 
@@ -105,13 +107,22 @@ def results(
 
 def run(steps: list[Step], folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """Run a page's commands; yields what is not as the page says."""
+    digests: set[tuple[str, str]] = set()
     asked = [step.command == _STATUS for step in steps[1:]] + [False]
     for (step, done), is_asked in zip(results(steps, folder, environment), asked, strict=False):
         if step.expected is not None and not matches(step.expected, done.stdout):
             yield f"line {step.line}: $ {step.command}\nexpected\n{step.expected}\n{done.stdout}"
+        digests.update(plans(step.expected or "", done.stdout))
         if done.returncode and not is_asked:
             ending = f"ended with {done.returncode}, unsaid"
             yield f"line {step.line}: $ {step.command}\n{ending}\n{done.stdout}"
+    if not len({shown for shown, _ in digests}) == len({own for _, own in digests}) == len(digests):
+        yield f"plans are not told apart by the digests shown: {sorted(digests)} (shown, printed)"
+
+
+def plans(expected: str, printed: str) -> list[tuple[str, str]]:
+    """Digests of plans that a page shows, each with the one that is printed in its place."""
+    return list(zip(_PLAN.findall(expected), _PLAN.findall(printed), strict=False))
 
 
 def matches(expected: str, printed: str) -> bool:
