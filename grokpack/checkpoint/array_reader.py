@@ -12,6 +12,7 @@ import numpy as np
 
 from grokpack import storage
 from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES, refuse_chunks
+from grokpack.core import reused_memory
 from grokpack.core.arrays import RAW, bytes_of
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
@@ -120,7 +121,7 @@ class StoredArrays:
         """Read a box from the pieces that meet it."""
         out = into
         if out is None:
-            out = np.empty(box.shape, RAW[self._arrays[array].dtype.itemsize])
+            out = reused_memory.empty(box.shape, RAW[self._arrays[array].dtype.itemsize])
         missing = box.elements
         for piece in self._pieces[array]:
             shared = box.intersect(piece.box)
@@ -137,7 +138,7 @@ class StoredArrays:
 
     def read_file(self, path: str, offset: int, nbytes: int) -> np.ndarray:
         """Read bytes of a file, uninterpreted."""
-        out: np.ndarray = np.empty(nbytes, np.uint8)
+        out = reused_memory.empty((nbytes,), np.uint8)
         storage.read_into(os.path.join(self._folder, path), offset, out.data)
         return out
 
@@ -153,7 +154,8 @@ class StoredArrays:
             self._kept.band = array, box, outer, values
             kept: np.ndarray = values[box.slices_in(outer)]
             return kept
-        self._kept.band = array, box, None, np.empty(0)  # frees it before the next read
+        self._kept.band = array, box, None, np.empty(0)
+        del values  # frees the memory for the next read
         wide = self._widened(array, box) if name == array and _follows(box, last) else box
         values = self.read(array, wide)
         if wide != box:
@@ -177,8 +179,9 @@ class StoredArrays:
         for index, runs in spaced_runs(piece, box, view.itemsize):
             part = view[index]
             rows = part.reshape(runs.count, -1) if part.flags.c_contiguous else None
-            buffer = np.empty((runs.count, runs.nbytes // view.itemsize), view.dtype)
-            buffer = buffer if rows is None else rows
+            buffer = rows
+            if buffer is None:
+                buffer = reused_memory.empty((runs.count, runs.nbytes // view.itemsize), view.dtype)
             if runs.count == 1:
                 storage.read_into(path, runs.offset, bytes_of(buffer))
             else:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from grokpack.core import reused_memory
+
 RAW: dict[int, np.dtype[Any]] = {
     1: np.dtype("u1"),
     2: np.dtype("<u2"),
@@ -27,7 +29,7 @@ def contiguous(array: np.ndarray) -> np.ndarray:
     """
     if array.flags.c_contiguous or array.ndim == 1 or array.strides[-1] == array.itemsize:
         return np.ascontiguousarray(array)
-    out = np.empty(array.shape, array.dtype)
+    out = reused_memory.empty(array.shape, array.dtype)
     for first in range(0, array.shape[-1], _STRIP):
         strip = (..., slice(first, first + _STRIP))
         out[strip] = array[strip]

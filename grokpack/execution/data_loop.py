@@ -10,10 +10,10 @@ import numpy as np
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
-from grokpack.core.arrays import bytes_of, contiguous
+from grokpack.core.arrays import bytes_of
 from grokpack.core.errors import Interrupted
 from grokpack.core.layout import Box, FileLayout, Literal, Part
-from grokpack.core.tiles import row_bands, tile_range
+from grokpack.core.tiles import TILE_BYTES, row_bands, tile_range
 from grokpack.execution.compressed_file_writer import CompressedFileWriter
 from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.execution.receipt import Receipt, TaskInput
@@ -93,12 +93,14 @@ def run_task(context: Context, runs: tuple[TileRange, ...]) -> list[Receipt]:
 def _write_tiles(context: Context, run: TileRange) -> Receipt:
     group = context.target.layout.file_groups[run.file_group]
     writers = [_writer(context, file) for file in group]
-    sums = TileSums(len(group), group[0].nbytes)
+    start, stop = run.span(group[0])
+    sums = TileSums(len(group), stop - start)
     error_stats = TileErrorStats(context.step_sizes.implementation)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
+        files = _OpenFiles(writers, sums, start, context.target.sparse)
         with suppress(Interrupted):  # while it waited for a server: in mid-tile
-            fill(context, run, writers, sums, error_stats)
+            fill(context, run, files, error_stats)
         for writer in writers:
             writer.sync()
         marks = tuple(mark for writer in writers if (mark := writer.mark()))
@@ -122,55 +124,93 @@ def _writer(context: Context, file: FileLayout) -> OutputFileWriter:
     return context.output.sink.writer(path, file.nbytes)
 
 
-def _fill(
-    context: Context,
-    run: TileRange,
-    writers: list[OutputFileWriter],
-    sums: TileSums,
-    error_stats: TileErrorStats,
-) -> None:
+@dataclass(slots=True)
+class _OpenFiles:
+    """Files of a group that a task writes, with the checksums of their tiles.
+
+    Attributes:
+        writers: A writer for each file.
+        sums: The checksums.
+        at: Byte of each file that is written next.
+        sparse: Whether zeros are left out.
+    """
+
+    writers: list[OutputFileWriter]
+    sums: TileSums
+    at: int
+    sparse: bool
+
+    def put(self, blocks: Blocks) -> int:
+        """Write a block of each file, and hash it while it is in the cache; return its length.
+
+        Nothing refers to it afterwards, so that its memory serves the next one.
+        """
+        for number, (block, writer) in enumerate(zip(blocks, self.writers, strict=True)):
+            if not self.sparse or np.frombuffer(block, np.uint8).any():
+                writer.write(self.at, block)
+            self.sums.update(number, block)
+        self.at += len(blocks)
+        return len(blocks)
+
+
+def _fill(context: Context, run: TileRange, files: _OpenFiles, error_stats: TileErrorStats) -> None:
     """Write a range of tiles to every file of its group, until asked to stop."""
     group = context.target.layout.file_groups[run.file_group]
-    at, stop = run.span(group[0])
-    for blocks in file_group_blocks(context, group, at, stop, error_stats):
-        for block, writer in zip(blocks, writers, strict=True):
-            writer.write(at, block)
-        tile_ended = sums.update(at, blocks)
-        at += len(blocks[0])
-        context.advanced(len(blocks[0]) * len(group))
+    stop = run.span(group[0])[1]
+    for nbytes in map(files.put, file_group_blocks(context, group, files.at, stop, error_stats)):
+        context.advanced(nbytes * len(group))
+        tile_ended = files.at % TILE_BYTES < nbytes
         if tile_ended and context.stopping():
             break
 
 
 def _fill_sparse(
-    context: Context,
-    run: TileRange,
-    writers: list[OutputFileWriter],
-    sums: TileSums,
-    error_stats: TileErrorStats,
+    context: Context, run: TileRange, files: _OpenFiles, error_stats: TileErrorStats
 ) -> None:
     """Write the tiles of a sparse output, in which arrays are holes and never written."""
     group = context.target.layout.file_groups[run.file_group]
     for tile in run.tiles:
-        at, stop = tile_range(tile, group[0].nbytes)
+        start, stop = tile_range(tile, group[0].nbytes)
         if context.stopping():
             break
-        if _is_hole(group[0], at, stop):
-            sums.append_zeros(stop - at)
-            context.advanced((stop - at) * len(group))
+        if _is_hole(group[0], start, stop):
+            files.sums.append_zeros(stop - start)
+            files.at = stop
+            context.advanced((stop - start) * len(group))
             continue
-        for blocks in file_group_blocks(context, group, at, stop, error_stats):
-            for block, writer in zip(blocks, writers, strict=True):
-                if np.frombuffer(block, np.uint8).any():
-                    writer.write(at, block)
-            sums.update(at, blocks)
-            at += len(blocks[0])
-            context.advanced(len(blocks[0]) * len(group))
+        for blocks in file_group_blocks(context, group, start, stop, error_stats):
+            context.advanced(files.put(blocks) * len(group))
 
 
 def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
     """Tell whether a tile of a sparse output holds nothing but arrays."""
     return all(isinstance(file.segments[index], Part) for index, _, _ in file.covering(start, stop))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Bytes of one range of every file of a group; each is made contiguous when its turn comes.
+
+    A slice of wide rows is so copied, written and hashed before the next one takes the cache.
+
+    Attributes:
+        values: Values of each file that hold the range, perhaps strided.
+        begin: First of their bytes.
+        end: One past the last.
+    """
+
+    values: list[np.ndarray]
+    begin: int
+    end: int
+
+    def __len__(self) -> int:
+        """Length of the range in bytes."""
+        return self.end - self.begin
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Yield the bytes of each file."""
+        for values in self.values:
+            yield bytes_of(values)[self.begin : self.end]
 
 
 def file_group_blocks(
@@ -179,13 +219,14 @@ def file_group_blocks(
     start: int,
     stop: int,
     error_stats: TileErrorStats,
-) -> Iterator[list[memoryview]]:
-    """Yield bytes `start` to `stop` of every file of a group, in blocks of equal length."""
+) -> Iterator[Blocks]:
+    """Yield bytes `start` to `stop` of every file of a group, block by block."""
     for index, low, high in group[0].covering(start, stop):
         segments = [file.segments[index] for file in group]
         parts = [segment for segment in segments if isinstance(segment, Part)]
         if not parts:
-            yield [memoryview(s.data)[low:high] for s in segments if isinstance(s, Literal)]
+            literals = [np.frombuffer(s.data, np.uint8) for s in segments if isinstance(s, Literal)]
+            yield Blocks(literals, low, high)
             continue
         op = context.target.ops[parts[0].array]
         if isinstance(op, StreamedArray):
@@ -199,7 +240,7 @@ def file_group_blocks(
 
 def _part_blocks(
     context: Context, op: LazyArray, parts: list[Part], low: int, high: int
-) -> Iterator[list[memoryview]]:
+) -> Iterator[Blocks]:
     """Yield the bytes of one array's parts in the files of a group."""
     first = parts[0]
     itemsize = first.dtype.itemsize
@@ -212,16 +253,17 @@ def _part_blocks(
         limit = max(1, limit * own // columns)
     elif grouped:
         limit = max(1, limit // len(parts))
+
+    def made(boxes: list[Box]) -> list[np.ndarray]:
+        if grouped:
+            return grouped.make_group(boxes, context.reader)
+        if united is None:
+            return [op.make(box, context.reader) for box in boxes]
+        return _made_at_once(context, op, boxes, united)
+
     for rows in row_bands(first.box.shape, itemsize, low, high, limit):
         boxes = [rows.box.moved(part.box.start) for part in parts]
-        if grouped:
-            values = grouped.make_group(boxes, context.reader)
-        elif united is None:
-            values = [contiguous(op.make(box, context.reader)) for box in boxes]
-        else:
-            values = _made_at_once(context, op, boxes, united)
-        begin, end = rows.skip_bytes, rows.skip_bytes + rows.nbytes
-        yield [bytes_of(array)[begin:end] for array in values]
+        yield Blocks(made(boxes), rows.skip_bytes, rows.skip_bytes + rows.nbytes)
 
 
 def _streamed_blocks(
@@ -230,7 +272,7 @@ def _streamed_blocks(
     parts: list[Part],
     run: tuple[int, int],
     error_stats: ArrayErrorStats,
-) -> Iterator[list[memoryview]]:
+) -> Iterator[Blocks]:
     """Yield the bytes of an array whose op makes rows in order; its file has no siblings."""
     (part,) = parts
     shape, itemsize = part.box.shape, part.dtype.itemsize
@@ -243,11 +285,13 @@ def _streamed_blocks(
             values = made.values if isinstance(made, QuantizedRows) else made
             if isinstance(made, QuantizedRows):
                 error_stats.enter(made, row_at, run)
-            block = bytes_of(values)[skip : skip + left]
-            skip, left = max(0, skip - values.nbytes), left - len(block)
-            row_at += values.nbytes
-            if len(block):
-                yield [block]
+            nbytes = values.nbytes
+            blocks = Blocks([values], min(skip, nbytes), min(skip + left, nbytes))
+            skip, left = max(0, skip - nbytes), left - len(blocks)
+            row_at += nbytes
+            if len(blocks):
+                yield blocks
+            del made, values, blocks  # their memory serves the next rows
         at += rows.nbytes
 
 
@@ -268,4 +312,4 @@ def _made_at_once(
     lead, shape = boxes[0].start[:-1], boxes[0].shape[:-1]
     outer = Box((*lead, united.start[-1]), (*shape, united.shape[-1]))
     made = op.make(outer, context.reader)
-    return [contiguous(made[box.slices_in(outer)]) for box in boxes]
+    return [made[box.slices_in(outer)] for box in boxes]

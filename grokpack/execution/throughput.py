@@ -86,11 +86,10 @@ class _Sample:
         made, root = 0, storage.nearest_folder(self._context.output.root)
         began = time.perf_counter()
         with storage.scratch_file(root, _MOST_BYTES) as writer:
-            for blocks in self._blocks(numbers):
-                for block in blocks:
-                    if writer is not None:
-                        writer.write(made, block)
-                    made += len(block)
+            for block in self._blocks(numbers):
+                if writer is not None:
+                    writer.write(made, block)
+                made += len(block)
                 if made > _MOST_BYTES or time.perf_counter() > began + seconds:
                     break
             if writer is not None:
@@ -98,28 +97,26 @@ class _Sample:
             took = time.perf_counter() - began  # removing the file is not part of the work
         return made / max(took, 1e-6)
 
-    def _blocks(self, numbers: range) -> Iterator[list[memoryview]]:
+    def _blocks(self, numbers: range) -> Iterator[memoryview]:
         """Yield blocks of tasks spread evenly over the plan, with checksums as in a run."""
         count = len(self._tasks)
         for number in numbers:
             for run in self._tasks[int((number + 0.5) * _GOLDEN % 1 * count)]:
                 yield from self._blocks_of(run)
 
-    def _blocks_of(self, run: TileRange) -> Iterator[list[memoryview]]:
+    def _blocks_of(self, run: TileRange) -> Iterator[memoryview]:
         target, implementation = self._context.target, self._context.step_sizes.implementation
         group = target.layout.file_groups[run.file_group]
-        at, stop = run.span(group[0])
-        sums = TileSums(len(group), group[0].nbytes)
+        start, stop = run.span(group[0])
+        sums = TileSums(len(group), stop - start)
         encode = target.codec.encoder(group[0]) if target.codec else None
-        for blocks in file_group_blocks(
-            self._context, group, at, stop, TileErrorStats(implementation)
-        ):
-            sums.update(at, blocks)
-            at += len(blocks[0])
-            if encode:
-                for block in blocks:
+        error_stats = TileErrorStats(implementation)
+        for blocks in file_group_blocks(self._context, group, start, stop, error_stats):
+            for number, block in enumerate(blocks):
+                sums.update(number, block)
+                if encode:
                     encode(block)
-            yield blocks
+                yield block
 
 
 def _read_rate(plan: Plan) -> float | None:

@@ -166,35 +166,34 @@ class TileHasher:
 
 
 class TileSums:
-    """Checksums of the tiles of a group of files, fed with consecutive blocks of any length.
+    """Checksums of the same tiles of a group of files, fed with consecutive bytes of each.
 
     Args:
         files: Number of files in the group.
-        nbytes: Size of each.
+        nbytes: Bytes of the tiles, of which the last may be shorter.
     """
 
     def __init__(self, files: int, nbytes: int) -> None:
         self._nbytes = nbytes
         self._hashers = [TileHasher() for _ in range(files)]
 
-    def update(self, at: int, blocks: list[memoryview]) -> bool:
-        """Add the bytes from `at` on of every file; return whether a tile ended in them."""
-        before = len(self._hashers[0].sums)
-        at_end = at + len(blocks[0]) == self._nbytes
-        for hasher, block in zip(self._hashers, blocks, strict=True):
-            hasher.update(block)
-            if at_end:
-                hasher.finish()
-        return len(self._hashers[0].sums) > before
+    def update(self, file: int, block: memoryview) -> None:
+        """Add bytes of one of the files, by its number."""
+        hasher = self._hashers[file]
+        hasher.update(block)
+        if hasher.nbytes == self._nbytes:
+            hasher.finish()
 
     def append_zeros(self, nbytes: int) -> None:
-        """Add a whole tile of zeros."""
+        """Add a whole tile of zeros to every file."""
         for hasher in self._hashers:
             hasher.sums.append(_sum_of_zeros(nbytes))
+            hasher.nbytes += nbytes
 
     def rows(self) -> tuple[tuple[str, ...], ...]:
-        """Return the checksums of the complete tiles, `[file][tile]`."""
-        return tuple(tuple(hasher.sums) for hasher in self._hashers)
+        """Return the checksums of the tiles that are complete in every file, `[file][tile]`."""
+        complete = min(len(hasher.sums) for hasher in self._hashers)
+        return tuple(tuple(hasher.sums[:complete]) for hasher in self._hashers)
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.core import reused_memory
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec, scales_name
@@ -138,7 +139,7 @@ class EngineMatrix(Transform):
         inputs, columns = codes.shape
         for column in range(0, columns, height):
             count = min(height, columns - column)
-            out = np.empty((count, inputs), np.uint16 if direct else np.float32)
+            out = reused_memory.empty((count, inputs), np.uint16 if direct else np.float32)
             product(codes, scales, column, first, per_group, out)
             made = out if direct else out.view(np.uint32)
             yield recast(made, DType.BF16 if direct else DType.F32, self.dtype, self.tensor.name)

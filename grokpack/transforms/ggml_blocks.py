@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from grokpack.core import reused_memory
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.ggml_types import GGMLType
 from grokpack.core.layout import Box
@@ -63,7 +64,7 @@ class PackQ8(Transform):
             inputs, columns = codes.shape
             for column in range(0, columns, height):
                 count = min(height, columns - column)
-                out = np.empty((count, inputs // Q8_BLOCK * Q8_BYTES), np.uint8)
+                out = reused_memory.empty((count, inputs // Q8_BLOCK * Q8_BYTES), np.uint8)
                 pack(codes, scales, column, 0, per_group, out)
                 yield out
 
@@ -169,7 +170,7 @@ class QuantizeBlocks(Transform):
             part = Box((0, left), (inputs, right - left))
             values, scales = self.weight.read(box.start[:-2], part, reader)
             for begin, end in aligned_ranges(left, right, height):
-                out = np.empty((end - begin, inputs // weights * nbytes), np.uint8)
+                out = reused_memory.empty((end - begin, inputs // weights * nbytes), np.uint8)
                 groups = inputs // _MEASURED
                 sums = np.empty((3, groups, end - begin), np.float32)
                 counts = np.empty((2, groups, end - begin), np.int32)

@@ -242,8 +242,8 @@ class _Replayer:
             for file, block in zip(group, blocks, strict=True):
                 if file.path not in errors:
                     self._compare(file, at, block, bad[file.path], errors)
-            at += len(blocks[0])
-            self.context.advanced(len(blocks[0]) * len(group))
+            at += len(blocks)
+            self.context.advanced(len(blocks) * len(group))
         findings = [_differs(file, bad[file.path]) for file in group if bad[file.path]]
         for path, what in errors.items():
             findings.append(content_findings.unreadable_finding(path, what))
