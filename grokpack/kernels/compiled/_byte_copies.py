@@ -33,8 +33,8 @@ def _copying_lines(
 ) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
         kinds, line = signature.args, ir.VectorType(ir.IntType(8), LINE).as_pointer()
-        origin = _pointer(context, builder, kinds[0], *arguments[:2])
-        goal = _pointer(context, builder, kinds[2], *arguments[2:])
+        origin = pointer(context, builder, kinds[0], *arguments[:2])
+        goal = pointer(context, builder, kinds[2], *arguments[2:])
         loaded = builder.load(builder.bitcast(origin, line), align=1)
         builder.store(loaded, builder.bitcast(goal, line), align=1)
         return context.get_dummy_value()
@@ -47,8 +47,8 @@ def _copying(
 ) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
         kinds = signature.args
-        origin = _pointer(context, builder, kinds[0], *arguments[:2])
-        goal = _pointer(context, builder, kinds[2], *arguments[2:4])
+        origin = pointer(context, builder, kinds[0], *arguments[:2])
+        goal = pointer(context, builder, kinds[2], *arguments[2:4])
         _memcpy(builder, goal, origin, arguments[4], 1)
         return context.get_dummy_value()
 
@@ -57,7 +57,7 @@ def _copying(
 
 def _fetching(_typing: _Any, source: _Any, _at: _Any) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
-        place = _pointer(context, builder, signature.args[0], *arguments)
+        place = pointer(context, builder, signature.args[0], *arguments)
         kind = ir.FunctionType(ir.VoidType(), [_BYTE, _INT, _INT, _INT])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE], kind)
         to_read, near, data = (ir.Constant(_INT, n) for n in (0, 3, 1))
@@ -67,7 +67,7 @@ def _fetching(_typing: _Any, source: _Any, _at: _Any) -> tuple[_Any, _Any]:
     return types.void(source, types.intp), write
 
 
-def _pointer(context: _Any, builder: _Any, kind: _Any, array: _Any, at: _Any) -> _Any:
+def pointer(context: _Any, builder: _Any, kind: _Any, array: _Any, at: _Any) -> _Any:
     """Generate the address of an array's byte, whatever the array's dtype is."""
     start = context.make_array(kind)(context, builder, array).data
     return builder.gep(builder.bitcast(start, _BYTE), [at])

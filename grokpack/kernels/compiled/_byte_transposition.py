@@ -1,83 +1,101 @@
-"""Transposition of small tiles of bytes, eight by eight, in 64-bit words."""
+"""Transposition of bytes: squares of 16 by 16 in registers, and tiles of them.
+
+A loop would move one byte at a time: LLVM makes no shuffles of it.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from grokpack.kernels.compiled import allocate, inner
+from grokpack.kernels.compiled._byte_copies import pointer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIDE = 16
 COLUMNS = 64  # one cache line of a row of codes
 ROWS = 256  # a tile has 16 KiB, and stays in the first-level cache with its results
-_WORDS = COLUMNS // 8
 
-_BYTES = np.uint64(0x00FF00FF00FF00FF)
-_PAIRS = np.uint64(0x0000FFFF0000FFFF)
-_FOURS = np.uint64(0x00000000FFFFFFFF)
-
-
-@inner
-def _exchange(square: np.ndarray, near: int, far: int, shift: np.uint64, mask: np.uint64) -> None:
-    """Swap the high parts of one row of words with the low parts of another, for all columns."""
-    for w in range(_WORDS):
-        low, high = square[near, w], square[far, w]
-        moved = ((low >> shift) ^ high) & mask
-        square[far, w] = high ^ moved
-        square[near, w] = low ^ (moved << shift)
+_Any: TypeAlias = Any  # values that numba passes to code generators, which have no types
+_ROW = ir.VectorType(ir.IntType(8), SIDE)
+_ROUNDS = 4  # SIDE is 2**_ROUNDS
 
 
-@inner
-def _transpose_squares(square: np.ndarray) -> None:
-    """Transpose eight adjacent 8 x 8 byte matrices, in three rounds of exchanges.
+def _transposing(
+    _typing: _Any, source: _Any, _at: _Any, _pitch: _Any, target: _Any, _to: _Any, _step: _Any
+) -> tuple[_Any, _Any]:
+    def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
+        kinds = signature.args
+        (source, at, pitch), (target, to, step) = arguments[:3], arguments[3:]
+        rows = []
+        for _ in range(SIDE):
+            row = pointer(context, builder, kinds[0], source, at)
+            rows.append(builder.load(builder.bitcast(row, _ROW.as_pointer()), align=1))
+            at = builder.add(at, pitch)
+        for row in _exchanged(builder, rows):
+            place = pointer(context, builder, kinds[3], target, to)
+            builder.store(row, builder.bitcast(place, _ROW.as_pointer()), align=1)
+            to = builder.add(to, step)
+        return context.get_dummy_value()
 
-    Source: Warren, Hacker's Delight, section 7-3.
+    integer = types.intp
+    return types.void(source, integer, integer, target, integer, integer), write
+
+
+def _exchanged(builder: _Any, rows: list[_Any]) -> list[_Any]:
+    """Transpose rows by interleaving each with that half of the rows further on, in four rounds.
+
+    A round moves the highest bit of a byte's row to the lowest of its column; four swap the two.
     """
-    for k in (0, 2, 4, 6):
-        _exchange(square, k, k + 1, np.uint64(8), _BYTES)
-    for k in (0, 1, 4, 5):
-        _exchange(square, k, k + 2, np.uint64(16), _PAIRS)
-    for k in (0, 1, 2, 3):
-        _exchange(square, k, k + 4, np.uint64(32), _FOURS)
+    kind = ir.VectorType(ir.IntType(32), SIDE)
+    halves = [
+        ir.Constant(kind, [n // 2 + n % 2 * SIDE + first for n in range(SIDE)])
+        for first in (0, SIDE // 2)
+    ]
+    for _ in range(_ROUNDS):
+        rows = [
+            builder.shuffle_vector(rows[i // 2], rows[(SIDE + i) // 2], halves[i % 2])
+            for i in range(SIDE)
+        ]
+    return rows
+
+
+transpose_square = cast(
+    "Callable[[np.ndarray, int, int, np.ndarray, int, int], None]", intrinsic(_transposing)
+)
+"""Call `transpose_square(source, at, pitch, target, to, step)` to transpose the square whose rows
+begin `at`, `at + pitch` and so on bytes from the start of `source`, into rows that begin at `to`,
+`to + step` and so on. Nothing is checked.
+"""
 
 
 @inner
-def _transpose_words(
-    words: np.ndarray, row: int, height: int, word: int, square: np.ndarray, tile: np.ndarray
-) -> None:
-    """Transpose whole squares of 8 by 8 bytes, eight of them side by side."""
-    for band in range(height // 8):
-        for k in range(8):
-            for w in range(_WORDS):
-                square[k, w] = words[row + band * 8 + k, word + w]
-        _transpose_squares(square)
-        for k in range(8):
-            for w in range(_WORDS):
-                tile[w * 8 + k, band] = square[k, w]
-
-
-@inner
-def transpose(
-    codes: np.ndarray, place: tuple[int, int, int, int], square: np.ndarray, tile: np.ndarray
-) -> None:
+def transpose(codes: np.ndarray, place: tuple[int, int, int, int], tile: np.ndarray) -> None:
     """Set `tile[c, r] = codes[row + r, column + c]` for some rows and columns.
 
     Args:
         codes: `i8[in, column]`, dense.
         place: First row; rows, at most `ROWS`; first column; columns, at most `COLUMNS`.
-        square: Scratch, `u64[8, COLUMNS / 8]`.
         tile: Filled, `i8[COLUMNS, ROWS]`.
     """
     row, height, column, width = place
-    whole = width == COLUMNS and height % 8 == 0 and codes.shape[1] % 8 == 0 and column % 8 == 0
-    if whole:
-        _transpose_words(
-            codes.view(np.uint64), row, height, column // 8, square, tile.view(np.uint64)
-        )
-        return
+    pitch = codes.shape[1]
+    rows, columns = height - height % SIDE, width - width % SIDE
+    for r in range(0, rows, SIDE):
+        for c in range(0, columns, SIDE):
+            at = (row + r) * pitch + column + c
+            transpose_square(codes, at, pitch, tile, c * ROWS + r, ROWS)
     for r in range(height):
-        for c in range(width):
+        for c in range(columns if r < rows else 0, width):
             tile[c, r] = codes[row + r, column + c]
 
 
-def scratch() -> tuple[np.ndarray, np.ndarray]:
-    """Allocate a square and a tile for `transpose`."""
-    return allocate((8, _WORDS), np.uint64), allocate((COLUMNS, ROWS), np.int8)
+def scratch() -> np.ndarray:
+    """Allocate a tile for `transpose`."""
+    return allocate((COLUMNS, ROWS), np.int8)

@@ -2,7 +2,8 @@
 """Blocks of 32 weights, compiled: the arithmetic of `grokpack.kernels._ggml_blocks_of_32`.
 
 All functions work on a strip of 64 columns, with rows in the outer loop and columns in the inner
-one, which then becomes vector instructions while each column adds in the order of its rows. The
+one, which then becomes vector instructions while each column adds in the order of its rows. Where
+something is added up, four rows are taken at a time, so that sums are in registers meanwhile. The
 values of a column (a lane) lie in one flat array, at constant offsets: the compiler sees that lanes
 do not overlap, and needs no checks at run time. There are no branches, for the same reason.
 """
@@ -15,10 +16,11 @@ import numpy as np
 
 from grokpack.kernels.compiled import allocate, inner
 from grokpack.kernels.compiled._byte_copies import copy, copy_line
-from grokpack.kernels.compiled._byte_transposition import transpose
+from grokpack.kernels.compiled._byte_transposition import SIDE, transpose_square
 
 WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
 BLOCK = 32
+ROWS = 4  # rows of an unrolled loop
 Scalar = Any  # float32 or int32; numba infers which, and never mixes them
 Source: TypeAlias = tuple[np.ndarray, int, np.ndarray, int, int]
 """Values as bytes; bytes of a value, 4 for float32 and 1 for codes; scales `f32[group, column]`;
@@ -33,6 +35,9 @@ _LARGEST = F(np.finfo(np.float32).max)
 _CAST_LIMIT = F(1024)
 _TO_INF, _TO_ZERO, _RAISE = F(2.0**112), F(2.0**-110), F(2.0**112)
 _TOP4, _TOP8 = F(15), F(127)
+_BELOW_HALF = np.nextafter(HALF, ZERO)
+"""Summand with which a cast rounds halves away from zero; half itself would also raise the number
+below one half."""
 _LEAST_DIVISOR, _EIGHT_HALF = F(-8), F(8.5)
 
 # Lanes of a fit: scale, minimum, both as float16 bits (a number up to 65,535), its error.
@@ -150,10 +155,10 @@ def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
     """
     for c in range(WIDTH):
         lanes[FAR + c] = ZERO
-    for r in range(0, BLOCK, 4):
+    for r in range(0, BLOCK, ROWS):
         for c in range(WIDTH):
             far = lanes[FAR + c]
-            for i in range(4):
+            for i in range(ROWS):
                 v = x[r + i, c]
                 far = v if abs(v) > abs(far) else far
             lanes[FAR + c] = far
@@ -164,10 +169,10 @@ def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
     """Find the least and largest value of each column; skip NaN."""
     for c in range(WIDTH):
         lanes[LOW + c], lanes[HIGH + c] = _LARGEST, -_LARGEST
-    for r in range(0, BLOCK, 4):
+    for r in range(0, BLOCK, ROWS):
         for c in range(WIDTH):
             low, high = lanes[LOW + c], lanes[HIGH + c]
-            for i in range(4):
+            for i in range(ROWS):
                 v = x[r + i, c]
                 low = min(low, v)
                 high = max(high, v)
@@ -202,10 +207,7 @@ def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
         line, to = x[r], q[r]
         for c in range(WIDTH):
             y = line[c] * lanes[INVERSE + c]
-            size = abs(y)
-            whole = np.floor(size)
-            size = whole + (ONE if size - whole >= HALF else ZERO)
-            to[c] = np.int8(cast(-size if y < ZERO else size))
+            to[c] = np.int8(cast(y + pick(y < ZERO, -_BELOW_HALF, _BELOW_HALF)))
 
 
 @inner
@@ -272,32 +274,38 @@ def measure(
     Sums are `f32[3, width]`, counts `i32[2, width]`.
     """
     lanes[SUM : SUM_5 + WIDTH] = ZERO
-    for r in range(BLOCK):
-        line, codes = x[r], q[r]
+    for r in range(0, BLOCK, ROWS):
         for c in range(WIDTH):
-            v, code = line[c], F(codes[c])
-            restored = lanes[D + c] * code + lanes[M + c]
-            e = v - restored
-            lanes[SUM + c] += v * v
-            lanes[SUM_2 + c] += e * e
-            lanes[SUM_3 + c] += v * e
-            lanes[SUM_4 + c] += ONE if (code <= low) | (code >= high) else ZERO
-            lanes[SUM_5 + c] += ONE if (v != ZERO) & (restored == ZERO) else ZERO
+            d, m = lanes[D + c], lanes[M + c]
+            vv, ee, ve = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
+            ends, gone = lanes[SUM_4 + c], lanes[SUM_5 + c]
+            for i in range(ROWS):
+                v, code = x[r + i, c], F(q[r + i, c])
+                restored = d * code + m
+                e = v - restored
+                vv += v * v
+                ee += e * e
+                ve += v * e
+                ends += ONE if (code <= low) | (code >= high) else ZERO
+                gone += ONE if (v != ZERO) & (restored == ZERO) else ZERO
+            lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c] = vv, ee, ve
+            lanes[SUM_4 + c], lanes[SUM_5 + c] = ends, gone
     for c in range(sums.shape[1]):
         sums[0, c], sums[1, c], sums[2, c] = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
         counts[0, c], counts[1, c] = I(lanes[SUM_4 + c]), I(lanes[SUM_5 + c])
 
 
 @inner
-def put(codes: np.ndarray, square: np.ndarray, tile: np.ndarray, out: np.ndarray) -> None:
-    """Write `codes i8[bytes, WIDTH]` of a strip to the blocks' rows, `u8[width, bytes]`.
-
-    They are transposed as words of eight.
-    """
-    height = len(codes)
-    transpose(codes, (0, height, 0, WIDTH), square, tile)
-    for c in range(len(out)):
-        copy(tile[c], 0, out[c], 0, height)
+def put(codes: np.ndarray, out: np.ndarray) -> None:
+    """Write `codes i8[bytes, WIDTH]` of a strip to the blocks' rows, `u8[width, bytes]`."""
+    height, width, step = len(codes), len(out), out.strides[0]
+    whole = width - width % SIDE
+    for r in range(0, height, SIDE):
+        for c in range(0, whole, SIDE):
+            transpose_square(codes, r * WIDTH + c, WIDTH, out, c * step + r, step)
+    for c in range(whole, width):
+        for r in range(height):
+            out[c, r] = np.uint8(codes[r, c])
 
 
 @inner

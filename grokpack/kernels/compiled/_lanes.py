@@ -17,7 +17,7 @@ from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line
 
 LANES = LINE  # of int8
 BLOCK = 8 * LANES  # values of eight rows; groups are multiples of eight
-TILE = 16 * BLOCK  # values that passes over several candidates keep in the cache
+TILE = 4 * BLOCK  # values that passes over several candidates keep in the cache
 
 INVERSE, LEAST, MOST, ERROR, SUM_T, SUM_Q, SUM_TQ, SUM_QQ, STEP, ZERO, SIGN = range(11)
 """Rows of a trial: 1 / step; lowest and highest code minus the zero point; sums of d * d, of t = x

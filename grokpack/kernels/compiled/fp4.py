@@ -10,8 +10,8 @@ import numpy as np
 
 from grokpack.kernels import fp4_blocks as spec
 from grokpack.kernels.compiled import compiled, inner
-from grokpack.kernels.compiled._byte_transposition import scratch as turning
-from grokpack.kernels.compiled._byte_transposition import transpose
+from grokpack.kernels.compiled._byte_copies import copy
+from grokpack.kernels.compiled._byte_transposition import SIDE, scratch, transpose
 from grokpack.kernels.compiled._fp4_blocks import (
     LANES,
     account,
@@ -86,21 +86,21 @@ def _run(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Make the scratch, and call the compiled function."""
+    """Allocate scratch, and call the compiled function."""
     height = form.height
     trials = np.empty(0, np.int32) if weights is None else form.trials
     known = np.ones(len(source[0]), np.float32) if weights is None else weights
-    scratch = (
+    work = (
         np.zeros((height, WIDTH), np.float32),
         np.zeros((height, WIDTH), np.int8),
-        np.zeros((height // 2, WIDTH), np.int8),
+        np.zeros((SIDE, WIDTH), np.int8),  # of which blocks of 16 weights fill half
         np.zeros(LANES, np.float32),
         np.zeros(WIDTH, np.int32),
         np.zeros(2 * WIDTH, np.int32),
-        *turning(),
+        scratch(),
     )
     rules = form.micro, form.ggml, unit, trials, known
-    _quantize(source_of(*source), rules, places, scratch, sums, counts)
+    _quantize(source_of(*source), rules, places, work, sums, counts)
 
 
 @compiled
@@ -108,13 +108,13 @@ def _quantize(
     source: Source,
     rules: tuple[bool, bool, Scalar, np.ndarray, np.ndarray],
     places: tuple[np.ndarray, int, int, np.ndarray, int],
-    scratch: tuple[np.ndarray, ...],
+    work: tuple[np.ndarray, ...],
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
     """Quantize span by span, block by block, strip by strip."""
     micro, ggml, unit, trials, weights = rules
-    x, q, packed, lanes, chosen, other, square, tile = scratch
+    x, q, packed, lanes, chosen, other, tile = work
     codes, height = places[0], len(x)
     for span in range(0, len(codes), _SPAN):
         for at in range(sums.shape[1]):
@@ -130,7 +130,7 @@ def _quantize(
                     search(x, own, lanes, micro, unit, trials, chosen, other)
                 encode(x, lanes, ggml, q)
                 pack(q, ggml, packed)
-                transpose(packed, (0, height // 2, 0, WIDTH), square, tile)
+                transpose(packed, (0, SIDE, 0, WIDTH), tile)
                 _put(places, at, done, end, height // 2, tile, chosen)
                 account(x, q, lanes, sums[:, at, done:end], counts[:, at, done:end])
 
@@ -150,6 +150,4 @@ def _put(
     at = block * pitch + skip
     for c in range(end - done):
         scales[done + c, block * scale_pitch] = np.uint8(chosen[c])
-        line, to = tile[c], codes[done + c]
-        for i in range(width):
-            to[at + i] = np.uint8(line[i])
+        copy(tile[c], 0, codes[done + c], at, width)

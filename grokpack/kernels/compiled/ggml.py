@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import allocate, compiled, inner
-from grokpack.kernels.compiled._byte_transposition import scratch as turning
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BLOCK,
     HEAD,
@@ -54,7 +53,7 @@ def _place(step: int, out: np.ndarray, blocks: int) -> tuple[int, int, int]:
 
 def _work() -> tuple[np.ndarray, ...]:
     """Allocate scratch for a quantizer to codes of four bits."""
-    return (*scratch(), *turning(), allocate((BLOCK // 2, WIDTH), np.int8))
+    return (*scratch(), allocate((BLOCK // 2, WIDTH), np.int8))
 
 
 def _search_work() -> tuple[np.ndarray, ...]:
@@ -69,7 +68,7 @@ def _work_k() -> tuple[np.ndarray, ...]:
     x, q = allocate((SUPER, WIDTH), np.float32), allocate((SUPER, WIDTH), np.int8)
     packed = allocate((_BYTES4_K, WIDTH), np.int8)
     subs, heads = allocate((8 * SUBS, WIDTH), np.float32), allocate((2, WIDTH), np.float32)
-    return (x, q, lanes, *turning(), packed, k, subs, heads)
+    return (x, q, lanes, packed, k, subs, heads)
 
 
 def quantize_q8_0(
@@ -82,9 +81,7 @@ def quantize_q8_0(
     counts: np.ndarray,
 ) -> None:
     """Call the compiled twin of `ggml.quantize_q8_0`."""
-    _quantize_q8_0(
-        source_of(values, scales, column, per_group), (*scratch(), *turning()), out, sums, counts
-    )
+    _quantize_q8_0(source_of(values, scales, column, per_group), scratch(), out, sums, counts)
 
 
 @compiled
@@ -95,7 +92,7 @@ def _quantize_q8_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, square, tile = work
+    x, q, lanes = work
     blocks = sums.shape[1]
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
@@ -105,7 +102,7 @@ def _quantize_q8_0(
         fit_q8_0(x, q, lanes)
         own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
         put_heads(lanes[HEAD:], own)
-        put(q, square, tile, own[:, 2:])
+        put(q, own[:, 2:])
         measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -130,7 +127,7 @@ def _quantize_q4_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, square, tile, packed = work
+    x, q, lanes, packed = work
     blocks = sums.shape[1]
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
@@ -141,7 +138,7 @@ def _quantize_q4_0(
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
         put_heads(lanes[HEAD:], own)
-        put(packed, square, tile, own[:, 2:])
+        put(packed, own[:, 2:])
         measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -166,7 +163,7 @@ def _quantize_q4_1(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, square, tile, packed = work
+    x, q, lanes, packed = work
     blocks = sums.shape[1]
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
@@ -178,7 +175,7 @@ def _quantize_q4_1(
         own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
         put_heads(lanes[HEAD:], own)
         put_heads(lanes[HEAD_M:], own[:, 2:])
-        put(packed, square, tile, own[:, 4:])
+        put(packed, own[:, 4:])
         measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -208,7 +205,7 @@ def _search_q4_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, square, tile, packed, other_q, other = work
+    x, q, lanes, packed, other_q, other = work
     blocks = sums.shape[1]
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
@@ -219,7 +216,7 @@ def _search_q4_0(
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
         put_heads(lanes[HEAD:], own)
-        put(packed, square, tile, own[:, 2:])
+        put(packed, own[:, 2:])
         measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -249,7 +246,7 @@ def _search_q4_1(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, square, tile, packed, other_q, other = work
+    x, q, lanes, packed, other_q, other = work
     blocks = sums.shape[1]
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
@@ -261,7 +258,7 @@ def _search_q4_1(
         own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
         put_heads(lanes[HEAD:], own)
         put_heads(lanes[HEAD_M:], own[:, 2:])
-        put(packed, square, tile, own[:, 4:])
+        put(packed, own[:, 4:])
         measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
 
 
@@ -286,7 +283,7 @@ def _quantize_q4_k(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, square, tile, packed, k, subs, heads = work
+    x, q, lanes, packed, k, subs, heads = work
     blocks = sums.shape[1] * BLOCK // SUPER
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
@@ -296,7 +293,7 @@ def _quantize_q4_k(
         fit_q4_k(x, q, k, subs, heads, lanes)
         pack_q4_k(q, subs, heads, packed)
         line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
-        put(packed, square, tile, line)
+        put(packed, line)
         for sub in range(SUBS):
             to, rows = at * SUBS + sub, slice(sub * BLOCK, (sub + 1) * BLOCK)
             read_lanes(subs, sub, lanes)

@@ -166,23 +166,19 @@ def transpose_words(words: np.ndarray, out: np.ndarray) -> None:
 
 def transpose_bytes(octets: np.ndarray, out: np.ndarray) -> None:
     """Call the compiled twin of `groupwise.transpose_bytes`."""
-    _transpose_bytes(octets.view(np.int8), *scratch(), out)
+    _transpose_bytes(octets.view(np.int8), scratch(), out)
 
 
 @compiled
-def _transpose_bytes(
-    codes: np.ndarray, square: np.ndarray, tile: np.ndarray, out: np.ndarray
-) -> None:
+def _transpose_bytes(codes: np.ndarray, tile: np.ndarray, out: np.ndarray) -> None:
     rows, columns = codes.shape
     for left in range(0, columns, COLUMNS):
         width = min(COLUMNS, columns - left)
         for top in range(0, rows, ROWS):
             height = min(ROWS, rows - top)
-            transpose(codes, (top, height, left, width), square, tile)
+            transpose(codes, (top, height, left, width), tile)
             for c in range(width):
-                line = out[left + c, top : top + height]
-                for r in range(height):
-                    line[r] = np.uint8(tile[c, r])
+                copy(tile[c], 0, out[left + c], top, height)
 
 
 @compiled

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, inner
+from grokpack.kernels.compiled._byte_copies import copy
 from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
 from grokpack.kernels.compiled._code_scaling import scaled
 
@@ -33,17 +34,16 @@ def _product_f32(
     codes: np.ndarray,
     scales: np.ndarray,
     place: tuple[int, int, int],
-    work: tuple[np.ndarray, ...],
+    tile: np.ndarray,
     out: np.ndarray,
 ) -> None:
     rows, columns = len(codes), len(out)
     column, offset, per_group = place
-    square, tile = work
     for row in range(0, rows, ROWS):
         height = min(ROWS, rows - row)
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            transpose(codes, (row, height, column + done, width), square, tile)
+            transpose(codes, (row, height, column + done, width), tile)
             for c in range(width):
                 line, own = out[done + c, row : row + height], column + done + c
                 scaled(tile[c, :height], scales, own, offset + row, per_group, line)
@@ -60,7 +60,7 @@ def product_bf16(
     """Call the compiled twin of `transposed_weights.product_bf16`."""
     place = column, first % per_group, per_group
     _product_bf16(
-        codes, np.ascontiguousarray(scales), place, (*scratch(), np.empty(ROWS, np.float32)), out
+        codes, np.ascontiguousarray(scales), place, (scratch(), np.empty(ROWS, np.float32)), out
     )
 
 
@@ -74,12 +74,12 @@ def _product_bf16(
 ) -> None:
     rows, columns = len(codes), len(out)
     column, offset, per_group = place
-    square, tile, exact = work
+    tile, exact = work
     for row in range(0, rows, ROWS):
         height = min(ROWS, rows - row)
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            transpose(codes, (row, height, column + done, width), square, tile)
+            transpose(codes, (row, height, column + done, width), tile)
             for c in range(width):
                 line, own = out[done + c, row : row + height], column + done + c
                 scaled(tile[c, :height], scales, own, offset + row, per_group, exact[:height])
@@ -121,18 +121,17 @@ def _q8_0(
     codes: np.ndarray,
     scales: np.ndarray,
     place: tuple[int, int, int],
-    work: tuple[np.ndarray, ...],
+    tile: np.ndarray,
     out: np.ndarray,
 ) -> None:
     rows, columns = len(codes), len(out)
     column, offset, per_group = place
-    square, tile = work
     for row in range(0, rows, ROWS):
         height = min(ROWS, rows - row)
         at = row // _Q8_BLOCK * _Q8_BYTES
         for done in range(0, columns, COLUMNS):
             width = min(COLUMNS, columns - done)
-            transpose(codes, (row, height, column + done, width), square, tile)
+            transpose(codes, (row, height, column + done, width), tile)
             for c in range(width):
                 line = out[done + c, at : at + height // _Q8_BLOCK * _Q8_BYTES]
                 _pack(tile[c, :height], scales, column + done + c, offset + row, per_group, line)
@@ -143,11 +142,9 @@ def _pack(
     codes: np.ndarray, scales: np.ndarray, column: int, start: int, per_group: int, out: np.ndarray
 ) -> None:
     """Pack the blocks of one tile row."""
-    unsigned = codes.view(np.uint8)
     for block in range(len(codes) // _Q8_BLOCK):
         d = scales[(start + block * _Q8_BLOCK) // per_group, column]
         to = block * _Q8_BYTES
         out[to] = d & 0xFF
         out[to + 1] = d >> 8
-        for i in range(_Q8_BLOCK):
-            out[to + 2 + i] = unsigned[block * _Q8_BLOCK + i]
+        copy(codes, block * _Q8_BLOCK, out, to + 2, _Q8_BLOCK)
