@@ -86,6 +86,17 @@ man: $(VENV)/.ready-docs ## Build the manual pages
 	$(BIN)/sphinx-build -q -n -W --keep-going -d $(BUILD)/doctrees -b man docs $(BUILD)/man
 	@echo "man: man $(BUILD)/man/grokpack.1"
 
+SCREENSHOTS := $(BUILD)/screenshots
+.PHONY: screenshots
+screenshots: $(BUILD)/screenshots-env/.ready $(VENV)/.ready-test ## Photograph every page of --report: light, dark, on a phone, a desk, paper
+	$(BUILD)/screenshots-env/bin/python docs/_screenshots.py $(BIN)/grokpack $(SCREENSHOTS)
+
+$(BUILD)/screenshots-env/.ready: $(VENV)/.made
+	@rm -rf $(@D)
+	@"$(PYTHON)" -m venv $(@D)
+	@$(@D)/bin/python -m pip -qq --disable-pip-version-check --no-input install "playwright>=1.50"
+	@touch $@
+
 .PHONY: docs-check
 docs-check: $(VENV)/.ready-docs ## Check the documentation without writing anything outside build/
 	$(BIN)/python docs/_generate.py --check

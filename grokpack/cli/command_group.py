@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
-from grokpack.cli import command
+from grokpack.cli import command, command_line
 from grokpack.cli.command_help import CommandHelp
 
 COMMANDS = {
@@ -64,6 +64,11 @@ class CommandGroup(TyperGroup):
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  # Typer's own
         super().__init__(**settings | {"commands": None})
         self.commands = _Commands()  # type: ignore[assignment]  # nothing is added to them
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # Typer's own
+        """Parse what was typed, and remember it for reports."""
+        command_line.begin(args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """List the names, in the order shown."""

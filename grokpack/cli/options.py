@@ -148,7 +148,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE.json|FILE.html",
-        help="Write the answer to a file as well: as JSON, or (not every command) a page",
+        help="Write the answer to a file as well: as JSON, or as a page",
         rich_help_panel=FORM,
     ),
 ]

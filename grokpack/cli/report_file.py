@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grokpack.core import escaping
+from grokpack.cli import command_line
 from grokpack.core.errors import UnusableValue
-from grokpack.report import envelope, pages
+from grokpack.report import envelope
 
 if TYPE_CHECKING:
     from grokpack.core.documents.answer_json import Answer
@@ -15,27 +15,22 @@ if TYPE_CHECKING:
 _DOCUMENT, _PAGE = ".json", ".html"
 
 
-def is_possible(report: Path, command: str) -> bool:
-    """Tell whether a command can write a report with this suffix."""
-    suffix = report.suffix.lower()
-    return suffix == _DOCUMENT or (suffix == _PAGE and command in pages.COMMANDS)
+def is_possible(report: Path) -> bool:
+    """Tell whether a report can be written with this suffix."""
+    return report.suffix.lower() in (_DOCUMENT, _PAGE)
 
 
-def check(report: Path | None, command: str) -> None:
+def check(report: Path | None) -> None:
     """Refuse a report that cannot be written, before any work begins.
 
     Raises:
-        GrokpackError: GP346 for an unknown suffix, or if the command has no page.
+        GrokpackError: GP346 for an unknown suffix.
     """
-    if report is None or is_possible(report, command):
+    if report is None or is_possible(report):
         return
-    if report.suffix.lower() == _PAGE:
-        what = f"`{command}` has no page to write"
-        hint = escaping.shell_command("--report", str(report.with_suffix(_DOCUMENT)))
-        raise UnusableValue(what, hint=hint)
     what = f"--report cannot tell the form from `{report.name}`"
-    forms = "a name that ends in .json" + (" or .html" if command in pages.COMMANDS else "")
-    raise UnusableValue(what, hint=f"give it {forms}")
+    hint = f"give it a name that ends in {_DOCUMENT} or {_PAGE}"
+    raise UnusableValue(what, hint=hint)
 
 
 def write(report: Path, document: Answer) -> None:
@@ -46,6 +41,12 @@ def write(report: Path, document: Answer) -> None:
     """
     from grokpack import storage
 
-    page = report.suffix.lower() == _PAGE
-    text = pages.render(document) if page else envelope.text(document) + "\n"
+    is_page = report.suffix.lower() == _PAGE
+    text = _page(document) if is_page else envelope.text(document) + "\n"
     storage.write_whole(str(report.absolute()), text.encode("utf-8", "backslashreplace"))
+
+
+def _page(document: Answer) -> str:
+    from grokpack.report import pages
+
+    return pages.render(document, command_line.current())

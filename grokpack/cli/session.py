@@ -119,7 +119,7 @@ class Session:
 
     def _report_failure(self, document: Answer) -> None:
         """Write the report of a failed command; if that fails, the first error stands."""
-        if self.report is not None and report_file.is_possible(self.report, self.command):
+        if self.report is not None and report_file.is_possible(self.report):
             with suppress(GrokpackError):
                 report_file.write(self.report, document)
 
@@ -137,7 +137,7 @@ def session(command: str, flags: OutputFlags) -> Iterator[Session]:
         command, form, flags.progress, flags.report, flags.quiet, flags.verbose, flags.color
     )
     try:
-        report_file.check(flags.report, command)
+        report_file.check(flags.report)
         with _signals(current), storage.interruptible(current.stop.is_set):
             yield current
     except GrokpackError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from grokpack.verification.compare import Comparison, Difference
 
 _MOST_SHOWN = 20  # tensors; more say nothing new
-_WORDS = {
+WORDS = {
     EQUAL: "every value is equal",
     ROUNDED: "one side is the other, rounded to its dtype",
     DIFFERENT: "values differ",
@@ -37,7 +37,7 @@ def render(found: Comparison, data: ComparisonJson) -> str:
             listed = escape_line(", ".join(names[:most])) or f"{len(names)} tensors"
             lines.append(f"only the {label} has, in this shape: {listed}")
     lines += [""] if lines else []
-    for state, words in _WORDS.items():
+    for state, words in WORDS.items():
         count = sum(row.state == state for row in found.tensors)
         if count:
             lines.append(f"{state:<9}  {count:>4} tensors   {words}")

@@ -7,25 +7,40 @@ text that is HTML already has the type `Html`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import escape_prose
+from grokpack.report.invocation import versions
 from grokpack.report.style import CSS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from grokpack.core.documents.answer_json import AnswerJson, Data, ErrorJson, Status
+    from grokpack.core.documents.answer_json import AnswerJson, Data, Status
+    from grokpack.report.invocation import Invocation
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_GOOD = ("ok", "whole")
 
 
 class Html(str):
     """Text that is HTML already and is not escaped again."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Content of a page.
+
+    Attributes:
+        title: Its first heading.
+        sections: What follows, from above.
+    """
+
+    title: str
+    sections: Sequence[Html]
 
 
 def of(value: object) -> Html:
@@ -50,9 +65,14 @@ def join(parts: Iterable[object]) -> Html:
     return Html("".join(map(of, parts)))
 
 
-def badge(word: str) -> Html:
+def name(text: str) -> Html:
+    """Show a name or path as code that may break behind each slash."""
+    return element("code", Html(of(text).replace("/", "/<wbr>")))
+
+
+def badge(word: str, *, is_good: bool) -> Html:
     """Make a badge for a state: a word, with a colour to underline it."""
-    kind = "good" if word in _GOOD else "idle" if word == "skipped" else "bad"
+    kind = "good" if is_good else "idle" if word == "skipped" else "bad"
     return element("span", word, class_=f"badge {kind}")
 
 
@@ -104,43 +124,35 @@ def folded(title: str, *content: object) -> Html:
     return element("details", element("summary", title), *content)
 
 
-def errors(reasons: Iterable[ErrorJson]) -> list[Html]:
-    """Make the section that says why a command failed."""
-    rows = [
-        (
-            element("code", row["code"]),
-            row["message"],
-            row["file"],
-            join(element("div", f"{f['label']}: {f['value']}") for f in row["facts"]),
-            element("pre", row["hint"]) if row["hint"] else "",
-        )
-        for row in reasons
-    ]
-    head = ("code", "what", "where", "facts", "what to do")
-    return [section("The command failed", table(head, rows))]
-
-
-def page(document: AnswerJson[Status, Data], title: str, sections: Iterable[Html]) -> str:
+def whole(document: AnswerJson[Status, Data], invocation: Invocation, page: Page) -> str:
     """Make the whole page of a document.
 
     Args:
-        document: The command's JSON document, which gives state and version.
-        title: The first heading.
-        sections: Sections below it.
+        document: The command's JSON document, which gives the state.
+        invocation: What was typed, and when.
+        page: What it holds.
     """
-    tool = document["tool"]
     command = document["schema"].split("/")[1]
-    head = element("header", element("h1", title, " ", badge(document["status"])))
+    typed = element("p", element("code", invocation.command_line), class_="typed")
+    head = element(
+        "header",
+        element(
+            "h1", page.title, " ", badge(document["status"], is_good=not document["exit_code"])
+        ),
+        typed,
+    )
+    started = element("time", invocation.when(), datetime=invocation.started.isoformat())
     foot = element(
         "footer",
-        f"{tool['name']} {tool['version']}, {command}, exit status {document['exit_code']}",
+        element("div", "Begun ", started, f"; exit status {document['exit_code']}."),
+        element("div", versions()),
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"{element('title', f'{title} - grokpack {command}')}\n"
+        f"{element('title', f'{page.title} - grokpack {command}')}\n"
         f"<style>\n{CSS}</style>\n</head>\n"
-        f"<body>\n{head}\n{element('main', *sections)}\n{foot}\n</body>\n</html>\n"
+        f"<body>\n{head}\n{element('main', *page.sections)}\n{foot}\n</body>\n</html>\n"
     )

@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
-from grokpack.report import html, numbers, statistics_sections, svg
+from grokpack.report import chart_gallery, findings_section, html, numbers, statistics_sections
+from grokpack.report.charts import Bars
+from grokpack.report.html import Page
 
 if TYPE_CHECKING:
     from grokpack.core.documents.inspection_json import InspectionAnswer, InspectionJson
     from grokpack.report.html import Html
 
 
-def page(document: InspectionAnswer) -> str:
+def page(document: InspectionAnswer) -> Page:
     """Make the page of an inspection's document."""
     data = document["data"]
     sections = [_overview(data), _parts(data)]
+    if document["findings"]:
+        sections.insert(1, findings_section.findings(document["findings"]))
     if data.get("statistics"):
         sections += statistics_sections.sections(data)
     sections.append(_tensors(data))
-    return html.page(document, data["source"], sections)
+    return Page(data["source"], sections)
 
 
 def _overview(data: InspectionJson) -> Html:
@@ -51,26 +55,34 @@ def _overview(data: InspectionJson) -> Html:
 
 
 def _parts(data: InspectionJson) -> Html:
+    parts = data["parts"]
     rows = [
         (
-            html.element("span", svg.swatch(number), row["part"], class_="nowrap"),
+            row["part"],
             f"{row['share']:.2%}",
             byte_size(row["nbytes"]),
             row["tensors"],
             row["stored_as"],
             ", ".join(" x ".join(map(str, shape)) for shape in row["shapes"]),
         )
-        for number, row in enumerate(data["parts"])
+        for row in parts
     ]
     head = ("part", "share", "size", "tensors", "stored as", "shapes")
-    picture = svg.shares([(row["part"], row["share"]) for row in data["parts"]])
-    return html.section("Where the bytes are", picture, html.table(head, rows, (1, 2, 3)))
+    chart = Bars(
+        "Size of each part of the network",
+        "share of all bytes",
+        [row["part"] for row in parts],
+        [row["share"] for row in parts],
+        [byte_size(row["nbytes"]) for row in parts],
+    )
+    table = html.table(head, rows, (1, 2, 3))
+    return html.section("Where the bytes are", chart_gallery.gallery(chart), table)
 
 
 def _tensors(data: InspectionJson) -> Html:
     rows = [
         (
-            html.element("code", row["name"]),
+            html.name(row["name"]),
             row["title"],
             row["dtype"],
             " x ".join(map(str, row["shape"])),

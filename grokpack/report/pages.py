@@ -1,30 +1,39 @@
-"""Table of the commands whose result can be an HTML page.
-
-A page is made from the command's JSON document and nothing else.
-"""
+"""HTML pages of commands, made from their JSON documents and nothing else."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
 
+from grokpack.report import findings_section, html
+
 if TYPE_CHECKING:
     from grokpack.core.documents.answer_json import Answer
+    from grokpack.report.invocation import Invocation
 
-COMMANDS = {
-    "evaluate": "grokpack.report.evaluation_page",
-    "inspect": "grokpack.report.inspection_page",
-    "quantize": "grokpack.report.quantization_error_page",
-    "verify": "grokpack.report.verification_page",
+_PAGES = {
+    "convert": "plan_page",
+    "diff": "comparison_page",
+    "evaluate": "evaluation_page",
+    "generate": "generation_page",
+    "inspect": "inspection_page",
+    "manifest": "recording_page",
+    "quantize": "plan_page",
+    "reshard": "plan_page",
+    "synth": "plan_page",
+    "verify": "verification_page",
 }
 
 
-def render(document: Answer) -> str:
+def render(document: Answer, invocation: Invocation) -> str:
     """Render the page of a document, complete in itself."""
+    return html.whole(document, invocation, _page(document))
+
+
+def _page(document: Answer) -> html.Page:
     command = document["schema"].split("/")[1]
     if document["errors"]:
-        from grokpack.report import html
-
-        return html.page(document, command, html.errors(document["errors"]))
-    page: str = importlib.import_module(COMMANDS[command]).page(document)
+        return html.Page(command, [findings_section.errors(document["errors"])])
+    module = importlib.import_module(f"grokpack.report.{_PAGES[command]}")
+    page: html.Page = module.page(document)
     return page

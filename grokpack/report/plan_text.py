@@ -127,7 +127,7 @@ def render(data: PlanJson, out: str) -> str:
         ),
         (
             f"  memory   {byte_size(data['memory_bytes']):>10}   of "
-            f"{byte_size(data['memory_allowed_bytes'])} allowed ({_workers_in_words(data)})"
+            f"{byte_size(data['memory_allowed_bytes'])} allowed ({workers_in_words(data)})"
         ),
     ]
     if not storage.is_bucket(out):
@@ -142,7 +142,7 @@ def render(data: PlanJson, out: str) -> str:
     return "\n".join(rows + [f"  note     {escape_line(note)}" for note in data["notes"]])
 
 
-def _workers_in_words(data: PlanJson) -> str:
+def workers_in_words(data: PlanJson) -> str:
     """Describe the workers: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
     if data["cluster"] is None:
         return f"{data['workers']} threads"

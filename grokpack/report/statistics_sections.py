@@ -1,31 +1,28 @@
-"""Statistics as pictures: heat map of rms, histograms by kind of tensor, bad values."""
+"""Statistics on a page: rms by layer, histograms by kind of tensor, bad values."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from grokpack.models import registry
-from grokpack.report import html, svg
+from grokpack.report import chart_gallery, heat_table, html
+from grokpack.report.charts import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from grokpack.core.documents.inspection_json import (
         FiguresJson,
-        HistogramJson,
         InspectionJson,
         StatisticsJson,
         TensorJson,
     )
     from grokpack.report.html import Html
 
-_FULL_OCTAVES = 1.0  # a factor of two from the median gets the full colour
-_MOST_PERCENT = 80  # of colour, so that the number stays readable
-_LARGEST = 2.0**100  # an edge above it stands for no bound
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _Bad = Literal["nan", "posinf", "neginf", "undefined", "zero", "negative"]
 _BAD_VALUES: tuple[_Bad, ...] = ("nan", "posinf", "neginf", "undefined")
 _BAD_SCALES: tuple[_Bad, ...] = ("nan", "posinf", "neginf", "zero", "negative")
@@ -52,41 +49,18 @@ def sections(data: InspectionJson) -> list[Html]:
 
 
 def _heat_map(rows: list[_Row]) -> Html:
-    """Draw layers by kinds of tensors, shaded by the distance from the column's median."""
+    """Show the rms by layer and kind, shaded by the distance from the kind's median."""
     layered = [(layer, row) for row in rows if (layer := row.about["layer"]) is not None]
     kinds = {row.kind: row.about["title"] for _, row in layered}
     values = {(layer, row.kind): row.figures["rms"] for layer, row in layered}
-    layers = sorted({layer for layer, _ in layered})
     medians = {
         kind: statistics.median(v for (_, k), v in values.items() if k == kind) for kind in kinds
     }
-    lines = [
-        [
-            html.element("th", layer, scope="row", class_="number"),
-            *(_cell(values.get((layer, kind)), medians[kind]) for kind in kinds),
-        ]
-        for layer in layers
-    ]
-    head = [
-        "layer",
-        *(html.element("th", title, class_="kind", title=k) for k, title in kinds.items()),
-    ]
     text = (
-        "Root of the mean square of each tensor, scales applied. Orange is above, blue below the "
-        "median of the column; the full shade is a factor of two."
+        "Root of the mean square of each tensor, scales applied. Shades compare layers of a kind."
     )
-    return html.section(
-        "rms by layer", html.element("p", text), html.table(head, lines, range(len(head)))
-    )
-
-
-def _cell(value: float | None, median: float) -> Html:
-    if value is None:
-        return html.element("td", "-", class_="heat", style="--low: 0")
-    octaves = math.log2(value / median) if value > 0 and median > 0 else 0.0
-    shade = min(abs(octaves) / _FULL_OCTAVES, 1.0) * _MOST_PERCENT
-    kind = "heat high" if octaves > 0 else "heat"
-    return html.element("td", f"{value:.3g}", class_=kind, style=f"--low: {shade:.0f}")
+    table = heat_table.around(kinds, values, ".3g", medians, "median of the kind")
+    return html.section("rms by layer", html.element("p", text), table)
 
 
 def _histograms(rows: list[_Row]) -> Html:
@@ -98,41 +72,27 @@ def _histograms(rows: list[_Row]) -> Html:
         held = counts.get(row.kind)
         counts[row.kind] = own if held is None else [a + b for a, b in zip(held, own, strict=False)]
         first.setdefault(row.kind, row)
-    figures = [_figure(first[kind], held) for kind, held in counts.items() if held]
+    shown = [_histogram(first[kind], held) for kind, held in counts.items() if held]
     text = "Quantized tensors by int8 code, others by magnitude; all layers of a kind together."
-    return html.section(
-        "Distributions", html.element("p", text), html.element("div", *figures, class_="many")
-    )
+    return html.section("Distributions", html.element("p", text), chart_gallery.gallery(*shown))
 
 
-def _figure(row: _Row, counts: list[int]) -> Html:
-    names = _bins(row.figures["histogram"])
-    title = row.about["title"]
-    ends = f"{names[0]} to {names[-1]}; tallest bar {max(counts) / (sum(counts) or 1):.0%}"
-    caption = html.element("figcaption", title, html.element("div", html.element("small", ends)))
-    return html.element(
-        "figure", svg.histogram(counts, f"histogram of {title}, {ends}", names), caption
-    )
-
-
-def _bins(histogram: HistogramJson) -> list[str]:
-    """Return the names of a histogram's bins."""
-    spans = itertools.pairwise(histogram["edges"])
+def _histogram(row: _Row, counts: list[int]) -> Histogram:
+    title, histogram = row.about["title"], row.figures["histogram"]
     if histogram["of"] == "codes":
-        return [f"{low} .. {high - 1}" for low, high in spans]
-    return [f"{_from(low)}{_to(high)}".lstrip() for low, high in spans]
+        return Histogram(title, "int8 code", "weights", histogram["edges"], counts)
+    places, labels = _octaves(histogram["edges"])
+    return Histogram(title, "magnitude", "values", places, counts, labels)
 
 
-def _from(edge: float) -> str:
-    return f"from {_power(edge)}" if edge else ""
+def _octaves(edges: list[float]) -> tuple[list[float], list[str]]:
+    """Return where the edges of magnitudes are drawn, a factor of two apart, and their labels.
 
-
-def _to(edge: float) -> str:
-    return " up" if edge > _LARGEST else f" to {_power(edge)}"
-
-
-def _power(edge: float) -> str:
-    return f"2^{round(math.log2(edge))}"
+    The first bin begins at zero and the last has no end: they are drawn as wide as the others.
+    """
+    inner = [round(math.log2(edge)) for edge in edges[1:-1]]
+    labels = [f"2{str(power).translate(_SUPERSCRIPT)}" for power in inner]
+    return [inner[0] - 1, *inner, inner[-1] + 1], ["0", *labels, "\N{INFINITY}"]
 
 
 def _unsound(rows: list[StatisticsJson]) -> Html:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
-from grokpack.report import error_text, html, numbers
+from grokpack.report import findings_section, html, numbers
+from grokpack.report.html import Page
 
 if TYPE_CHECKING:
-    from grokpack.core.documents.answer_json import FindingJson
     from grokpack.core.documents.verification_json import (
         LayerStateJson,
         VerificationAnswer,
@@ -23,15 +23,15 @@ _COMPLETE = {
 }
 
 
-def page(document: VerificationAnswer) -> str:
+def page(document: VerificationAnswer) -> Page:
     """Make the page of a verification's document."""
     data = document["data"]
-    sections = [_overview(data), _findings(document["findings"])]
+    sections = [_overview(data), findings_section.findings(document["findings"])]
     if data["fix"]:
         sections.append(html.section("What to do", html.element("pre", data["fix"])))
     if data["layers"]:
         sections.append(_layers(data["layers"]))
-    return html.page(document, data["source"], sections)
+    return Page(data["source"], sections)
 
 
 def _overview(data: VerificationJson) -> Html:
@@ -43,34 +43,12 @@ def _overview(data: VerificationJson) -> Html:
         ("complete", _COMPLETE[data.get("complete")]),
         ("bytes", byte_size(data["bytes"])),
         ("time", numbers.duration(data["seconds"])),
-        *((f"check of {name}", html.badge(state)) for name, state in data["checks"].items()),
+        *(
+            (f"check of {name}", html.badge(state, is_good=state == "ok"))
+            for name, state in data["checks"].items()
+        ),
     ]
     return html.section("Overview", html.facts(rows))
-
-
-def _findings(findings: list[FindingJson]) -> Html:
-    if not findings:
-        return html.section("Findings", html.element("p", "None."))
-    rows = [
-        (
-            html.element("code", row["code"]),
-            html.element("span", row["severity"], class_="bad" if _is_bad(row) else None),
-            row["message"],
-            html.join(html.element("div", html.element("code", at)) for at in _places(row)),
-            html.join(html.element("div", fact) for fact in error_text.compared(row)),
-        )
-        for row in findings
-    ]
-    head = ("code", "severity", "what", "where", "expected and found")
-    return html.section(f"Findings: {len(findings)}", html.table(head, rows))
-
-
-def _places(finding: FindingJson) -> list[str]:
-    return [place for place in (finding["file"], finding["tensor"]) if place]
-
-
-def _is_bad(finding: FindingJson) -> bool:
-    return finding["severity"] == "error"
 
 
 def _layers(layers: list[LayerStateJson]) -> Html:

@@ -53,6 +53,8 @@ _DIGITS = 4  # of a float: statistics are sums, whose last digits depend on the 
 _VERSION = re.compile(r"\b\d+\.\d+\.\d+(?:\.dev\d+)?\b")
 _NUMBER = re.compile(r"[-+]?\b\d[\d,.]*(?:e[-+]?\d+)?\b")
 _SECONDS = re.compile(r'\btime="[\d.]+"')  # of a test case of JUnit
+_VARYING_HTML = re.compile(rb'(?s)<footer>.*?</footer>|<div class="gallery">.*?</div>')
+"""What depends on the clock, on versions, and on the library that draws."""
 _MEMORY = re.compile(r"\b\d[\d.]* [kMG]?B (memory|of [\d.]+ [MG]B allowed \(.*\))")
 
 
@@ -158,10 +160,10 @@ def _steady_value(value: Any, *, computed: bool) -> Any:
 
 
 def _states() -> dict[str, tuple[int, int, int]]:
-    """States of all files here, which show whether one was written; journals are left out."""
+    """States of all files here, which show whether one was written, but journals and caches."""
     found = {}
     for folder, folders, names in os.walk("."):
-        folders[:] = [name for name in folders if name != ".grokpack"]
+        folders[:] = [name for name in folders if name not in (".grokpack", ".cache")]
         for name in names:
             path = f"{folder}/{name}".removeprefix("./")
             state = os.stat(path)  # noqa: PTH116  # of thousands of files after each command
@@ -184,6 +186,8 @@ def _content(path: str, command: str, folder: Path) -> bytes:
         return _steady(data.decode(), folder, computed=_is_computed(command)).encode()
     if compresses and not path.endswith(".json"):
         return b""  # what it holds is digested where it is read back
+    if path.endswith(".html"):
+        data = _VARYING_HTML.sub(b"", data)
     if path.endswith((".html", ".md")):
         return _steady(data.decode(), folder, computed=_is_computed(command)).encode()
     return data

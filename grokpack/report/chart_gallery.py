@@ -1,0 +1,29 @@
+"""Charts side by side on a page, drawn where matplotlib is installed.
+
+The extra `report` installs it, and it is imported when a page is written. A page without it has
+its tables, and says what would draw the charts: no run fails for want of a picture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grokpack.report import html
+
+if TYPE_CHECKING:
+    from grokpack.report.charts import Chart
+    from grokpack.report.html import Html
+
+EXTRA = "report"
+
+
+def gallery(*shown: Chart) -> Html:
+    """Draw charts, as many side by side as fit."""
+    try:
+        from grokpack.report import chart_drawing
+    except ImportError:
+        install = html.element("code", f"pip install 'grokpack[{EXTRA}]'")
+        drawn = [html.element("p", "Not drawn: charts need matplotlib, by ", install, ".")]
+    else:
+        drawn = list(map(chart_drawing.figure, shown))
+    return html.element("div", *drawn, class_="gallery")
