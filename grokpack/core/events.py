@@ -52,6 +52,19 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
+class Publishing:
+    """Files are on their way to where the output is published, before all of it is made.
+
+    Attributes:
+        files: Files that are sent together.
+        nbytes: Their bytes.
+    """
+
+    files: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """Files have got to where the output is published, before all of it is there.
 
@@ -72,7 +85,7 @@ class Finished:
     seconds: float
 
 
-Event = Started | Advanced | Warned | Compiling | Compiled | Published | Finished
+Event = Started | Advanced | Warned | Compiling | Compiled | Publishing | Published | Finished
 Listener = Callable[[Event], None]
 
 

@@ -20,6 +20,7 @@ from grokpack.core.events import (
     Finished,
     Listener,
     Published,
+    Publishing,
     Started,
     Warned,
     ignore_event,
@@ -98,6 +99,8 @@ class _Meter:
         """Return the line that an event is worth beside the progress, if it is worth one."""
         if isinstance(event, Warned):
             return f"warning: {shown(event.message)}"
+        if isinstance(event, Publishing):
+            return f"publishing {numbers.files(event.files)}, {byte_size(event.nbytes)}"
         if isinstance(event, Published):
             return f"published {numbers.files(event.files)}, {byte_size(event.nbytes)}"
         return _COMPILING if isinstance(event, Compiling) and self.compiles == 1 else None
@@ -172,7 +175,7 @@ class ProgressJson(_Meter):
         }
         if isinstance(event, Warned):
             row["message"] = escape_line(event.message)
-        elif isinstance(event, Published):
+        elif isinstance(event, Published | Publishing):
             row |= {"published_files": event.files, "published_bytes": event.nbytes}
         print(escaping.json(json.dumps(row)), file=self.stream, flush=True)
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import LockHeld, Place
-from grokpack.core.events import Published
+from grokpack.core.events import Published, Publishing
 from grokpack.formats import bounded_json
 from grokpack.storage import hub_batches, new_files, part_files, reading
 from grokpack.storage.fault_injection import faults
@@ -109,7 +109,7 @@ class HubPublisher:
         what = "another run publishes to this repository, or began to"
         hint = (
             "wait for it, or continue it on the machine where it began; if that is gone, delete "
-            "the files that are there, or name another repository"
+            f"the repository (`hf repos delete {self._site.repo}`), or name another"
         )
         raise LockHeld(what, Place(self._out), hint=hint)
 
@@ -171,25 +171,23 @@ class HubPublisher:
     def _go_on(self, listen: Listener, *, flush: bool = False, wait: bool = False) -> None:
         """Complete what was sent, and send what comes next."""
         if self._sending is not None and (wait or self._sending[1].is_done()):
-            _, request = self._sending
-            sent = request.wait()
+            sent = self._sending[1].wait()
             self._sending = None
             self._complete(sent)
-            total = sum(one.nbytes for one in self.record.files.values())
-            listen(Published(len(self.record.files), total))
+            listen(Published(*_amount(self.record.files)))
         if self._sending is None:
             least = self.waiting_bytes // _COMMITS
             batch = hub_batches.next_batch(self._waiting, least, flush=flush)
             if batch:
                 self._waiting = {n: w for n, w in self._waiting.items() if n not in batch}
-                work = partial(
-                    hub_batches.send,
-                    client=self._client,
-                    place=self._here,
-                    batch=batch,
-                    arrived=self._lists,
-                )
-                self._sending = batch, Request(work)
+                self._sending = batch, self._request(batch)
+                listen(Publishing(*_amount(batch)))
+
+    def _request(self, batch: hub_batches.Waiting) -> Request[dict[str, SentFile]]:
+        """Begin to send files in the background."""
+        client, place, arrived = self._client, self._here, self._lists
+        send = partial(hub_batches.send, client=client, place=place, batch=batch, arrived=arrived)
+        return Request(send)
 
     def _complete(self, sent: Mapping[str, SentFile]) -> None:
         """Record files that the hub lists as they were sent, and remove them here.
@@ -267,3 +265,8 @@ class HubPublisher:
         if not arrived():
             what = "the hub does not list what was sent"
             raise self._client.refusal(what, None, "run the same command again")
+
+
+def _amount(files: Mapping[str, SentFile] | hub_batches.Waiting) -> tuple[int, int]:
+    """Return the number of files, and their bytes."""
+    return len(files), sum(one.nbytes for one in files.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
+from grokpack.execution.preflight import preflight
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers.worker_pool import AHEAD
+from grokpack.report import numbers, plan_text
 from grokpack.storage import hub_publisher
 from grokpack.storage.http import services
 from grokpack.verification.verify_structure import verify_structure
-from tests.support import forked
 from tests.support.bucket_outputs import plan_of, refusal
 from tests.support.checkpoints import tree
 from tests.support.writable_hub import Blob, WritableHub
@@ -75,8 +76,13 @@ def test_a_disk_holds_no_more_than_what_waits_and_what_is_begun(
     assert hub.counted("POST", "commit/main") > 5
 
 
-def test_files_stay_where_that_is_asked_for(hub: WritableHub, wide: Path) -> None:
-    plan = plan_of("hf", wide)
+def test_files_stay_where_that_is_asked_for(
+    hub: WritableHub, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_publisher, "MOST_WAITING_BYTES", 1)  # what is first is sent alone
+    slow = {"PUT": 0.2}
+    hub.fault = lambda asked: time.sleep(slow.pop(asked.method, 0.0))
+    plan = plan_of("gguf", wide)
     execute(plan, OUT, RunOptions(keep_local=True))
     assert hub.files("me/grok") == tree(Path("grok"))
     assert execute(plan, "grok").already_done
@@ -161,14 +167,18 @@ def test_choices_of_the_hub_are_for_the_hub(wide: Path, tmp_path: Path) -> None:
     assert "--private" in error.what
 
 
-def test_a_dry_run_creates_nothing_and_says_how_much_disk(
-    hub: WritableHub, wide: Path, tmp_path: Path
+def test_a_plan_says_how_much_disk_it_takes_and_creates_nothing(
+    hub: WritableHub, wide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = forked.run("reshard", wide, "--tp", "2", "-o", OUT, "--dry-run", "--json")
-    assert told.returncode == 0, told.stdout + told.stderr
-    data = json.loads(told.stdout)["data"]
-    assert data["made_in"] == str(tmp_path / "here" / "grok")
-    assert 0 < data["disk_bytes"] <= data["writes_bytes"]
+    monkeypatch.setattr(hub_publisher, "MOST_WAITING_BYTES", 1000)
+    monkeypatch.setattr("grokpack.execution.preflight.TASK_BYTES", 100)
+    plan, limits = plan_of("gguf", wide), RunOptions(workers=1)
+    judged = preflight(plan, OUT, limits)
+    largest = max(file.nbytes for file in plan.target.layout.files())
+    assert judged.disk_bytes == 1000 + largest + AHEAD * 100
+    data = plan_text.document(judged, OUT, limits, None)
+    assert data["made_in"] == str(Path("grok").resolve())
+    assert f"free at {numbers.shown_path(data['made_in'])}" in plan_text.render(data, OUT)
+    kept = preflight(plan, OUT, RunOptions(workers=1, keep_local=True))
+    assert kept.disk_bytes == plan.disk_bytes
     assert not hub.repositories
-    assert forked.run("reshard", wide, "--tp", "2", "-o", OUT, "--quiet").returncode == 0
-    assert forked.run("verify", OUT, "--data").returncode == 0

@@ -209,7 +209,7 @@ def test_a_second_run_is_refused_wherever_it_is(
     before = hub.files("me/grok")
     error = refusal(plan, OUT)
     assert error.code == "GP322"
-    assert "continue it on the machine where it began" in str(error.hint)
+    assert "hf repos delete me/grok" in str(error.hint)
     assert hub.files("me/grok") == before
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     execute(plan, OUT)
@@ -271,7 +271,7 @@ def test_files_stay_here_until_the_hub_lists_them(
     hub: WritableHub, wide: Path, tmp_path: Path
 ) -> None:
     commit = "0" * 40
-    lie = {"commitUrl": f"{hub.server.url}/me/grok/commit/{commit}", "commitOid": commit}
+    lie = {"commitUrl": f"{hub.server.url}/commit/{commit}", "commitOid": commit}
     body = json.dumps(lie).encode()
     hub.fault = lambda asked: Answer(200, {}, body) if is_of_files(asked) else None
     plan = plan_of("hf", wide)
