@@ -9,6 +9,8 @@ from grokpack.cli import parsing
 from grokpack.core.errors import GrokpackError, Interrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.cli.session import Session
     from grokpack.verification.read_and_compare import ReadResult
@@ -17,32 +19,49 @@ if TYPE_CHECKING:
     from grokpack.verification.verify_structure import Verdict
 
 
-def limits(
-    session: Session,
-    wanted: bool,  # as the command line has it
+def refuse_idle(
     subset: str | None,
     max_age: str | None,
     max_duration: str | None,
-) -> ReadOptions | None:
-    """Return what to read, from the options as given; None for nothing.
+    *,
+    contents: bool,
+    values: bool,
+) -> None:
+    """Refuse options of reading where nothing is read that they could be about.
 
     Raises:
-        GrokpackError: GP346 for values that cannot be, GP304 for options that need `--data`.
+        GrokpackError: GP304.
     """
-    if not wanted:
-        given = {"--subset": subset, "--max-age": max_age, "--max-duration": max_duration}
-        for option, value in given.items():
-            if value is not None:
-                what = f"{option} is about reading contents"
-                raise GrokpackError("GP304", what, hint="add `--data`, or `--against FILE`")
-        return None
-    from grokpack.verification.read_options import ReadOptions
+    idle = {} if contents else {"--subset": subset, "--max-age": max_age}
+    idle |= {} if contents or values else {"--max-duration": max_duration}
+    for option, value in idle.items():
+        if value is not None:
+            what = f"{option} is about reading contents"
+            raise GrokpackError("GP304", what, hint="add `--data`, or `--against FILE`")
 
+
+def deadline(session: Session, max_duration: str | None) -> Callable[[], bool]:
+    """Return what tells whether to stop: the time is over, or a signal came.
+
+    Raises:
+        GrokpackError: GP346 for what is no duration.
+    """
     seconds, began = parsing.parse_seconds("--max-duration", max_duration), time.monotonic()
 
     def stopping() -> bool:
         late = seconds is not None and time.monotonic() - began > seconds
         return late or session.stop.is_set()
+
+    return stopping
+
+
+def limits(subset: str | None, max_age: str | None, stopping: Callable[[], bool]) -> ReadOptions:
+    """Return what to read, from the options as given.
+
+    Raises:
+        GrokpackError: GP346 for values that cannot be.
+    """
+    from grokpack.verification.read_options import ReadOptions
 
     return ReadOptions(_share(subset, parsing.parse_seconds("--max-age", max_age)), stopping)
 
@@ -115,3 +134,18 @@ def read(
         hint = "`--max-age 1d` leaves out what was read"
         raise Interrupted("stopped; what was read is remembered", hint=hint)
     return verify_structure.with_contents(verdict, contents)
+
+
+def read_values(session: Session, verdict: Verdict, limits: ReadOptions) -> Verdict:
+    """Read all values and add what is wrong with them to the verdict.
+
+    Raises:
+        GrokpackError: GP403 after a signal.
+    """
+    from grokpack.verification.verify_values import verify_values
+
+    found = verify_values(verdict, session.stoppable(), limits=limits)
+    if session.stop.is_set():
+        hint = "the same command begins anew"
+        raise Interrupted("stopped before everything was read", hint=hint)
+    return found

@@ -11,6 +11,18 @@ from grokpack.cli.session import Session
 from grokpack.core.errors import UnusableValue
 
 
+def _codes() -> list[str]:
+    from grokpack.core.error_codes import CODES
+
+    return list(CODES)
+
+
+def _schemas() -> list[str]:
+    from grokpack.report import json_schemas
+
+    return [*json_schemas.names(), json_schemas.MANIFEST]
+
+
 @command(
     "explain",
     "explain",
@@ -20,13 +32,17 @@ from grokpack.core.errors import UnusableValue
 )
 def explain(
     session: Session,
-    code: Annotated[str | None, typer.Argument(metavar="CODE", help="For example GP204")] = None,
+    code: Annotated[
+        str | None,
+        typer.Argument(metavar="CODE", help="For example GP204", autocompletion=_codes),
+    ] = None,
     schema: Annotated[
         str | None,
         typer.Option(
             "--schema",
             metavar="COMMAND",
             help="Print the JSON Schema of its --json; or of grokpack.json",
+            autocompletion=_schemas,
         ),
     ] = None,
 ) -> None:

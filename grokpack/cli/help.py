@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import typer
 
-from grokpack.cli import overview
+from grokpack.cli import options, overview
 from grokpack.cli.command import command
 from grokpack.cli.command_group import COMMANDS, CommandGroup
 from grokpack.cli.command_help import CommandHelp
@@ -25,7 +25,12 @@ def topics(
     session: Session,
     context: typer.Context,
     topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="A topic, or a command")
+        str | None,
+        typer.Argument(
+            metavar="TOPIC",
+            help="A topic, or a command",
+            autocompletion=options.completing((*overview.TOPICS, *COMMANDS)),
+        ),
     ] = None,
 ) -> None:
     """Show a help topic.

@@ -80,12 +80,14 @@ def verify(
     from grokpack.cli.workers import open_workers, with_workers
     from grokpack.report import verification_text as text
     from grokpack.verification import repair, verify_structure
+    from grokpack.verification.read_options import ReadOptions
 
     path = resolve(source, session)
     began = time.monotonic()
-    chosen = check_contents.limits(
-        session, data or (against or origin) is not None, subset, max_age, max_duration
-    )
+    contents = data or (against or origin) is not None
+    check_contents.refuse_idle(subset, max_age, max_duration, contents=contents, values=values)
+    time_over = check_contents.deadline(session, max_duration)
+    chosen = check_contents.limits(subset, max_age, time_over) if contents else None
     verdict = verify_structure.look(path, head_dim)
     readable = verdict.survey.checkpoint is not None
     if chosen is not None or (values and readable):
@@ -95,10 +97,8 @@ def verify(
                     session, path, verdict, against, origin, with_workers(worker_options, chosen)
                 )
             if values and readable:
-                from grokpack.verification.verify_values import verify_values
-
-                listen = session.stoppable()
-                verdict = verify_values(verdict, listen, limits=with_workers(worker_options))
+                by_then = with_workers(worker_options, ReadOptions(stopping=time_over))
+                verdict = check_contents.read_values(session, verdict, by_then)
     if verdict.refusal is not None and verdict.whole:
         raise verdict.refusal
     seconds = time.monotonic() - began
@@ -133,11 +133,12 @@ def cases(verdict: Verdict) -> list[Case]:
 
 
 def status(verdict: Verdict) -> ExitStatus:
-    """Return 0 if nothing is wrong, 75 if stopped, 4 for a hostile pickle, 1 for other errors."""
+    """Return 0 if nothing is wrong, 75 if stopped, 4 for a hostile pickle, 3 or 1 for others."""
     if verdict.whole:
-        ended = verdict.contents is None or verdict.contents.ended
-        return ExitStatus.OK if ended else ExitStatus.TRY_AGAIN
+        return ExitStatus.OK if verdict.ended else ExitStatus.TRY_AGAIN
     hostile = of_kinds(verdict.findings, *UNSAFE_PICKLES)
+    if verdict.unreadable:
+        return ExitStatus.SOURCE
     return ExitStatus.UNSAFE if hostile else ExitStatus.ANSWER_IS_NO
 
 

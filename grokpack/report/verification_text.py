@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
 from grokpack.core.byte_size import byte_size
+from grokpack.core.errors import OtherFormat
 from grokpack.core.escaping import escape_line
 from grokpack.core.finding import of_kinds, only_errors
+from grokpack.models import registry
 from grokpack.report import numbers
 from grokpack.report.name_ranges import name_ranges
 from grokpack.verification.download_state import progress
@@ -42,6 +44,11 @@ def render(verdict: Verdict, seconds: float) -> str:
         lines += ["", "hint: go on with the download; what is whole stays", f"      {fix}"]
     elif fix:
         lines += ["", "hint: fetch just these again, then verify", f"      {fix}"]
+    elif verdict.unreadable:
+        lines += ["", "hint: look at permissions, links and mounts; then verify again"]
+    elif of_kinds(verdict.findings, OtherFormat.CODE):
+        lines += ["", "hint: fetch the files themselves: `git lfs pull` in a clone; or a release"]
+        lines += [f"      {command}" for command in registry.downloads().splitlines()]
     elif of_kinds(verdict.findings, "GP116"):
         lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
     elif not verdict.whole:
@@ -100,7 +107,10 @@ def _damage(verdict: Verdict) -> str:
         return f"not whole: {count} error{'s' if count > 1 else ''}, listed above"
     others, state = expected - bad, progress(verdict)
     if state is not None:
-        return f"incomplete: {others} of {numbers.files(expected)} are whole{_arrived(state)}"
+        lacking = f"{bad} of {numbers.files(expected)} {'is' if bad == 1 else 'are'} not here whole"
+        return f"incomplete: {lacking}{_arrived(state)}"
+    if verdict.unreadable:
+        return f"not known: {bad} of {numbers.files(expected)} cannot be read"
     rest = "is as it should be" if others == 1 else "are as they should be"
     tail = f"; the other {others} {rest}" if others else ""
     return f"damaged: {bad} of {numbers.files(expected)}{tail}"
@@ -111,9 +121,9 @@ def _arrived(state: Progress) -> str:
     begun = f"; {state.on_their_way} are on their way" if state.on_their_way else ""
     if not state.total or state.here is None:
         return begun
-    sizes = f", {byte_size(state.here)} of {byte_size(state.total)}"
-    missing = byte_size(state.total - state.here)
-    return f"{sizes} ({100 * state.here // state.total}%); {missing} are missing{begun}"
+    missing, total = byte_size(state.total - state.here), byte_size(state.total)
+    share = 100 * state.here // state.total
+    return f"; {missing} of {total} are missing, {share}% are here{begun}"
 
 
 def _verdict(verdict: Verdict, seconds: float) -> list[str]:
@@ -128,6 +138,8 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
     rows += _contents(verdict)
     if verdict.checks["values"] == "ok":
         rows.append("ok  values: no NaN, no infinities, every scale positive")
+    if verdict.checks["values"] == "partial":
+        rows.append("--  values: stopped before all were read; nothing wrong in what was read")
     if verdict.checks["values"] == "skipped" and verdict.whole and verdict.contents is None:
         rows.append("--  values: not read; `--values` reads them all")
     rows += _ranks(verdict)

@@ -41,8 +41,22 @@ def reading(path: str) -> Iterator[None]:
         if isinstance(error, FileNotFoundError) and os.path.islink(path):
             reason = "it is a link to a file that is not there"
             hint = "`git annex get` fetches it" if _ANNEX in os.readlink(path) else None
+        if isinstance(error, PermissionError):
+            path = _closed_folder(path) or path
+            hint = "see who may read it: `ls -ld`"
         what = f"cannot read the source: {reason}"
         raise SourceUnreadable(what, Place(path), hint=hint) from error
+
+
+def _closed_folder(path: str) -> str | None:
+    """Return the uppermost folder above a path that may not be entered."""
+    folder, closed = os.path.dirname(path), None
+    while folder:
+        if os.path.isdir(folder) and not os.access(folder, os.X_OK):
+            closed = folder
+        above = os.path.dirname(folder)
+        folder = "" if above == folder else above
+    return closed
 
 
 @contextlib.contextmanager

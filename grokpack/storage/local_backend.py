@@ -31,6 +31,8 @@ T = TypeVar("T")
 READ_OVERHEAD = ReadOverhead()
 MOST_ENTRIES = 1 << 20
 """Largest number of entries below a folder; the release in chunks of one mebibyte has 300,000."""
+_HIDING = (errno.EACCES, errno.EIO, errno.ESTALE)
+"""Errors after which nobody knows what is at a path."""
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -137,8 +139,15 @@ def stamp(path: str, *, fresh: bool) -> tuple[int, int]:  # noqa: ARG001  # noth
 
 
 def exists(path: str) -> bool:
-    """Return whether anything is at the path."""
-    return os.path.lexists(path)
+    """Return whether anything is at the path; a folder that may not be entered hides it."""
+    try:
+        os.lstat(path)
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) not in _HIDING:
+            return False
+        with reading(path):
+            raise
+    return True
 
 
 def is_file(path: str) -> bool:

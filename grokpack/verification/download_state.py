@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from grokpack import storage
 from grokpack.checkpoint.readers.unfinished_downloads import begun
-from grokpack.core.finding import only_errors
+from grokpack.core.errors import OtherFormat
+from grokpack.core.finding import of_kinds, only_errors
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.verification.verify_structure import Verdict
 
-_UNFINISHED = ("GP101", "GP103")
-"""Codes of what a download leaves that was interrupted: files missing, and files cut short."""
+_UNFINISHED = ("GP101", "GP103", OtherFormat.CODE)
+"""Codes of what an unfinished download leaves: no file, one cut short, a pointer in its place."""
 
 
 class Progress(NamedTuple):
@@ -33,8 +34,13 @@ class Progress(NamedTuple):
 def progress(verdict: Verdict) -> Progress | None:
     """Return how far a download has come; None where more is wrong than that it is not finished."""
     wrong, checkpoint = only_errors(verdict.findings), verdict.survey.checkpoint
-    if not wrong or checkpoint is None or any(f.code not in _UNFINISHED for f in wrong):
+    if not wrong or any(f.code not in _UNFINISHED for f in wrong):
         return None
+    if checkpoint is None:
+        return Progress(None, None, 0)
+    present = {file.path for file in checkpoint.layout.files()}
+    if any(finding.file in present for finding in of_kinds(wrong, "GP101")):
+        return None  # a tensor is missing in a file that is there
     under_way = 0 if storage.is_url(checkpoint.folder) else len(begun(checkpoint))
     if not _as_released(checkpoint):
         return Progress(None, None, under_way)

@@ -118,6 +118,8 @@ def tally_all(
 ) -> dict[str, ArrayTally]:
     """Count every value of these tensors; the result is by array, scales are `<name>/scales`.
 
+    Of a count that `limits` stops, arrays that it did not come to are left out.
+
     Args:
         checkpoint: The checkpoint to read.
         tensors: The tensors to count.
@@ -125,7 +127,7 @@ def tally_all(
         cuts: Sizes in which the work is cut.
         failed: Receives the first error of each array that cannot be decoded, and that is then
             left out; without it the error is raised.
-        limits: Workers that count; threads of this process by default.
+        limits: Workers that count, threads of this process by default, and when to stop.
 
     Raises:
         GrokpackError: What reading raises.
@@ -141,8 +143,9 @@ def tally_all(
     slabs = [slab for tensor in tensors for slab in _slabs(tensor, cuts.slab_bytes)]
     tallies: dict[str, ArrayTally] = {}
     with phase(Started("values", total), listen), telling_of_compilation(implementation, listen):
-        parts = _in_order(map_unordered(job, enumerate(slabs), pool, watching(listen)))
-        for slab, part in zip(slabs, parts, strict=True):
+        watch = watching(listen, limits.stopping)
+        parts = _in_order(map_unordered(job, enumerate(slabs), pool, watch))
+        for slab, part in zip(slabs, parts, strict=False):  # fewer where it is to stop
             if isinstance(part, GrokpackError):
                 if failed is None:
                     raise part

@@ -11,7 +11,13 @@ from grokpack import storage
 from grokpack.checkpoint import listed_files, manifest_records, open_checkpoint
 from grokpack.checkpoint.checkpoint import Survey, array_parts
 from grokpack.checkpoint.readers import expected_counts
-from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, NothingThere, UnfinishedOutput
+from grokpack.core.errors import (
+    NO_FAULT_OF_FILES,
+    GrokpackError,
+    NothingThere,
+    SourceUnreadable,
+    UnfinishedOutput,
+)
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import Finding, of_kinds, only_errors
 from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
@@ -59,12 +65,24 @@ class Verdict:
         return not only_errors(self.findings)
 
     @property
+    def unreadable(self) -> bool:
+        """True if all that is wrong is that files cannot be read, which says nothing of them."""
+        wrong = only_errors(self.findings)
+        return bool(wrong) and of_kinds(wrong, SourceUnreadable.CODE) == wrong
+
+    @property
     def complete(self) -> bool | None:
         """True if all files are there; None if nothing tells how many there should be."""
         if not self.whole:
             return False
         listed = self.contents is not None and self.contents.lists_all
         return True if self.survey.count_source or listed else None
+
+    @property
+    def ended(self) -> bool:
+        """True if nothing that was to be read was left out for want of time."""
+        contents = self.contents is None or self.contents.ended
+        return contents and self.checks["values"] != "partial"
 
     @property
     def word(self) -> VerificationStatus:
@@ -74,8 +92,8 @@ class Verdict:
         wrong with the files that are there, but not whether these are all.
         """
         if not self.whole:
-            return "damaged"
-        if self.contents is not None and not self.contents.ended:
+            return "unreadable" if self.unreadable else "damaged"
+        if not self.ended:
             return "unfinished"
         partial = self.contents is not None and self.contents.never_bytes
         unlisted = of_kinds(self.findings, "GP118")

@@ -83,7 +83,14 @@ def verify_values(
     cuts: CountingSizes | None = None,
     limits: ReadOptions | None = None,
 ) -> Verdict:
-    """Add findings about values to a verdict: NaN, infinities, scales that are not positive."""
+    """Add findings about values to a verdict: NaN, infinities, scales that are not positive.
+
+    Args:
+        verdict: The verdict on the structure.
+        listen: Receives progress.
+        cuts: Sizes in which the work is cut; no finding depends on them.
+        limits: Workers that count, and when to stop.
+    """
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None:
         return verdict
@@ -97,11 +104,13 @@ def verify_values(
         for array in tensor.arrays():
             if array in failed:
                 findings.append(_undecoded(checkpoint, _weight(array), failed[array]))
+            if array not in tallies:
                 continue
             held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
             view = checkpoint.views.get(array)
             findings += _findings(array, tallies[array], held, view)
-    outcome: CheckResult = "failed" if findings else "ok"
+    stopped = limits is not None and limits.stopping()
+    outcome: CheckResult = "failed" if findings else "partial" if stopped else "ok"
     return replace(
         verdict,
         findings=(*verdict.findings, *findings),

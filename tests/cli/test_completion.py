@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,22 +78,64 @@ def test_commands_are_completed() -> None:
     assert completions("grokpack", "con") == ["convert"]
 
 
-def test_bash_completes_a_line_by_the_script_that_the_program_gives() -> None:
-    script = """
+def test_codes_topics_and_schemas_are_completed() -> None:
+    assert completions("grokpack", "explain", "GP10") == [f"GP10{digit}" for digit in range(1, 10)]
+    assert completions("grokpack", "help", "e") == [
+        *("exit-codes", "environment", "evaluate", "explain")
+    ]
+    assert "grokpack.json" in completions("grokpack", "explain", "--schema", "")
+
+
+_SHELLS = {
+    "bash": """
 source <(_GROKPACK_COMPLETE=source_bash grokpack)
-COMP_WORDS=(grokpack convert --to s)
-COMP_CWORD=3
+COMP_WORDS=($LINE)
+[[ $LINE == *" " ]] && COMP_WORDS+=("")
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 _grokpack_completion grokpack
 printf '%s\\n' "${COMPREPLY[@]}"
-"""
+""",
+    "zsh": """
+autoload -Uz compinit && compinit -u -D
+eval "$(_GROKPACK_COMPLETE=source_zsh grokpack)"
+_arguments() { print -r -- "$@" }
+words=(${(z)LINE})
+CURRENT=$#words
+_grokpack_completion
+""",
+    "fish": """
+_GROKPACK_COMPLETE=source_fish grokpack | source
+complete -C $LINE
+""",
+}
+"""Scripts that complete the line of a variable as each shell does for a user."""
+_OPTIONS = {"bash": ("--norc",), "zsh": ("-f",), "fish": ("--no-config",)}
+
+
+@pytest.mark.parametrize("shell", _SHELLS)
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("grokpack convert --to s", {"sglang", "safetensors"}),
+        ("grokpack explain GP32", {"GP321", "GP322", "GP323", "GP324", "GP325", "GP326"}),
+    ],
+)
+def test_a_shell_completes_by_the_script_that_the_program_gives(
+    shell: str, line: str, expected: set[str], tmp_path: Path
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     done = subprocess.run(
-        ["bash", "-c", script],
-        env=os.environ | {"PATH": path},
+        [shell, *_OPTIONS[shell], "-c", _SHELLS[shell]],
+        env=os.environ | {"PATH": path, "HOME": str(tmp_path), "LINE": line},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ["sglang", "safetensors"]
+    offered = set(re.findall(r"[\w.-]+", done.stdout))
+    assert offered >= expected
+    assert all(word.startswith(line.rsplit(maxsplit=1)[-1]) for word in offered)

@@ -43,8 +43,8 @@ def test_missing_files_are_told_by_ranges_with_one_command_that_goes_on(half: Pa
     assert "error[GP101]: file is missing: 201 files" in done.stdout
     assert "      tensor00500_000 to tensor00699_000\n      tensor00702_000\n" in done.stdout
     last = done.stdout.partition("incomplete: ")[2]
-    assert last.startswith("568 of 770 files are whole, ")
-    assert " of 318.24 GB (" in last
+    assert last.startswith("202 of 770 files are not here whole; ")
+    assert " of 318.24 GB are missing, " in last
     assert "hf download xai-org/grok-1 --include 'ckpt-0/*' --local-dir" in last
     assert len(done.stdout.splitlines()) < 20
 
@@ -60,7 +60,7 @@ def test_few_missing_files_are_named_each(tmp_path: Path) -> None:
     (folder / "tensor00007_000").unlink()
     shown = verify(folder).stdout
     assert f"error[GP101]: file is missing\n  --> {folder}/tensor00007_000" in shown
-    assert "incomplete: 25 of 26 files are whole" in shown
+    assert "incomplete: 1 of 26 files is not here whole; " in shown
 
 
 def test_other_damage_is_no_unfinished_download(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing_extensions import TypedDict
 from grokpack.core.documents.answer_json import AnswerJson, Count, FamilyTitle, Format, Seconds
 
 VerificationStatus = Annotated[
-    Literal["whole", "ok", "damaged", "unfinished"],
+    Literal["whole", "ok", "damaged", "unfinished", "unreadable"],
     Field(
         description="The answer: `ok` where nothing is wrong with what was looked at, and it is "
-        "not known whether that is all; `error` where the command failed"
+        "not known whether that is all; `unreadable` where all that is wrong is that the system "
+        "refuses files; `error` where the command failed"
     ),
 ]
 CheckResult = Literal["ok", "partial", "failed", "skipped"]

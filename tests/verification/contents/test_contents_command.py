@@ -37,6 +37,16 @@ def test_a_deadline_is_exit_status_75_until_the_round_is_complete(model: Path) -
     assert (status, document["status"]) == (0, "whole")
 
 
+@pytest.mark.parametrize(("time", "expected"), [("0s", (75, "unfinished")), ("1h", (0, "whole"))])
+def test_a_deadline_ends_the_reading_of_values(
+    model: Path, time: str, expected: tuple[int, str]
+) -> None:
+    status, document = answer("verify", model, "--values", "--max-duration", time)
+    assert (status, document["status"]) == expected
+    partial = document["data"]["checks"]["values"] == "partial"
+    assert partial == (expected[0] == 75)
+
+
 def test_without_a_manifest_there_is_nothing_to_compare_with(model: Path) -> None:
     (model / "grokpack.json").unlink()
     status, document = answer("verify", model, "--data")
@@ -51,6 +61,8 @@ def test_without_a_manifest_there_is_nothing_to_compare_with(model: Path) -> Non
     [
         ("--subset", "5%"),
         ("--max-age", "1d"),
+        ("--max-duration", "1h"),
+        ("--values", "--subset", "5%"),
         ("--data", "--subset", "0/4"),
         ("--data", "--subset", "5/4"),
         ("--data", "--subset", "0%"),
