@@ -25,7 +25,7 @@ from tests.support.checkpoints import synthesize
 from tests.support.weights import exact_weights
 
 GEOMETRY = Geometry(
-    vocab=64, d_model=256, layers=2, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
+    vocab=64, d_model=256, layers=2, experts=2, ffn=256, q_width=256, kv_width=64, head_dim=32
 )
 TYPES: Any = gguf.GGMLQuantizationType
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from grokpack.execution.run_options import RunOptions
 
 WIDE = Geometry(
-    vocab=64, d_model=256, layers=1, experts=2, ffn=512, q_width=256, kv_width=64, head_dim=32
+    vocab=64, d_model=256, layers=1, experts=2, ffn=256, q_width=256, kv_width=64, head_dim=32
 )
-"""Groups of 256 divide it; its scale groups of 32 and 64 inputs lie within those of 128."""
+"""Groups of 256 divide it; its scale groups of 32 inputs lie within those of 128."""
 
 
 FASTEST = "numba" if dispatch.compiler_loads() else "numpy"

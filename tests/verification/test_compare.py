@@ -148,7 +148,7 @@ def test_the_command_answers_with_its_status(model: Path, tmp_path: Path) -> Non
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith("different")
     quantized = tmp_path / "q"
-    run("quantize", model, "--bits", "4", "--group", "32", "-o", quantized, "-q")
+    run("quantize", model, "--group", "32", "--method", "rtn", "-o", quantized, "-q")
     assert run("diff", model, quantized).returncode == 1
     assert run("diff", model, quantized, "--max-error", "0.2").returncode == 0
     assert run("diff", model, "nowhere").returncode == 3

@@ -196,10 +196,11 @@ def _bound(data: bytes, path: str) -> int:
             at = behind
         if pieces > _MOST_PIECES:
             raise _beyond(f"more than {_MOST_PIECES:,} pieces", path)
+        if others > _MOST_OTHER_BYTES:
+            what = f"more than {_MOST_OTHER_BYTES:,} bytes of settings and of long pieces"
+            raise _beyond(what, path)
     if at > end:
         raise _broken("a SentencePiece model that breaks off, or none", path)
-    if others > _MOST_OTHER_BYTES:
-        raise _beyond(f"{others:,} bytes of settings and of long pieces", path)
     if not pieces:
         raise _broken("a tokenizer without pieces", path)
     return pieces

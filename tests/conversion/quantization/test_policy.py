@@ -70,8 +70,8 @@ def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> 
     assert r"re:model\.layers\.\d+\.attn\.v_proj$" in config["ignore"]
     assert found["model.layers.0.attn.v_proj.weight"].dtype.name == "bfloat16"
     assert found["model.layers.0.attn.q_proj.weight_packed"].shape == (256, 64)
-    assert found["model.layers.1.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 16)
-    assert found["model.layers.0.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 4)
+    assert found["model.layers.1.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 8)
+    assert found["model.layers.0.moe_block.experts.0.linear_1.weight_scale"].shape == (256, 2)
 
 
 @pytest.mark.parametrize(

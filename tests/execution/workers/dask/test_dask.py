@@ -19,7 +19,7 @@ from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import dask_cluster
 from tests.support import forked, grok2
-from tests.support.checkpoints import tree
+from tests.support.checkpoints import synthesize, tree
 from tests.support.executors import stop_after
 
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ def test_a_run_that_is_stopped_on_a_cluster_is_finished_here(
     assert tree(tmp_path / "out") == clean
 
 
-def test_the_commands_take_a_cluster(url: str, root: Path, tmp_path: Path) -> None:
+def test_the_commands_take_a_cluster(url: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return forked.run(*arguments, "--workers", url, "--json")
 
-    source = str(root / "source")
+    source = str(synthesize(tmp_path / "source"))
     wrote = run("reshard", source, "--tp", "4", "-o", str(out))
     assert wrote.returncode == 0, wrote.stderr
     data = json.loads(wrote.stdout)["data"]
@@ -104,7 +104,7 @@ def test_the_commands_take_a_cluster(url: str, root: Path, tmp_path: Path) -> No
         ("verify", str(out), "--source", source),
         ("diff", source, str(out)),
         ("convert", source, "--to", "hf", "-o", str(tmp_path / "hf"), "--tokenizer", "none"),
-        ("quantize", source, "--group", "32", "-o", str(tmp_path / "q"), "--tokenizer", "none"),
+        ("quantize", source, "--method", "rtn", "--group", "32", "-o", str(tmp_path / "q")),
     ):
         answer = run(*arguments)
         assert answer.returncode == 0, (arguments, answer.stderr)
