@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class DType(Enum):
     F16 = "F16"
     F32 = "F32"
 
-    @property
+    @cached_property
     def itemsize(self) -> int:
         """Bytes per element."""
         return _ITEMSIZES.get(self.value, 1)

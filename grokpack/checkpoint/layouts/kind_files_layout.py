@@ -72,10 +72,11 @@ def _file(
 ) -> FileLayout:
     """Lay out a file: whole arrays, or one rank's slices of them."""
     axis, match = rank_axis(convention, names[0]), _NAME.fullmatch(path)
-    boxes = {
-        name: whole_box(arrays[name].shape)
+    held = {
+        shape: whole_box(shape)
         if axis is None or match is None
-        else slice_box(arrays[name].shape, axis, int(match[3]), ranks)
-        for name in names
+        else slice_box(shape, axis, int(match[3]), ranks)
+        for shape in {arrays[name].shape for name in names}
     }
+    boxes = {name: held[arrays[name].shape] for name in names}
     return safetensors.lay_out(path, boxes, arrays)

@@ -32,6 +32,10 @@ class Merging:
         """Where the two parts of the last merge met."""
         self._run()
 
+    def meeting(self) -> int | None:
+        """Return where the last two parts of the piece met; None if they did not become one."""
+        return self.last if self._ends[0] == len(self._piece) else None
+
     def parts(self) -> Iterator[bytes]:
         """Yield the parts that are left."""
         start = 0
@@ -69,6 +73,28 @@ def merges(ids: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
     """
     for token in sorted(ids, key=ids.__getitem__):
         if len(token) > 1:
-            made = Merging(ids, token)
-            if next(made.parts()) == token:
-                yield token[: made.last], token[made.last :]
+            short = len(token) <= _SHORT
+            middle = _meeting(ids, token) if short else Merging(ids, token).meeting()
+            if middle is not None:
+                yield token[:middle], token[middle:]
+
+
+_SHORT = 32  # bytes of a token for which looking at all pairs costs less than a heap
+_NONE = 1 << 62  # in place of the id of a pair that is no token
+
+
+def _meeting(ids: Mapping[bytes, int], token: bytes) -> int | None:
+    """Return what `Merging.meeting` does for a short token; all but a few are short."""
+    cuts = list(range(len(token) + 1))
+    pairs = [ids.get(token[start : start + 2], _NONE) for start in cuts[:-2]]
+    while len(pairs) > 1:
+        lowest = min(pairs)
+        if lowest == _NONE:
+            return None
+        at = pairs.index(lowest)
+        del cuts[at + 1], pairs[at]
+        if at < len(pairs):
+            pairs[at] = ids.get(token[cuts[at] : cuts[at + 2]], _NONE)
+        if at > 0:
+            pairs[at - 1] = ids.get(token[cuts[at - 1] : cuts[at + 1]], _NONE)
+    return cuts[1]

@@ -16,6 +16,8 @@ from grokpack.formats.tokenizers.byte_pairs import Merging, merges
 from tests.support.byte_pair_tokenizers import CASES, golden, random_table
 
 if TYPE_CHECKING:
+    from random import Random
+
     from grokpack.formats.tokenizers.tok_json import TokenTable
 
 GOLDEN = golden()
@@ -95,3 +97,13 @@ def test_a_pattern_that_is_none_is_refused() -> None:
     with pytest.raises(GrokpackError, match="`pat_str` is no pattern") as caught:
         BytePairEncoder(replace(GOLDEN, pattern="(a"), "here")
     assert caught.value.code == "GP242"
+
+
+@given(st.sets(st.text("ab", min_size=2, max_size=7), max_size=40), st.randoms())
+def test_short_tokens_are_merged_as_long_pieces_are(words: set[str], random: Random) -> None:
+    shuffled = sorted(words)
+    random.shuffle(shuffled)
+    ids = {token.encode(): number for number, token in enumerate(["a", "b", *shuffled])}
+    made = {token: Merging(ids, token).meeting() for token in ids if len(token) > 1}
+    known = [(token[:at], token[at:]) for token, at in made.items() if at is not None]
+    assert list(merges(ids)) == known
