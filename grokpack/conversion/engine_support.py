@@ -55,7 +55,12 @@ def _marlin(scheme: QuantizationScheme) -> str | None:
 
 LOADS: dict[str, dict[str, Check]] = {
     "llama.cpp": {"gguf": _anything},
-    "vllm": {"compressed-tensors": _vllm_compressed, "gptq": _marlin},
+    "vllm": {
+        "compressed-tensors": _vllm_compressed,
+        "gptq": _marlin,
+        "mxfp4": _anything,
+        "nvfp4": _anything,
+    },
     "sglang": {"w8a8-int8": _anything, "fp8": _anything},
     "transformers": {
         "compressed-tensors": _transformers,

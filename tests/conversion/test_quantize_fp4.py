@@ -112,12 +112,15 @@ def test_kept_weights_are_listed_and_eight_bits_refused(wide: Path, tmp_path: Pa
     assert caught.value.code == "GP309"
 
 
-def test_they_are_for_transformers_and_not_for_vllm(wide: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_transformers_and_vllm_load_them_and_sglang_does_not(wide: Path, form: str) -> None:
     source = open_checkpoint(str(wide))
-    plan_quantize(source, QuantizeOptions(to="nvfp4", engine="transformers"))
-    with pytest.raises(GrokpackError, match="vllm does not load") as caught:
-        plan_quantize(source, QuantizeOptions(to="nvfp4", engine="vllm"))
-    assert caught.value.code == "GP313"
+    for engine in ("transformers", "vllm"):
+        plan_quantize(source, QuantizeOptions(to=form, engine=engine))
+    for refused in ({"engine": "sglang"}, {"engine": "vllm", "keep": ("key",)}):
+        with pytest.raises(GrokpackError, match="does not load") as caught:
+            plan_quantize(source, QuantizeOptions(to=form, **refused))
+        assert caught.value.code == "GP313"
 
 
 def test_they_are_not_quantized_again(written: Path) -> None:

@@ -155,6 +155,8 @@ oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CP
 		$(ORACLE_VLLM)/made/source $(ORACLE_VLLM)/made/f32 $(ORACLE_VLLM)/made/bf16
 	$(RUN_VLLM) -m tests.oracle.vllm.quantized $(ORACLE_VLLM)/made/source \
 		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/quantized
+	$(RUN_VLLM) -m tests.oracle.vllm.floats \
+		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/floats
 	$(RUN_VLLM) -m tests.oracle.forward_grok2 tests/data/grok2-tiny
 	$(RUN_VLLM) -m tests.oracle.vllm.grok2_merged \
 		--python "$(CURDIR)/$(BIN)/python" --work $(ORACLE_VLLM)/made/grok-2

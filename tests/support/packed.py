@@ -109,8 +109,11 @@ def decoded(found: dict[str, np.ndarray], base: str, bits: int) -> np.ndarray:
     own = next((a for n, a in found.items() if n.partition("@")[0] == f"{base}.weight"), None)
     if own is not None and own.dtype == ml_dtypes.float8_e4m3fn:
         return fp8(found, base)
-    if f"{base}.weight_packed" in found:
-        return compressed_tensors(found, base, bits)
+    words = found.get(f"{base}.weight_packed")
+    if words is not None:
+        return (
+            fp4(found, base) if words.dtype == np.uint8 else compressed_tensors(found, base, bits)
+        )
     return gptq(found, base, bits) if f"{base}.qweight" in found else w8a8(found, base)
 
 

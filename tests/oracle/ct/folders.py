@@ -80,7 +80,7 @@ class Folder:
 
     def bits(self, module: str) -> int:
         """Bits of a weight: 16 where it is not quantized."""
-        if f"{module}.weight_packed" in self.arrays:
+        if f"{module}.weight_shape" in self.arrays:
             inputs = int(self.arrays[f"{module}.weight_shape"][1])
             return self.arrays[f"{module}.weight_packed"].shape[1] * 32 // inputs
         if f"{module}.qweight" in self.arrays:

@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ COLUMNS = 64
 ROUNDING = 1 + 1e-5  # errors are compared in float32 while scales are searched
 FIXTURE_SEED = 20240317
 PLAIN = (*TYPES, "mxfp4")
+OFF = dict.fromkeys(TYPES, 2.0**-20) | {"mxfp4": 2.0**-10}
+"""How far off weights are that must be seen to differ: levels of MXFP4 are far apart."""
 SEARCHED = ("q4_0", "q4_1", "mxfp4")
+UNDEFINED = {"mxfp4": ("subnormal", "inverse infinite")}
+"""Weights whose exponent would be negative: ggml casts it to uint8, which C does not define."""
 
 
 class Library:
@@ -65,15 +70,22 @@ def worst_block(one: np.ndarray, other: np.ndarray, kind: str) -> tuple[int, int
     return int(np.count_nonzero(differing)), int(differing.max(initial=0))
 
 
+def defined(kind: str, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Weights of every kind of which C says what a type's blocks are."""
+    for name, x in cases(seed, 512, COLUMNS).items():
+        if name not in UNDEFINED.get(kind, ()):
+            yield name, x
+
+
 def compare(library: Library, kind: str, broken: bool = False) -> int:
     """Print a line for each kind of weights; the number of blocks that differ."""
     kernel = KERNELS[kind].quantize
     found: dict[str, list[int]] = {}
     for seed in range(1 if broken else SEEDS):
-        for name, x in cases(seed, 512, COLUMNS).items():
+        for name, x in defined(kind, seed):
             rows = np.ascontiguousarray(x.T)
             wanted = library.quantize(kind, rows)
-            seen = x * np.float32(1 + 2**-20) if broken else x
+            seen = x * np.float32(1 + OFF[kind]) if broken else x
             implementations = ("numba", "numpy") if seed < SPECIFICATION_SEEDS else ("numba",)
             for implementation in implementations:
                 made = quantized(twin(kernel, implementation), seen)[0]  # type: ignore[arg-type]
@@ -105,7 +117,7 @@ def compare_searched(library: Library, kind: str) -> int:
     total = worse = 0
     errors = {}
     for seed in range(SEEDS):
-        for name, x in cases(seed, 512, COLUMNS).items():
+        for name, x in defined(kind, seed):
             rows = np.ascontiguousarray(x.T)
             own = library.restore(kind, library.quantize(kind, rows), x.shape[0])
             made, _, _ = quantized(twin(KERNELS[kind].search, "numba"), x)
@@ -159,7 +171,7 @@ def main() -> int:
     worse = sum(compare_searched(library, kind) for kind in SEARCHED)
     for kind in PLAIN:
         if not compare(library, kind, broken=True):
-            print(f"{kind}: weights that are 1 in a million off gave the same blocks")
+            print(f"{kind}: weights that are {OFF[kind]:.0e} off gave the same blocks")
             return 1
     print("all blocks agree" if not differing else f"{differing:,} blocks differ")
     return 1 if differing or worse else 0
