@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from grokpack.kernels.compiled import allocate, inner
-from grokpack.kernels.compiled._byte_copies import pointer
+from grokpack.kernels.compiled._byte_copies import pointer, prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +88,8 @@ def transpose(codes: np.ndarray, place: tuple[int, int, int, int], tile: np.ndar
     pitch = codes.shape[1]
     rows, columns = height - height % SIDE, width - width % SIDE
     for r in range(0, rows, SIDE):
+        for k in range(SIDE):
+            prefetch(codes, (row + r + k) * pitch + column + COLUMNS)  # for the next tile
         for c in range(0, columns, SIDE):
             at = (row + r) * pitch + column + c
             transpose_square(codes, at, pitch, tile, c * ROWS + r, ROWS)
