@@ -28,7 +28,7 @@ Out = Annotated[
         "--out",
         "-o",
         metavar="PATH",
-        help="Where to write; a name beside SRC by default",
+        help="Folder, s3://, gs:// or hf://OWNER/NAME; a name beside SRC by default",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -226,9 +226,17 @@ class _Run:
 
 
 def output_path(out: str | None, default: str) -> str:
-    """Return the output folder as an absolute path; a URL unchanged."""
+    """Return the output folder as an absolute path; a URL unchanged.
+
+    Raises:
+        GrokpackError: GP224 for a URL without its slashes.
+    """
     from grokpack import storage
 
     if out is None or storage.is_url(out):
         return out or default
+    scheme, colon, rest = out.partition(":")
+    if colon and scheme in ("gs", "hf", "s3"):
+        hint = f"did you mean `{scheme}://{escape_line(rest.lstrip('/'))}`?"
+        raise GrokpackError("GP224", "this is no URL, and no good name of a folder", hint=hint)
     return str(Path(out).absolute())

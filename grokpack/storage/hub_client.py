@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from grokpack.core.errors import GrokpackError, LockHeld, Place, ServerFailed
 from grokpack.core.optional_imports import import_extra
 from grokpack.core.version import __version__
-from grokpack.storage.http import range_requests, services
+from grokpack.storage.http import range_requests, services, settings
 from grokpack.storage.http.connections import SILENCE_S
 from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.responses import BUSY, plain
@@ -74,6 +74,8 @@ class HubClient:
             raise GrokpackError("GP224", what, Place(self._out), (("rule", str(error)),)) from error
         if self.site.token is None:
             hint = "set HF_TOKEN, or `hf auth login`"
+            if settings.is_anonymous():
+                hint = "unset GROKPACK_ANONYMOUS, which keeps tokens back"
             raise self.refusal("publishing needs a token that may write", None, hint)
 
     def create(self, *, private: bool) -> None:

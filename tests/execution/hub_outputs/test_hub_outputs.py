@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.cli.app import app
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.preflight import preflight
@@ -21,6 +24,7 @@ from grokpack.report import numbers, plan_text
 from grokpack.storage import hub_publisher
 from grokpack.storage.http import services
 from grokpack.verification.verify_structure import verify_structure
+from tests.support import grok2
 from tests.support.bucket_outputs import plan_of, refusal
 from tests.support.checkpoints import tree
 from tests.support.writable_hub import Blob, WritableHub
@@ -74,6 +78,16 @@ def test_a_disk_holds_no_more_than_what_waits_and_what_is_begun(
     begun = 1 + AHEAD  # the file that waits, and those of the tasks that are handed out
     assert 0 < most < begun * largest + PAGES < plan.target.layout.nbytes
     assert hub.counted("POST", "commit/main") > 5
+
+
+def test_card_and_licence_follow_the_weights_and_the_manifest_is_last(hub: WritableHub) -> None:
+    execute(plan_convert(open_checkpoint(str(grok2.RELEASE)), "hf"), OUT)
+    steps = [set(files) for _, files in hub.repositories["me/grok"].history["main"]]
+    *_, weights, small, whole = steps
+    assert any(name.endswith(".safetensors") for name in weights)
+    assert {"README.md", "LICENSE", "config.json"} <= small - weights
+    assert whole - small == {"grokpack.json"}
+    assert small - whole == {".grokpack/plan.json"}
 
 
 def test_files_stay_where_that_is_asked_for(
@@ -134,6 +148,23 @@ def test_other_files_are_left_alone_unless_asked(hub: WritableHub, wide: Path) -
     Path("new/mine").touch()
     refused = refusal(first, "hf://me/new")
     assert (refused.code, refused.facts) == ("GP323", (("found", str(Path("new/mine").resolve())),))
+
+
+def test_the_library_is_an_extra(
+    hub: WritableHub, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("huggingface_hub", "huggingface_hub.utils"):
+        monkeypatch.setitem(sys.modules, module, None)
+    error = refusal(plan_of("hf", wide), OUT)
+    assert error.code == "GP307"
+    assert "grokpack[hub]" in str(error.hint)
+    assert not hub.server.asked
+
+
+def test_a_url_without_its_slashes_is_no_folder(wide: Path) -> None:
+    told = CliRunner().invoke(app, ["reshard", str(wide), "--tp", "2", "-o", "hf:me/grok"])
+    assert told.exit_code == 2
+    assert "did you mean `hf://me/grok`?" in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.storage import hub_publisher
 from grokpack.storage.http import services
+from grokpack.storage.http.request_threads import run_request
+from grokpack.storage.hub_client import HubClient
 from tests.support import forked
 from tests.support.bucket_outputs import Killed, plan_of, refusal
 from tests.support.checkpoints import tree
@@ -166,6 +168,20 @@ def test_answers_that_are_lost_are_no_commits_that_are(
     messages = hub.repositories["me/grok"].messages
     assert len(messages) == len(set(messages))
     assert sum("/commit/" in place for place in lost) == len(messages) - 1
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_client_that_another_failure_has_closed_is_asked_again() -> None:
+    tried = []
+
+    def send() -> None:
+        tried.append(1)
+        if len(tried) == 1:  # what httpx says where a thread has closed what all of them share
+            message = "Cannot send a request, as the client has been closed."
+            raise RuntimeError(message)
+
+    run_request(lambda request: HubClient(OUT)._persist(request, send))
+    assert len(tried) == 2
 
 
 def test_a_hub_that_always_fails_is_left_with_what_to_do(
