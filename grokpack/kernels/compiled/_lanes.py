@@ -104,19 +104,37 @@ def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
 
 
 @inner
-def errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
-    """Add weighted squared errors to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`."""
+def _square(t: np.float32, low: np.float32, high: np.float32) -> np.float32:
+    """Return the squared distance of a value, in units of the step, from its code."""
+    c = t if t > low else low  # noqa: FURB136
+    c = c if c < high else high  # noqa: FURB136
+    d = t - np.rint(c)
+    return d * d
+
+
+@inner
+def errors(group: np.ndarray, trial: np.ndarray) -> None:
+    """Add squared errors to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`."""
+    for at in range(0, len(group), BLOCK):
+        block = group[at : at + BLOCK]
+        for lane in range(LANES):
+            inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
+            total = trial[_E + lane]
+            for i in range(8):
+                total += _square(block[i * LANES + lane] * inverse, low, high)
+            trial[_E + lane] = total
+
+
+@inner
+def weighted_errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
+    """Add squared errors with rows weighted."""
     for at in range(0, len(group), BLOCK):
         block, own = group[at : at + BLOCK], weights[at // LANES : at // LANES + 8]
         for lane in range(LANES):
             inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
             total = trial[_E + lane]
             for i in range(8):
-                t = block[i * LANES + lane] * inverse
-                c = t if t > low else low  # noqa: FURB136
-                c = c if c < high else high  # noqa: FURB136
-                d = t - np.rint(c)
-                total += d * d * own[i]
+                total += _square(block[i * LANES + lane] * inverse, low, high) * own[i]
             trial[_E + lane] = total
 
 

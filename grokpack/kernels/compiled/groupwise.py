@@ -65,7 +65,7 @@ def quantize(  # noqa: PLR0913, PLR0917
         scales,
         np.ones(len(values), np.float32) if importance is None else importance,
         (column, per_group, group, bits, method, precision),
-        symmetric,
+        (symmetric, importance is not None),
         factors,
         scratch,
         out.reshape(-1).view(np.uint8),
@@ -83,7 +83,7 @@ def _quantize(  # noqa: PLR0913, PLR0917
     scales: np.ndarray,
     importance: np.ndarray,
     form: tuple[int, int, int, int, int, int],
-    symmetric: bool,  # noqa: FBT001
+    flags: tuple[bool, bool],
     factors: np.ndarray,
     scratch: tuple[np.ndarray, ...],
     out: np.ndarray,
@@ -112,7 +112,7 @@ def _quantize(  # noqa: PLR0913, PLR0917
                 source = (row, column + first, per_group)
                 load(raw, (at, pitch, width), scales, source, codes, group)
             own = importance[row : row + rows]
-            fit(group, own, (bits, method, precision), symmetric, factors, ends, trials)
+            fit(group, own, (bits, method, precision), flags, factors, ends, trials)
             _note(best, steps[g, first : first + width], zeros[g, first : first + width])
             if len(out) == 0:
                 continue
