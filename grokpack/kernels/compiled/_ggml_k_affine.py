@@ -28,6 +28,11 @@ from grokpack.kernels.compiled._ggml_k_lanes import (
     KEPT_SCALE,
     LEAST,
     LOW,
+    NEXT,
+    NEXT_2,
+    NEXT_3,
+    NEXT_4,
+    NEXT_5,
     ROWS,
     SCALE,
     SUM,
@@ -147,11 +152,15 @@ def _keep_better(lanes: np.ndarray) -> None:
     for c in range(WIDTH):
         better = (lanes[FAR + c] > ZERO) & (lanes[FOUND + c] < lanes[BEST + c])
         low = lanes[LOW + c]
-        lanes[BEST + c] = pick(better, lanes[FOUND + c], lanes[BEST + c])
-        lanes[KEPT + c] = pick(better, lanes[TRY + c], lanes[KEPT + c])
-        lanes[BASE + c] = pick(better, low, lanes[BASE + c])
-        lanes[LOW + c] = pick(better, lanes[LEAST + c], low)
-        lanes[KEPT_SCALE + c] = pick(better, lanes[SCALE + c], lanes[KEPT_SCALE + c])
+        lanes[NEXT + c] = pick(better, lanes[FOUND + c], lanes[BEST + c])
+        lanes[NEXT_2 + c] = pick(better, lanes[TRY + c], lanes[KEPT + c])
+        lanes[NEXT_3 + c] = pick(better, low, lanes[BASE + c])
+        lanes[NEXT_4 + c] = pick(better, lanes[LEAST + c], low)
+        lanes[NEXT_5 + c] = pick(better, lanes[SCALE + c], lanes[KEPT_SCALE + c])
+    for c in range(WIDTH):
+        lanes[BEST + c], lanes[KEPT + c] = lanes[NEXT + c], lanes[NEXT_2 + c]
+        lanes[BASE + c], lanes[LOW + c] = lanes[NEXT_3 + c], lanes[NEXT_4 + c]
+        lanes[KEPT_SCALE + c] = lanes[NEXT_5 + c]
 
 
 @inner

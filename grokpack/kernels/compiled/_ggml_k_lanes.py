@@ -22,7 +22,10 @@ _HIGHEST = 32  # rows of a sub-block
 FAR, LOW, HIGH, TRY, KEPT, BASE = 0, 64, 128, 192, 256, 320
 SCALE, LEAST, BEST, FOUND, KEPT_SCALE = 384, 448, 512, 576, 640
 SUM, SUM_2, SUM_3, SUM_W, SUM_X = 704, 768, 832, 896, 960
-_LANES = 1024
+NEXT, NEXT_2, NEXT_3, NEXT_4, NEXT_5 = 1024, 1088, 1152, 1216, 1280
+"""Lanes for what is chosen between a trial and what is kept. Stored over what is kept, it would
+become a masked store, which takes ten times as long on some processors."""
+_LANES = 1344
 
 
 def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -18,10 +18,16 @@ from grokpack.kernels.compiled._ggml_k_lanes import (
     FAR,
     FOUR,
     KEPT,
+    NEXT,
+    NEXT_2,
+    NEXT_3,
     ROWS,
     SCALE,
     SUM,
     SUM_2,
+    SUM_3,
+    SUM_W,
+    SUM_X,
     TRY,
     WIDTH,
     code,
@@ -69,8 +75,11 @@ def _keep_larger(lanes: np.ndarray) -> None:
         sum_lx, sum_l2, best = lanes[SUM + c], lanes[SUM_2 + c], lanes[BEST + c]
         better = (sum_l2 > ZERO) & (sum_lx * sum_lx > best * sum_l2)
         scale = pick(better, np.divide(sum_lx, sum_l2), lanes[SCALE + c])
-        lanes[KEPT + c] = pick(better, lanes[TRY + c], lanes[KEPT + c])
-        lanes[SCALE + c], lanes[BEST + c] = scale, pick(better, scale * sum_lx, best)
+        lanes[NEXT + c] = pick(better, lanes[TRY + c], lanes[KEPT + c])
+        lanes[NEXT_2 + c], lanes[NEXT_3 + c] = scale, pick(better, scale * sum_lx, best)
+    for c in range(WIDTH):
+        lanes[KEPT + c], lanes[SCALE + c] = lanes[NEXT + c], lanes[NEXT_2 + c]
+        lanes[BEST + c] = lanes[NEXT_3 + c]
 
 
 @inner
@@ -302,19 +311,35 @@ def _measure(
     top: Scalar,
     sums: np.ndarray,
     counts: np.ndarray,
+    lanes: np.ndarray,
 ) -> None:
     for sub in range(len(x)):
-        sums[:, sub], counts[:, sub] = ZERO, I(0)
-        own, number = sums[:, sub], counts[:, sub]
-        for r in range(x.shape[1]):
-            for c in range(x.shape[2]):
-                v, y, k = x[sub, r, c], restored[sub, r, c], codes[sub, r, c]
-                e = v - y
-                own[0, c] += v * v
-                own[1, c] += e * e
-                own[2, c] += v * e
-                number[0, c] += I(1) if (k <= 0) | (k >= top) else I(0)
-                number[1, c] += I(1) if (v != ZERO) & (y == ZERO) else I(0)
+        for left in range(0, x.shape[2], WIDTH):
+            right = min(left + WIDTH, x.shape[2])
+            lanes[SUM : SUM_X + WIDTH] = ZERO
+            for r in range(x.shape[1]):
+                line, back = x[sub, r, left:right], restored[sub, r, left:right]
+                _add_errors(line, back, codes[sub, r, left:right], top, lanes)
+            for c in range(right - left):
+                at = left + c
+                sums[0, sub, at], sums[1, sub, at] = lanes[SUM + c], lanes[SUM_2 + c]
+                sums[2, sub, at] = lanes[SUM_3 + c]
+                counts[0, sub, at], counts[1, sub, at] = I(lanes[SUM_W + c]), I(lanes[SUM_X + c])
+
+
+@inner
+def _add_errors(
+    line: np.ndarray, back: np.ndarray, codes: np.ndarray, top: Scalar, lanes: np.ndarray
+) -> None:
+    """Add what `measure` sums of a row; counts are in SUM_W and SUM_X."""
+    for c in range(len(line)):
+        v, y, k = line[c], back[c], codes[c]
+        e = v - y
+        lanes[SUM + c] += v * v
+        lanes[SUM_2 + c] += e * e
+        lanes[SUM_3 + c] += v * e
+        lanes[SUM_W + c] += ONE if (k <= I(0)) | (k >= top) else ZERO
+        lanes[SUM_X + c] += ONE if (v != ZERO) & (y == ZERO) else ZERO
 
 
 def measure(
@@ -326,4 +351,4 @@ def measure(
     counts: np.ndarray,
 ) -> None:
     """Call the compiled twin of `_ggml_k_search.measure`."""
-    _measure(x, restored, codes, I(top), sums, counts)
+    _measure(x, restored, codes, I(top), sums, counts, scratch()[3])

@@ -13,6 +13,7 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     ERROR,
     HIGH,
     INFINITE,
+    LANES,
     LOW,
     MAGIC,
     ONE,
@@ -38,8 +39,11 @@ SUBS, SUPER = 8, 256
 _STEPS = spec.STEPS
 _TOP4, _TOP6, _COUNT = F(15), F(63), F(32)
 # Lanes of a sub-block's search, in slots that only other fits use.
-_MEAN, _TRY, _SCALE, _KEPT, _THIS, _LEAST = 64, 128, 192, 320, 384, 448
+_TRY, _SCALE, _KEPT, _THIS, _LEAST = 64, 128, 192, 320, 384
 _SUM_W, _SUM_X = SUM_4, SUM_5
+_NEXT, _NEXT_2, _NEXT_3, _NEXT_4, _NEXT_5 = LANES, LANES + 64, LANES + 128, LANES + 192, LANES + 256
+"""Lanes for what is chosen between a trial and what is kept; `_ggml_k_lanes` says why."""
+K_LANES = LANES + 320
 # Values of sub-blocks: rows of `subs f32[8 * SUBS, WIDTH]` from here on.
 SCALES, MINIMA, KEPT, BASES = 0, SUBS, 2 * SUBS, 3 * SUBS
 SIX, SIX_M = 4 * SUBS, 5 * SUBS  # their 6-bit numbers
@@ -62,38 +66,37 @@ def _code(y: Scalar) -> Scalar:
 
 
 @inner
-def _find_error(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
+def _find_error(x: np.ndarray, w: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
     """Sum the weighted error of codes with _THIS and _LEAST in SUM."""
     for c in range(WIDTH):
         lanes[SUM + c] = ZERO
     for r in range(BLOCK):
-        line, codes = x[r], k[r]
+        line, weights, codes = x[r], w[r], k[r]
         for c in range(WIDTH):
-            v = line[c]
-            e = (lanes[_THIS + c] * codes[c] + lanes[_LEAST + c]) - v
-            lanes[SUM + c] += (lanes[_MEAN + c] + abs(v)) * (e * e)
+            e = (lanes[_THIS + c] * codes[c] + lanes[_LEAST + c]) - line[c]
+            lanes[SUM + c] += weights[c] * (e * e)
 
 
 @inner
-def _find_codes(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
+def _find_codes(x: np.ndarray, w: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
     """Make codes above LOW by _TRY, with the sums for least squares in SUM, SUM_2 and SUM_3."""
     for c in range(WIDTH):
         lanes[SUM + c] = lanes[SUM_2 + c] = lanes[SUM_3 + c] = ZERO
     for r in range(BLOCK):
-        line, codes = x[r], k[r]
+        line, weights, codes = x[r], w[r], k[r]
         for c in range(WIDTH):
             v = line[c]
             code = _code(lanes[_TRY + c] * (v - lanes[LOW + c]))
             codes[c] = code
-            weighted = (lanes[_MEAN + c] + abs(v)) * code
+            weighted = weights[c] * code
             lanes[SUM + c] += weighted
             lanes[SUM_2 + c] += weighted * code
             lanes[SUM_3 + c] += weighted * v
 
 
 @inner
-def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
-    """Find range, mean magnitude and weighted sums of a sub-block."""
+def _survey(x: np.ndarray, w: np.ndarray, lanes: np.ndarray) -> None:
+    """Find the range of a sub-block, the weights of its errors, and its weighted sums."""
     for c in range(WIDTH):
         lanes[LOW + c] = lanes[HIGH + c] = x[0, c]
         lanes[SUM + c] = lanes[_SUM_W + c] = lanes[_SUM_X + c] = ZERO
@@ -107,14 +110,15 @@ def _survey(x: np.ndarray, lanes: np.ndarray) -> None:
                 high = max(high, v)
             lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c] = low, high, squares
     for c in range(WIDTH):
-        lanes[_MEAN + c] = np.sqrt(lanes[SUM + c] / _COUNT)
+        lanes[SUM + c] = np.sqrt(lanes[SUM + c] / _COUNT)
         lanes[LOW + c] = pick(lanes[LOW + c] > ZERO, ZERO, lanes[LOW + c])
     for r in range(BLOCK):
-        line = x[r]
+        line, weights = x[r], w[r]
         for c in range(WIDTH):
-            w = lanes[_MEAN + c] + abs(line[c])
-            lanes[_SUM_W + c] += w
-            lanes[_SUM_X + c] += w * line[c]
+            weight = lanes[SUM + c] + abs(line[c])
+            weights[c] = weight
+            lanes[_SUM_W + c] += weight
+            lanes[_SUM_X + c] += weight * line[c]
 
 
 @inner
@@ -143,17 +147,21 @@ def _keep_better(lanes: np.ndarray) -> None:
     for c in range(WIDTH):
         found, error, low = lanes[SUM + c], lanes[ERROR + c], lanes[LOW + c]
         better = (lanes[D + c] > ZERO) & (found < error)
-        lanes[_KEPT + c] = pick(better, lanes[_TRY + c], lanes[_KEPT + c])
-        lanes[BASE + c] = pick(better, low, lanes[BASE + c])
-        lanes[_SCALE + c] = pick(better, lanes[_THIS + c], lanes[_SCALE + c])
-        lanes[ERROR + c] = pick(better, found, error)
-        lanes[LOW + c] = pick(better, lanes[_LEAST + c], low)
+        lanes[_NEXT + c] = pick(better, lanes[_TRY + c], lanes[_KEPT + c])
+        lanes[_NEXT_2 + c] = pick(better, low, lanes[BASE + c])
+        lanes[_NEXT_3 + c] = pick(better, lanes[_THIS + c], lanes[_SCALE + c])
+        lanes[_NEXT_4 + c] = pick(better, found, error)
+        lanes[_NEXT_5 + c] = pick(better, lanes[_LEAST + c], low)
+    for c in range(WIDTH):
+        lanes[_KEPT + c], lanes[BASE + c] = lanes[_NEXT + c], lanes[_NEXT_2 + c]
+        lanes[_SCALE + c], lanes[ERROR + c] = lanes[_NEXT_3 + c], lanes[_NEXT_4 + c]
+        lanes[LOW + c] = lanes[_NEXT_5 + c]
 
 
 @inner
-def search(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
+def search(x: np.ndarray, w: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
     """Run `make_qkx2_quants` for a sub-block; _KEPT and BASE give its codes again."""
-    _survey(x, lanes)
+    _survey(x, w, lanes)
     for c in range(WIDTH):
         low, high = lanes[LOW + c], lanes[HIGH + c]
         multiplier = np.divide(_TOP4, high - low)
@@ -162,16 +170,16 @@ def search(x: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
         lanes[_KEPT + c] = ZERO if high == low else lanes[_TRY + c]
         lanes[BASE + c], lanes[_LEAST + c] = low, low
         lanes[_SCALE + c], lanes[_THIS + c] = scale, scale
-    _find_codes(x, k, lanes)
-    _find_error(x, k, lanes)
+    _find_codes(x, w, k, lanes)
+    _find_error(x, w, k, lanes)
     for c in range(WIDTH):
         lanes[ERROR + c] = -ONE if lanes[HIGH + c] == lanes[LOW + c] else lanes[SUM + c]
     for step in _STEPS:
         for c in range(WIDTH):
             lanes[_TRY + c] = _finite(np.divide(step, lanes[HIGH + c] - lanes[LOW + c]))
-        _find_codes(x, k, lanes)
+        _find_codes(x, w, k, lanes)
         _regress(lanes)
-        _find_error(x, k, lanes)
+        _find_error(x, w, k, lanes)
         _keep_better(lanes)
 
 
@@ -213,6 +221,7 @@ def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> No
 def fit_q4_k(
     x: np.ndarray,
     q: np.ndarray,
+    w: np.ndarray,
     k: np.ndarray,
     subs: np.ndarray,
     heads: np.ndarray,
@@ -220,7 +229,7 @@ def fit_q4_k(
 ) -> None:
     """Quantize `f32[256, WIDTH]` to codes, numbers of sub-blocks, and `heads f32[2, WIDTH]`."""
     for sub in range(SUBS):
-        search(x[sub * BLOCK : (sub + 1) * BLOCK], k, lanes)
+        search(x[sub * BLOCK : (sub + 1) * BLOCK], w, k, lanes)
         for c in range(WIDTH):
             subs[SCALES + sub, c], subs[MINIMA + sub, c] = lanes[_SCALE + c], -lanes[LOW + c]
             subs[KEPT + sub, c], subs[BASES + sub, c] = lanes[_KEPT + c], lanes[BASE + c]

@@ -43,6 +43,7 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
 _DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFINEMENTS
 _HALF_SPAN, _EIGHT = F(7.5), F(8)
 _GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: best gain, and sum of the weights
+_NEXT, _NEXT_2, _NEXT_3 = D, M, HEAD  # for what is chosen; `_ggml_k_lanes` says why
 
 
 @inner
@@ -109,8 +110,10 @@ def _try_q4_0(x: np.ndarray, w: np.ndarray, own: np.ndarray, divisor: Scalar) ->
         d = np.divide(own[SUM + c], own[SUM_2 + c])
         gain = d * own[SUM + c]
         better = gain > own[_GAIN + c]
-        own[RAW + c] = pick(better, d, own[RAW + c])
-        own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
+        own[_NEXT + c] = pick(better, d, own[RAW + c])
+        own[_NEXT_2 + c] = pick(better, gain, own[_GAIN + c])
+    for c in range(WIDTH):
+        own[RAW + c], own[_GAIN + c] = own[_NEXT + c], own[_NEXT_2 + c]
 
 
 @inner
@@ -184,9 +187,12 @@ def _try_q4_1(x: np.ndarray, w: np.ndarray, own: np.ndarray, n: Scalar, span: Sc
         d = _slope(own, n, c, shared)
         gain = d * shared
         better = gain > own[_GAIN + c]
-        own[RAW_M + c] = pick(better, _intercept(own, n, c, d), own[RAW_M + c])
-        own[RAW + c] = pick(better, d, own[RAW + c])
-        own[_GAIN + c] = pick(better, gain, own[_GAIN + c])
+        own[_NEXT + c] = pick(better, d, own[RAW + c])
+        own[_NEXT_2 + c] = pick(better, gain, own[_GAIN + c])
+        own[_NEXT_3 + c] = pick(better, _intercept(own, n, c, d), own[RAW_M + c])
+    for c in range(WIDTH):
+        own[RAW + c], own[_GAIN + c] = own[_NEXT + c], own[_NEXT_2 + c]
+        own[RAW_M + c] = own[_NEXT_3 + c]
 
 
 @inner

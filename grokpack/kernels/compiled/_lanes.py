@@ -109,7 +109,8 @@ def _square(t: np.float32, low: np.float32, high: np.float32) -> np.float32:
     c = t if t > low else low  # noqa: FURB136
     c = c if c < high else high  # noqa: FURB136
     d = t - np.rint(c)
-    return d * d
+    square: np.float32 = d * d
+    return square
 
 
 @inner

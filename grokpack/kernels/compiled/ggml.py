@@ -26,7 +26,14 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     scratch,
     source_of,
 )
-from grokpack.kernels.compiled._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_q4_k, read_lanes
+from grokpack.kernels.compiled._ggml_q4_k import (
+    K_LANES,
+    SUBS,
+    SUPER,
+    fit_q4_k,
+    pack_q4_k,
+    read_lanes,
+)
 from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
@@ -64,11 +71,12 @@ def _search_work() -> tuple[np.ndarray, ...]:
 
 def _work_k() -> tuple[np.ndarray, ...]:
     """Allocate scratch for a quantizer to blocks of 256."""
-    k, _q, lanes = scratch()
+    lanes = allocate((K_LANES,), np.float32)
+    w, k = (allocate((BLOCK, WIDTH), np.float32) for _ in range(2))
     x, q = allocate((SUPER, WIDTH), np.float32), allocate((SUPER, WIDTH), np.int8)
     packed = allocate((_BYTES4_K, WIDTH), np.int8)
     subs, heads = allocate((8 * SUBS, WIDTH), np.float32), allocate((2, WIDTH), np.float32)
-    return (x, q, lanes, packed, k, subs, heads)
+    return (x, q, lanes, packed, w, k, subs, heads)
 
 
 def quantize_q8_0(
@@ -283,14 +291,14 @@ def _quantize_q4_k(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, packed, k, subs, heads = work
+    x, q, lanes, packed, w, k, subs, heads = work
     blocks = sums.shape[1] * BLOCK // SUPER
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
         load(source, at * SUPER, done, end - done, q, x, lanes)
-        fit_q4_k(x, q, k, subs, heads, lanes)
+        fit_q4_k(x, q, w, k, subs, heads, lanes)
         pack_q4_k(q, subs, heads, packed)
         line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
         put(packed, line)
