@@ -18,11 +18,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 
+_HELP = """Usage: grokpack-manifest FILE...
+
+  Check grokpack.json files without the weights that they are about: their form, and that no
+  path in them leads out of its folder. A line for each reason, and exit status 1, if one is not
+  sound.
+
+  In .pre-commit-config.yaml the hook `grokpack-manifest` runs it on every grokpack.json.
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check each file; exit with status 1 and a line for each reason if one is not sound."""
     if arguments is None:
         streams.guard()
     paths = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & {*paths}:
+        typer.echo(_HELP, nl=False)
+        sys.exit(int(ExitStatus.OK))
     wrong = [f"{path}: {reason}" for path in paths for reason in faults(path)]
     for reason in wrong:
         typer.echo(escaping.escape_terminal(escaping.escape_line(reason)), err=True)

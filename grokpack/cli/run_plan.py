@@ -100,7 +100,7 @@ class _Run:
     def carry_out(self) -> None:
         from grokpack.report import plan_text as text
 
-        judged = self._preflight()
+        judged = self._judged()
         guess = self._guess(judged) if self.flags.dry_run else None
         workers = self.worker_options.workers
         data = text.document(judged, self.out, self.limits, guess, workers)
@@ -124,6 +124,17 @@ class _Run:
             self._tell(data, outcome)
         else:
             self._tell_part(data, outcome)
+
+    def _judged(self) -> Preflight:
+        """Judge the plan; of a dry run that is refused, show the plan before the refusal."""
+        from grokpack.report import plan_text as text
+
+        try:
+            return self._preflight()
+        except GrokpackError:
+            if self.flags.dry_run:
+                self.session.show(text.outline(self.plan))
+            raise
 
     def _guess(self, judged: Preflight) -> Estimate | None:
         """Predict the time; None if nothing is written."""

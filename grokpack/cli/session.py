@@ -17,6 +17,7 @@ import typer
 
 from grokpack.cli import machine_output, report_file
 from grokpack.cli.options import OutputFlags
+from grokpack.cli.waiting import Waiting
 from grokpack.core.errors import GrokpackError, Interrupted
 from grokpack.core.events import Event, Listener
 from grokpack.core.exit_status import ExitStatus
@@ -25,6 +26,10 @@ from grokpack.report import envelope, error_text, terminal
 if TYPE_CHECKING:
     from grokpack.core.documents.answer_json import Answer, FindingJson
     from grokpack.report.junit import Case
+
+
+_AGAIN_S, _AGAIN_IN_LOG_S = 5.0, 30.0
+"""Seconds between lines that break a silence, on a terminal and in a log."""
 
 
 @dataclass(slots=True)
@@ -40,6 +45,7 @@ class Session:
         verbose: Tracebacks of bugs on stderr.
         color: `auto`, `always` or `never`; auto is decided for each stream.
         stop: Set by a signal; asks a run to stop between two tiles.
+        waiting: Says how far reading has come where nothing else is shown.
     """
 
     command: str
@@ -50,7 +56,17 @@ class Session:
     verbose: bool = False
     color: str = "auto"
     stop: threading.Event = field(default_factory=threading.Event)
+    waiting: Waiting = field(init=False)
     signal_status: ExitStatus = ExitStatus.INTERRUPTED
+
+    def __post_init__(self) -> None:
+        """Make what breaks a long silence."""
+        again_s = _AGAIN_S if sys.stderr.isatty() else _AGAIN_IN_LOG_S
+        self.waiting = Waiting(self._say_waiting, again_s)
+
+    def _say_waiting(self, text: str) -> None:
+        if self.progress in ("auto", "bar", "lines"):
+            self.say(text)
 
     def say(self, text: str) -> None:
         """Show a line for people, on stderr."""
@@ -61,7 +77,13 @@ class Session:
         """Return the listener that shows the progress of this command."""
         from grokpack.report import progress_display
 
-        return progress_display.listener(self.progress, quiet=self.quiet, color=self.color)
+        show = progress_display.listener(self.progress, quiet=self.quiet, color=self.color)
+
+        def listen(event: Event) -> None:
+            self.waiting.note(event)
+            show(event)
+
+        return listen
 
     def stoppable(self) -> Listener:
         """Return the listener for a command that only reads, which a signal ends at its next step.
@@ -98,6 +120,11 @@ class Session:
             self._answer(document, cases, text)
         if status is not ExitStatus.OK:
             raise typer.Exit(int(status))
+
+    def show(self, text: str) -> None:
+        """Print what is known before an error, where the answer is for people."""
+        if self.form == "text":
+            self._write(text, sys.stdout)
 
     def fail(self, error: GrokpackError) -> None:
         """Show an error and leave with its status."""
@@ -138,7 +165,9 @@ def session(command: str, flags: OutputFlags) -> Iterator[Session]:
     )
     try:
         report_file.check(flags.report)
-        with _signals(current), storage.interruptible(current.stop.is_set):
+        counted = current.waiting.count
+        reading = storage.interruptible(current.stop.is_set, counted=counted)
+        with _signals(current), reading, current.waiting:
             yield current
     except GrokpackError as error:
         current.fail(error)

@@ -142,6 +142,17 @@ def render(data: PlanJson, out: str) -> str:
     return "\n".join(rows + [f"  note     {escape_line(note)}" for note in data["notes"]])
 
 
+def outline(plan: Plan) -> str:
+    """Render what a plan reads and writes, where a run of it would be refused."""
+    source = "a seed" if plan.source is None else numbers.shown_path(plan.source.place)
+    rows = [f"plan {plan.digest()[:6]}  {plan.command} {source} -> {plan.target.format}"]
+    if plan.reads_bytes:
+        rows.append(f"  reads    {byte_size(plan.reads_bytes):>10}")
+    count = sum(1 for _ in plan.target.layout.files())
+    rows.append(f"  writes   {byte_size(plan.writes_bytes):>10}   in {numbers.files(count)}")
+    return "\n".join(rows + [f"  note     {escape_line(note)}" for note in plan.target.notes])
+
+
 def workers_in_words(data: PlanJson) -> str:
     """Describe the workers: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
     if data["cluster"] is None:

@@ -218,3 +218,6 @@ class ProgressBar(_Meter):
         self._progress = progress.Progress(*columns, console=console, transient=False)
         self._progress.add_task(self.what, total=self.total, completed=self.done)
         self._progress.start()
+        if self.before:
+            again = f"  continuing: {byte_size(self.before)} were done before"
+            self._progress.console.out(again, highlight=False)

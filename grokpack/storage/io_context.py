@@ -23,16 +23,22 @@ def _never() -> bool:
     return False
 
 
+def _ignored(_done: int, _total: int) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class IoContext:
     """I/O context of a thread.
 
     Attributes:
         stopping: Called while the thread waits; true to end the wait with GP403.
+        counted: Called with how many of how many files have been looked at.
         scratch: Folder for cached bytes; None for the system's.
     """
 
     stopping: Callable[[], bool] = _never
+    counted: Callable[[int, int], None] = _ignored
     scratch: str | None = None
 
     @property
@@ -56,9 +62,21 @@ def stopping() -> bool:
 
 
 @contextlib.contextmanager
-def interruptible(stopping: Callable[[], bool], scratch: str | None = None) -> Iterator[None]:
-    """Run a block whose waits end with GP403 once `stopping()` is true."""
-    with use_context(replace(current(), stopping=stopping, scratch=scratch)):
+def interruptible(
+    stopping: Callable[[], bool],
+    scratch: str | None = None,
+    counted: Callable[[int, int], None] | None = None,
+) -> Iterator[None]:
+    """Run a block whose waits end with GP403 once `stopping()` is true.
+
+    Args:
+        stopping: Called while the thread waits.
+        scratch: Folder for cached bytes; None for the system's.
+        counted: Called with how many of how many files have been looked at; None as before.
+    """
+    own = current()
+    count = counted or own.counted
+    with use_context(replace(own, stopping=stopping, scratch=scratch, counted=count)):
         yield
 
 

@@ -6,6 +6,7 @@ backend NAME.zst is read as NAME if there is no NAME (see `decompression`).
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import InputTooLarge, Place
 from grokpack.formats import bounded_json
-from grokpack.storage import local_backend, urls
+from grokpack.storage import io_context, local_backend, urls
 from grokpack.storage.decompression import DecompressingBackend
 
 if TYPE_CHECKING:
@@ -143,7 +144,14 @@ def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         work: The function.
         items: Its arguments; the results are in their order.
     """
-    return _backend(near).map_all(work, items)
+    tell, done = io_context.current().counted, itertools.count(1)
+
+    def counting(item: S) -> T:
+        result = work(item)
+        tell(next(done), len(items))
+        return result
+
+    return _backend(near).map_all(counting, items)
 
 
 def forget(folder: str) -> None:

@@ -34,6 +34,13 @@ def test_what_grokpack_writes_is_sound(document: dict[str, Any], tmp_path: Path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_it_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        manifest_hook.main(["--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("Usage: grokpack-manifest FILE...\n")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
