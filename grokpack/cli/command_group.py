@@ -27,7 +27,7 @@ COMMANDS = {
     "convert": "Write the format that another program loads.",
     "synth": "Write a synthetic checkpoint of any size.",
     "diff": "Compare the weights of two checkpoints, in whatever formats.",
-    "evaluate": "Run the network over a text, or two networks side by side.",
+    "evaluate": "Run the network over a text, or several networks side by side.",
     "generate": "Continue a prompt, with the weights streamed anew for each token.",
     "explain": "Say what an error code means and what to do.",
     "help": "Show a help topic.",

@@ -113,8 +113,8 @@ def _quantized(source: Checkpoint) -> Iterator[StoredFormat]:
     grouped = (
         ("int8", "vLLM", _gptq8, "quantize --bits 8", _GROUP),
         ("int4", "vLLM", _int4, "quantize --bits 4", _GROUP),
-        ("nvfp4", "", _nvfp4, "quantize --to nvfp4", _NV_BLOCK),
-        ("mxfp4", "", _mxfp4, "quantize --to mxfp4", _MX_BLOCK),
+        ("nvfp4", "vLLM", _nvfp4, "quantize --to nvfp4", _NV_BLOCK),
+        ("mxfp4", "vLLM", _mxfp4, "quantize --to mxfp4", _MX_BLOCK),
     )
     for name, program, matrix, words, group in grouped:
         if _divides(model, group):

@@ -88,8 +88,8 @@ def test_keys_and_values_are_cut_by_whole_heads() -> None:
         ("grok-1", "as it is", "xAI's JAX code", 318.24),
         ("grok-2", "fp8", "SGLang", 271.7),
         ("grok-2", "q8_0", "llama.cpp", 288.4),
-        ("grok-2", "nvfp4", "", 154.7),
-        ("grok-2", "mxfp4", "", 146.3),
+        ("grok-2", "nvfp4", "vLLM", 154.7),
+        ("grok-2", "mxfp4", "vLLM", 146.3),
         ("grok-2", "int4", "vLLM", 142.2),
     ],
 )
@@ -125,7 +125,7 @@ def test_the_best_that_fits_is_what_loses_least() -> None:
     assert best["xAI's JAX code"] is None
     half = {row["program"]: row for row in on("grok-1", 4)["best"]}
     assert "SGLang" not in half  # it serves no Grok-1 in 4 bits
-    assert half["vLLM"]["command"] == "grokpack quantize grok-1 --bits 4"
+    assert half["vLLM"]["command"] == "grokpack quantize grok-1 --to nvfp4"
     second = {row["program"]: row["command"] for row in on("grok-2", 8)["best"]}
     assert second["SGLang"] == "grokpack convert grok-2 --to sglang --tp 8"
     assert on("grok-1", 1, 8 * GB)["best"] == []
