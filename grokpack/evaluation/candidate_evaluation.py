@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack.core.events import Finished, Started
+from grokpack.core.notebook_table import notebook_table
 from grokpack.evaluation.config_comparison import check_dimensions, differences
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.logit_scores import Divergence, Scores
@@ -116,6 +117,16 @@ class CandidatesEvaluation:
     tokens: int
     read_bytes: int
     seconds: float
+
+    def __repr__(self) -> str:
+        places = ", ".join(row.place for row in self.candidates)
+        return f"<CandidatesEvaluation of {self.tokens:,} tokens: {places}>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            row.place: f"{row.size.bits:.2f} bits, {row.described()}" for row in self.candidates
+        }
+        return notebook_table(f"Evaluation of candidates on {self.tokens:,} tokens", facts)
 
 
 def evaluate_candidates(

@@ -52,6 +52,10 @@ class NetworkDistance:
         """KL divergence that 99 of 100 tokens stay below."""
         return float(np.quantile(self.kl, 0.99))
 
+    def described(self) -> str:
+        """Describe the distance in a line."""
+        return f"KL divergence {self.kl_mean:.4g} nats, likeliest token agrees {self.top1:.2%}"
+
     @property
     def most_flips(self) -> float:
         """Share of tokens with other experts in the layer where that is largest."""

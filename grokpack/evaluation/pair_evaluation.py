@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.core.events import Finished, Started
+from grokpack.core.notebook_table import notebook_table
 from grokpack.evaluation.config_comparison import check_dimensions, differences
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.layer import PassOptions
@@ -102,6 +103,20 @@ class PairEvaluation(NetworkDistance):
     tokens: int
     read_bytes: int
     seconds: float
+
+    def __repr__(self) -> str:
+        return f"<PairEvaluation of {self.tokens:,} tokens: {self.described()}>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "perplexity of the first": self.first.described(),
+            "perplexity of the second": self.second.described(),
+            "distance": self.described(),
+            "eight likeliest agree": f"{self.top8:.2%}",
+            "tokens": f"{self.tokens:,}",
+            "time": f"{self.seconds:.1f} s",
+        }
+        return notebook_table("Evaluation of two networks", facts)
 
 
 def evaluate_pair(

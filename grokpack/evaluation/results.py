@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.core.byte_size import byte_size
+from grokpack.core.notebook_table import notebook_table
+
 if TYPE_CHECKING:
     from grokpack.evaluation.network.experts import Allocate, Routing
     from grokpack.evaluation.network.logit_scores import Scores
@@ -43,6 +46,10 @@ class Loss:
     def perplexity_error(self) -> float:
         """Standard error of the perplexity, to first order."""
         return self.perplexity * self.error
+
+    def described(self) -> str:
+        """Format the perplexity with its standard error."""
+        return f"{self.perplexity:.4g} +- {self.perplexity_error:.2g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,20 @@ class Evaluation:
     tokens: int
     read_bytes: int
     seconds: float
+
+    def __repr__(self) -> str:
+        return f"<Evaluation of {self.tokens:,} tokens: perplexity {self.loss.described()}>"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "perplexity": self.loss.described(),
+            "likeliest token right": f"{self.loss.top1:.2%}",
+            "tokens": f"{self.tokens:,}",
+            "layers": f"{len(self.layers)}",
+            "read": byte_size(self.read_bytes),
+            "time": f"{self.seconds:.1f} s",
+        }
+        return notebook_table("Evaluation", facts)
 
 
 def loss_of(scores: Scores) -> Loss:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from grokpack.core import escaping
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 440, 260  # CSS pixels
 _LABEL_EVERY = 5  # edges
-_BAR, _AROUND_BARS = 24, 44  # height of a bar with its gap, and of the axis below all
+_BAR, _AROUND_BARS, _LEGEND = 24, 44, 40  # heights: a bar with its gap, the axis, a legend
 _UNIT = 72  # pixels of an inch: one of matplotlib's points is a pixel
 _MOST_MARKED = 100  # positions up to which each value has a mark
 _FEW_DECADES = 2  # up to so many have three ticks each
+_ROOM_FOR_LABELS = 1.25  # of the longest bar
 _ROOM = 0.02  # decades between the outermost values and the ends of the scale
 _MARKS = "os^D"  # by series, so that colour alone distinguishes nothing
 _SETTINGS: dict[Any, Any] = {
@@ -59,8 +61,9 @@ def figure(chart: Chart) -> Html:
     """Draw a chart under its title."""
     caption = html.element("figcaption", chart.title)
     with _settings():
-        height = _AROUND_BARS + _BAR * len(chart.names) if isinstance(chart, Bars) else _HEIGHT
-        drawn = Figure(figsize=(_WIDTH / _UNIT, height / _UNIT), dpi=_UNIT, layout="constrained")
+        drawn = Figure(
+            figsize=(_WIDTH / _UNIT, _height(chart) / _UNIT), dpi=_UNIT, layout="constrained"
+        )
         axes = drawn.add_subplot()
         match chart:
             case Bars():
@@ -75,6 +78,14 @@ def figure(chart: Chart) -> Html:
     return html.element("figure", caption, picture)
 
 
+def _height(chart: Chart) -> int:
+    """Return the height in pixels; of bars it depends on their number."""
+    if not isinstance(chart, Bars):
+        return _HEIGHT
+    legend = len(chart.pieces) > 1
+    return _AROUND_BARS + _BAR * len(chart.names) + _LEGEND * legend
+
+
 @contextmanager
 def _settings() -> Iterator[None]:
     """Hold settings of our own, whatever matplotlibrc says; names may lack glyphs."""
@@ -87,15 +98,26 @@ def _settings() -> Iterator[None]:
 
 
 def _bars(axes: Axes, chart: Bars) -> None:
-    places = range(len(chart.names))
-    drawn = axes.barh(places, chart.values, color=chart_svg.PARTS[0])
-    axes.bar_label(drawn, [_plain(label) for label in chart.labels], padding=4)
+    places, ends = range(len(chart.names)), [0.0] * len(chart.names)
+    for colour, (name, lengths) in zip(chart_svg.PARTS, chart.pieces.items(), strict=False):
+        drawn = axes.barh(places, lengths, left=ends, color=colour, label=_plain(name))
+        ends = [end + length for end, length in zip(ends, lengths, strict=True)]
+        for bar, length in zip(drawn, lengths, strict=True):
+            bar.set(edgecolor=chart_svg.PAPER, linewidth=0.5)
+            bar.set_gid(chart_svg.hover(f"{name}: {length:.3g}"))
+    for place, end, label in zip(places, ends, chart.labels, strict=True):
+        axes.annotate(_plain(label), (end, place), (4, 0), textcoords="offset points", va="center")
+    if chart.limit is not None:
+        name, limit = chart.limit
+        axes.axvline(limit, color=chart_svg.INK, linestyle="--", label=_plain(name))
+    axes.set_xlim(0, max([*ends, *(chart.limit or ())[1:]], default=0) * _ROOM_FOR_LABELS or 1)
+    axes.set_ylim(len(chart.names) - 0.4, -0.6)  # the first above
     axes.set_yticks(places, [_plain(name) for name in chart.names])
-    axes.set_xlim(0, max(chart.values, default=0) * 1.25 or 1)
-    axes.invert_yaxis()
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0, labelcolor=chart_svg.INK)
     axes.set_xlabel(chart.axis)
+    if len(chart.pieces) > 1:
+        _legend(axes)
 
 
 def _histogram(axes: Axes, chart: Histogram) -> None:
@@ -137,7 +159,20 @@ def _lines(axes: Axes, chart: Lines) -> None:
     axes.set_xlabel(chart.along)
     axes.set_ylabel(chart.axis)
     if len(chart.series) > 1:
-        axes.figure.legend(loc="outside upper left", ncols=2, handlelength=2.5)
+        _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Put the legend above the axes, where it covers nothing; limits are named last."""
+    handles, names = axes.get_legend_handles_labels()
+    shown = sorted(zip(handles, names, strict=True), key=lambda row: _is_dashed(row[0]))
+    axes.figure.legend(
+        *zip(*shown, strict=True), loc="outside upper left", ncols=2, handlelength=2.5
+    )
+
+
+def _is_dashed(handle: object) -> bool:
+    return isinstance(handle, Line2D) and handle.get_linestyle() == "--"
 
 
 def _line(

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+from grokpack.core.escaping import escape_line
 from grokpack.report.html import Html, element, join
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}hre
 
 def hover(text: str) -> str:
     """Return the id by which an artist gets a text that is shown under the pointer."""
-    return _HOVER + text
+    return _HOVER + escape_line(text)
 
 
 def inline(figure: Figure, title: str, description: str) -> Html:

@@ -9,30 +9,39 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Lengths side by side, each with its name.
+    """Lengths side by side, each with its name, of one piece or of several end to end.
 
     Attributes:
         title: What is compared.
         axis: Quantity and unit.
         names: A name for each bar, from above.
-        values: Length of each.
+        pieces: Length of each bar's piece, by the name of the pieces.
         labels: Text at the end of each.
+        limit: Name and length of what no bar should pass.
     """
 
     title: str
     axis: str
     names: Sequence[str]
-    values: Sequence[float]
+    pieces: Mapping[str, Sequence[float]]
     labels: Sequence[str]
+    limit: tuple[str, float] | None = None
+
+    def lengths(self) -> list[float]:
+        """Return the length of each bar."""
+        return list(map(sum, zip(*self.pieces.values(), strict=True)))
 
     def described(self) -> str:
         """Say in words what is drawn."""
-        return "; ".join(f"{n}: {label}" for n, label in zip(self.names, self.labels, strict=True))
+        rows = zip(self.names, self.lengths(), self.labels, strict=True)
+        said = [f"{name}: {length:.3g}, {label}" for name, length, label in rows]
+        said += [] if self.limit is None else ["{}: {:.3g}".format(*self.limit)]
+        return "; ".join(said)
 
 
 @dataclass(frozen=True, slots=True)

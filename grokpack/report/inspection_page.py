@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
-from grokpack.report import chart_gallery, findings_section, html, numbers, statistics_sections
+from grokpack.report import (
+    chart_gallery,
+    findings_section,
+    fit_section,
+    html,
+    numbers,
+    statistics_sections,
+)
 from grokpack.report.charts import Bars
 from grokpack.report.html import Page
 
@@ -20,6 +27,8 @@ def page(document: InspectionAnswer) -> Page:
     sections = [_overview(data), _parts(data)]
     if document["findings"]:
         sections.insert(1, findings_section.findings(document["findings"]))
+    if "fit" in data:
+        sections.append(fit_section.section(data["fit"]))
     if data.get("statistics"):
         sections += statistics_sections.sections(data)
     sections.append(_tensors(data))
@@ -72,7 +81,7 @@ def _parts(data: InspectionJson) -> Html:
         "Size of each part of the network",
         "share of all bytes",
         [row["part"] for row in parts],
-        [row["share"] for row in parts],
+        {"bytes": [row["share"] for row in parts]},
         [byte_size(row["nbytes"]) for row in parts],
     )
     table = html.table(head, rows, (1, 2, 3))

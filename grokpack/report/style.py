@@ -45,7 +45,7 @@ dd { margin: 0; font-weight: 600; }
 dl.meanings { grid-template-columns: 1fr; margin-top: 1rem; max-width: 46rem; }
 dl.meanings dd { font-weight: 400; }
 .scroll { overflow-x: auto; margin: .6rem 0; background:
-  linear-gradient(to left, var(--paper), transparent) right / 2rem 100% no-repeat local,
+  linear-gradient(to left, var(--paper) 50%, transparent) right / 2rem 100% no-repeat local,
   linear-gradient(to left, var(--line), transparent) right / 1rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;

@@ -37,6 +37,7 @@ ENVIRONMENT = (
     ("https_proxy", "proxy for https://; http_proxy for http://; else all_proxy"),
     ("no_proxy", "hosts, domains and networks that are reached without a proxy; * for all"),
     ("SSL_CERT_FILE", "certificates to trust, or SSL_CERT_DIR; else those of REQUESTS_CA_BUNDLE"),
+    ("SOURCE_DATE_EPOCH", "seconds since 1970, which pages of --report show as their time"),
     ("NO_COLOR", "set to anything: no colour, where --color is auto"),
     ("FORCE_COLOR", "set to anything: colour also in pipes, where --color is auto"),
     ("TERM", "dumb: no colour"),

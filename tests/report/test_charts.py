@@ -14,7 +14,9 @@ from grokpack.report.charts import Bars, Chart, Histogram, Lines, Points, Series
 
 pytest.importorskip("matplotlib", reason="charts need the extra `report`")
 
-BARS = Bars("Sizes", "share of all bytes", ["experts", "rest"], [0.9, 0.1], ["90 GB", "10 GB"])
+BARS = Bars(
+    "Sizes", "share of all bytes", ["experts", "rest"], {"bytes": [0.9, 0.1]}, ["90 GB", "10 GB"]
+)
 HISTOGRAM = Histogram("weights", "int8 code", "weights", [-2, 0, 2], [1, 3])
 OCTAVES = Histogram("norms", "magnitude", "values", [-1, 0, 1], [1, 1], ["0", "2⁰", "∞"])
 LINES = Lines(
@@ -30,7 +32,15 @@ LINES = Lines(
 POINTS = Points(
     "Divergence", "bits per weight", "KL (nats)", [("int4", 4.2, 0.02), ("fp8", 8.1, 0.001)]
 )
-EVERY = (BARS, HISTOGRAM, OCTAVES, LINES, POINTS)
+STACKED = Bars(
+    "Loads",
+    "GB",
+    ["int8", "int4"],
+    {"experts": [8.0, 4.0], "cache": [1.0, 1.0]},
+    ["on 2", "on 1"],
+    ("memory of a device", 6.0),
+)
+EVERY = (BARS, STACKED, HISTOGRAM, OCTAVES, LINES, POINTS)
 
 
 class Texts(HTMLParser):
@@ -79,6 +89,17 @@ def test_a_picture_has_a_title_a_description_and_named_axes(
 
 def test_bars_carry_their_names_and_values(pictures: dict[str, Texts]) -> None:
     assert {"experts", "rest", "90 GB", "10 GB"} <= set(pictures[BARS.title].of("text"))
+
+
+def test_pieces_of_bars_lie_end_to_end_and_their_legend_names_the_limit(
+    pictures: dict[str, Texts],
+) -> None:
+    assert STACKED.lengths() == [9.0, 5.0]
+    assert STACKED.described().endswith("int4: 5, on 1; memory of a device: 6")
+    assert {"experts", "cache", "memory of a device"} <= set(pictures[STACKED.title].of("text"))
+    assert pictures[STACKED.title].of("title")[1:] == [
+        *("experts: 8", "experts: 4", "cache: 1", "cache: 1")
+    ]
 
 
 def test_a_histogram_shows_shares_and_each_bar_its_own_under_the_pointer(
@@ -143,7 +164,7 @@ def test_a_picture_refers_to_nothing_and_takes_its_colours_from_the_page(
 
 @pytest.mark.parametrize("name", ["<script>&'\"", "$x_1$", "\u4e00", "a\x1b\x00b\ud800"])
 def test_a_name_is_text_whatever_it_holds(name: str) -> None:
-    found = drawn(Bars("Sizes", "bytes", [name], [1.0], ["1 B"]))
+    found = drawn(Bars("Sizes", "bytes", [name], {name: [1.0]}, ["1 B"]))
     shown = name.encode("utf-8", "backslashreplace").decode()
     shown = shown.replace("\x1b", "\\x1b").replace("\x00", "\\x00")
     assert shown in found.of("text")

@@ -88,6 +88,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("diff m m", "tensors equal"),
         ("evaluate m --tokens tokens.npy", "Tokens of each expert"),
         ("evaluate m --against m --tokens tokens.npy", "Relative error by layer"),
+        ("inspect m --fit 2x1GB --context 64", "Fit on devices"),
+        ("evaluate m --against m --against m --tokens tokens.npy", "Candidates"),
         ("generate m --tokens tokens.npy --max-new-tokens 2", "Prompt 0"),
         ("manifest m -o m.json", "What was recorded"),
         ("quantize m --bits 4 --group 32 -o int4", "Where it was lost"),

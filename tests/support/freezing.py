@@ -53,8 +53,8 @@ _DIGITS = 4  # of a float: statistics are sums, whose last digits depend on the 
 _VERSION = re.compile(r"\b\d+\.\d+\.\d+(?:\.dev\d+)?\b")
 _NUMBER = re.compile(r"[-+]?\b\d[\d,.]*(?:e[-+]?\d+)?\b")
 _SECONDS = re.compile(r'\btime="[\d.]+"')  # of a test case of JUnit
-_VARYING_HTML = re.compile(rb'(?s)<footer>.*?</footer>|<div class="gallery">.*?</div>')
-"""What depends on the clock, on versions, and on the library that draws."""
+_VARYING_HTML = re.compile(rb'(?s)<(footer|style)>.*?</\1>|<div class="gallery">.*?</div>')
+"""What depends on the clock, on versions, on looks, and on the library that draws."""
 _MEMORY = re.compile(r"\b\d[\d.]* [kMG]?B (memory|of [\d.]+ [MG]B allowed \(.*\))")
 
 
