@@ -112,6 +112,14 @@ def test_docstrings_begin_with_a_line_complete_in_itself() -> None:
     assert not broken
 
 
+def test_quantize_is_spelled_in_one_way() -> None:
+    """But in the card of quantized weights, which is in the digests of runs that are unfinished."""
+    card = PACKAGE / "conversion" / "writers" / "quantized_folder.py"
+    texts = [*PACKAGE.rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    other = re.compile("quantis", re.IGNORECASE)
+    assert [path for path in texts if other.search(path.read_text(encoding="utf-8"))] == [card]
+
+
 def test_imports_keep_the_contracts_between_packages() -> None:
     """The layers of `[tool.importlinter]` in pyproject.toml; imports for type hints count too."""
     program = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"

@@ -48,6 +48,7 @@ def manifest(
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.source_path import resolve, verifying
     from grokpack.report import numbers
+    from grokpack.report.shown_paths import relative_path, shown_path
     from grokpack.verification.record_manifest import record
 
     path = resolve(source, session)
@@ -60,9 +61,9 @@ def manifest(
         listen=session.listener(),
     )
     seconds = time.monotonic() - began
-    of = f"{numbers.files(made.files)}, {byte_size(made.nbytes)}"
-    text = f"wrote {numbers.shown_path(made.path)}: {of}   {numbers.duration(seconds)}"
-    compared = ("--data",) if out is None else ("--against", numbers.relative_path(made.path))
+    of = f"{numbers.file_count(made.files)}, {byte_size(made.nbytes)}"
+    text = f"wrote {shown_path(made.path)}: {of}   {numbers.duration(seconds)}"
+    compared = ("--data",) if out is None else ("--against", relative_path(made.path))
     following = verifying(path, *compared)
     data: RecordingJson = {
         "source": path,

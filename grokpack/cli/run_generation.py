@@ -101,7 +101,7 @@ def _announce(session: Session, checkpoint: Checkpoint, sequences: int) -> None:
     rate = _reading_rate(checkpoint)
     each = numbers.duration(step / rate)
     read = f"each token reads {byte_size(step)} of weights"
-    session.say(f"{read}: {each} at the {numbers.rate(rate)} that this source gives, or more")
+    session.say(f"{read}: {each} at the {numbers.byte_rate(rate)} that this source gives, or more")
 
 
 def _reading_rate(checkpoint: Checkpoint) -> float:

@@ -14,6 +14,7 @@ from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.escaping import escape_line
 from grokpack.core.exit_status import ExitStatus
 from grokpack.report import numbers
+from grokpack.report.shown_paths import shown_path
 
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
@@ -178,7 +179,7 @@ class _Run:
         return execute_judged_part(judged, self.part, self.limits, listen, executor)
 
     def _tell_done(self, data: PlanJson) -> None:
-        lines = [f"already done: {numbers.shown_path(self.out)}", *self._shown()]
+        lines = [f"already done: {shown_path(self.out)}", *self._shown()]
         data["already_done"] = True
         self._finish(data, lines)
 
@@ -192,7 +193,7 @@ class _Run:
         number, count = data["part"]
         lines = [f"part {number}/{count} done: {written} written   {took}"]
         if left:
-            size, of = byte_size(outcome.outstanding_bytes), numbers.listed(left)
+            size, of = byte_size(outcome.outstanding_bytes), numbers.ranges(left)
             parts = f"part{'s' * (len(left) != 1)} {of}"
             lines.append(f"  outstanding  {size} of {parts}; the last to end publishes")
         else:
@@ -205,9 +206,7 @@ class _Run:
         from grokpack.report import plan_text as text
 
         self._measure(data, outcome)
-        wrote = (
-            f"wrote {numbers.shown_path(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
-        )
+        wrote = f"wrote {shown_path(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
         lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
         if outcome.account:
             from grokpack.report import quantization_error_text
@@ -233,7 +232,7 @@ class _Run:
 
     def _shown(self) -> list[str]:
         opens = self.opens
-        return [f"  open it  tensorstore: {numbers.compact(opens)}"] if opens else []
+        return [f"  open it  tensorstore: {numbers.one_line_json(opens)}"] if opens else []
 
 
 def output_path(out: str | None, default: str) -> str:

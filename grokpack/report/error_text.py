@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from grokpack.report import numbers
+from grokpack.report.shown_paths import shown_path
 
 if TYPE_CHECKING:
     from grokpack.core.documents.answer_json import FindingJson
@@ -16,7 +16,7 @@ def render(error: GrokpackError) -> str:
     """Render the message for stderr, understandable without colour."""
     lines = [f"error[{error.code}]: {error.what}"]
     if error.where is not None:
-        place = replace(error.where, path=numbers.shown_path(error.where.path))
+        place = replace(error.where, path=shown_path(error.where.path))
         lines.append(f"  --> {place}")
     width = max((len(label) for label, _ in error.facts), default=0)
     lines += [f"      {label:<{width}}  {value}" for label, value in error.facts]

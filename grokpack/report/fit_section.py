@@ -67,7 +67,7 @@ def _table(formats: Sequence[FormatFitJson]) -> Html:
             form["program"],
             load["width"],
             *(byte_size(load[part]) for part in ("experts", "others", "cache", "left")),
-            numbers.listed(one["width"] for one in form["loads"] if one["left"] >= 0) or "none",
+            numbers.ranges(one["width"] for one in form["loads"] if one["left"] >= 0) or "none",
         )
         for form in formats
         for load in form["loads"][-1:]

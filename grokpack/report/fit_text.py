@@ -74,7 +74,7 @@ def _row(form: FormatFitJson) -> tuple[str, ...]:
         form["program"] or "-",
         str(load["width"]),
         *(byte_size(load[part]) for part in ("experts", "others", "cache", "left")),
-        numbers.listed(fitting) or "none",
+        numbers.ranges(fitting) or "none",
     )
 
 

@@ -9,6 +9,7 @@ from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.report import numbers, text_tables
+from grokpack.report.shown_paths import shown_path
 from grokpack.report.text_tables import Column
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def render(
     if "fit" in data:
         from grokpack.report import fit_text
 
-        place = numbers.shown_path(survey.place)
+        place = shown_path(survey.place)
         blocks.append(fit_text.render(data["fit"], f"{place}: {_model(data['family'])}"))
     elif not named:
         blocks.append(_overview(survey, data, seconds))
@@ -64,7 +65,7 @@ def render(
         blocks.append(statistics_text.render(data["statistics"], len(data["tensors"])))
     if "extracted" in data:
         written = data["extracted"]
-        blocks.append(f"wrote {numbers.shown_path(written['file'])}: {byte_size(written['bytes'])}")
+        blocks.append(f"wrote {shown_path(written['file'])}: {byte_size(written['bytes'])}")
     blocks += [_unread(rows) for rows in (_files(wrong), data["unread"]) if rows]
     return "\n\n".join(blocks)
 
@@ -97,13 +98,14 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
     active = counted["active"] / counted["total"]
     lines = [
         (
-            f"{numbers.shown_path(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
-            f"({good} of {numbers.files(data['files']['expected'])})"
+            f"{shown_path(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
+            f"({good} of {numbers.file_count(data['files']['expected'])})"
         ),
         "",
         (
-            f"  {numbers.count(counted['total'])} parameters in {byte_size(data['bytes'])}; "
-            f"{numbers.count(counted['active'])} ({active:.1%}) active per token"
+            f"  {numbers.parameter_count(counted['total'])} parameters "
+            f"in {byte_size(data['bytes'])}; "
+            f"{numbers.parameter_count(counted['active'])} ({active:.1%}) active per token"
         ),
         (
             f"  {geometry['layers']} layers, {geometry['experts']} experts, {_heads(geometry)}"
@@ -119,10 +121,10 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
     if data["view"]:
         lines += [
             "",
-            f"  view     {numbers.shown_path(data['view']['folder'])}: files as when it was made",
+            f"  view     {shown_path(data['view']['folder'])}: files as when it was made",
         ]
         opens = data["view"]["opens"]
-        lines += [f"  open it  tensorstore: {numbers.compact(opens)}"] if opens else []
+        lines += [f"  open it  tensorstore: {numbers.one_line_json(opens)}"] if opens else []
     if data["complete"] is False:
         lines += ["", "hint: `grokpack verify` names what is missing or wrong"]
     return "\n".join(lines)

@@ -1,14 +1,12 @@
-"""Formatting of numbers: decimal units, separators, short durations."""
+"""Formatting of numbers: decimal units, counts, short durations; and of JSON on one line."""
 
 from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.byte_size import byte_size
-from grokpack.core.escaping import escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,12 +27,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def compact(document: Mapping[str, Any]) -> str:
+def one_line_json(document: Mapping[str, Any]) -> str:
     """Format a JSON object on one line, to be pasted."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
-def listed(numbers: Iterable[int]) -> str:
+def ranges(numbers: Iterable[int]) -> str:
     """Format ordered numbers, with ranges: `1-3, 7`."""
     runs: list[list[int]] = []
     for number in numbers:
@@ -45,34 +43,19 @@ def listed(numbers: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def files(number: int) -> str:
+def file_count(number: int) -> str:
     """Format a number of files: `1 file`, `770 files`."""
     return f"{number} file{'s' * (number != 1)}"
 
 
-def rate(bytes_per_s: float) -> str:
+def byte_rate(bytes_per_s: float) -> str:
     """Format bytes per second: `1.31 GB/s`."""
     return f"{byte_size(bytes_per_s)}/s"
 
 
-def count(parameters: int) -> str:
+def parameter_count(parameters: int) -> str:
     """Format a count: `315.68 B`, `5.64 M`."""
     for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if parameters >= scale:
             return f"{parameters / scale:.2f} {unit}"
     return str(parameters)
-
-
-def shown_path(path: str) -> str:
-    """Format a path on one line, relative to the current folder if it is below."""
-    return escape_line(relative_path(path))
-
-
-def relative_path(path: str) -> str:
-    """Return a path relative to the current folder if it is below; others unchanged."""
-    if "://" in path:
-        return path
-    try:
-        return str(Path(path).absolute().relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return path

@@ -35,11 +35,11 @@ def _run(data: PlanJson) -> Html:
     rows = [
         ("written", byte_size(written)),
         ("time", numbers.duration(seconds)),
-        ("rate", numbers.rate(written / seconds) if seconds else None),
+        ("rate", numbers.byte_rate(written / seconds) if seconds else None),
         ("processes", data["processes"] if data["processes"] > 1 else None),
         ("part", "{} of {}".format(*data["part"]) if "part" in data else None),
         ("outstanding", byte_size(data["outstanding_bytes"]) if left else None),
-        ("of parts", numbers.listed(left) if left else None),
+        ("of parts", numbers.ranges(left) if left else None),
     ]
     return html.section("The run", html.facts(rows))
 
@@ -73,7 +73,7 @@ def _value(value: object) -> object:
     """Show the value of an option that changes the output."""
     if value is None:
         return "none"
-    return numbers.compact(value) if isinstance(value, dict) else value
+    return numbers.one_line_json(value) if isinstance(value, dict) else value
 
 
 def _estimate(guess: EstimateJson) -> Html:

@@ -11,6 +11,7 @@ from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.report import numbers
+from grokpack.report.shown_paths import shown_path
 
 if TYPE_CHECKING:
     from grokpack.core.documents.plan_json import EstimateJson, PlanJson, PredictionJson
@@ -109,7 +110,7 @@ def render(data: PlanJson, out: str) -> str:
     made = "every value kept (lossless)" if data["lossless"] else "NOT lossless, as noted below"
     source = "a seed"
     if data["source_folder"]:
-        source = f"{numbers.shown_path(data['source_folder'])} ({_family(data)})"
+        source = f"{shown_path(data['source_folder'])} ({_family(data)})"
     options = escape_line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
     rows = [
         f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
@@ -118,12 +119,12 @@ def render(data: PlanJson, out: str) -> str:
     if data["reads_bytes"]:
         rows.append(
             f"  reads    {byte_size(data['reads_bytes']):>10}   "
-            f"{numbers.files(data['source_files'])}, each byte once"
+            f"{numbers.file_count(data['source_files'])}, each byte once"
         )
     rows += [
         (
             f"  writes   {byte_size(data['writes_bytes']):>10}   {_bytes_written(data)} "
-            f"in {numbers.files(data['files'])}"
+            f"in {numbers.file_count(data['files'])}"
         ),
         (
             f"  memory   {byte_size(data['memory_bytes']):>10}   of "
@@ -132,7 +133,7 @@ def render(data: PlanJson, out: str) -> str:
     ]
     if not storage.is_bucket(out):
         disk, free = byte_size(data["disk_bytes"]), byte_size(data["disk_free_bytes"])
-        folder = numbers.shown_path(data.get("made_in") or os.path.dirname(out))
+        folder = shown_path(data.get("made_in") or os.path.dirname(out))
         rows.append(f"  disk     {disk:>10}   {free} free at {folder}")
     if "part" in data:
         number, count = data["part"]
@@ -144,12 +145,12 @@ def render(data: PlanJson, out: str) -> str:
 
 def outline(plan: Plan) -> str:
     """Render what a plan reads and writes, where a run of it would be refused."""
-    source = "a seed" if plan.source is None else numbers.shown_path(plan.source.place)
+    source = "a seed" if plan.source is None else shown_path(plan.source.place)
     rows = [f"plan {plan.digest()[:6]}  {plan.command} {source} -> {plan.target.format}"]
     if plan.reads_bytes:
         rows.append(f"  reads    {byte_size(plan.reads_bytes):>10}")
     count = sum(1 for _ in plan.target.layout.files())
-    rows.append(f"  writes   {byte_size(plan.writes_bytes):>10}   in {numbers.files(count)}")
+    rows.append(f"  writes   {byte_size(plan.writes_bytes):>10}   in {numbers.file_count(count)}")
     return "\n".join(rows + [f"  note     {escape_line(note)}" for note in plan.target.notes])
 
 
@@ -179,7 +180,7 @@ _LIMITS = {
 def _times(guess: EstimateJson, who: str) -> list[str]:
     """Describe the predicted times and the rates behind them."""
     basis = [
-        f"{verb} {numbers.rate(rate)}"
+        f"{verb} {numbers.byte_rate(rate)}"
         for verb, rate in (
             ("one worker makes", guess["one_bytes_per_s"]),
             ("all cores here", guess["here_bytes_per_s"]),
@@ -220,4 +221,4 @@ def contents(plan: Plan, nbytes: int) -> str:
         return f"an index of {total}; {byte_size(plan.source.layout.nbytes)} stay where they are"
     count = sum(1 for _ in layout.files())
     small = [name for name in ("config.json",) if name in plan.target.finals]
-    return ", ".join([numbers.files(count), total, *small, "grokpack.json"])
+    return ", ".join([numbers.file_count(count), total, *small, "grokpack.json"])

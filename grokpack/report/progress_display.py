@@ -100,9 +100,9 @@ class _Meter:
         if isinstance(event, Warned):
             return f"warning: {shown(event.message)}"
         if isinstance(event, Publishing):
-            return f"publishing {numbers.files(event.files)}, {byte_size(event.nbytes)}"
+            return f"publishing {numbers.file_count(event.files)}, {byte_size(event.nbytes)}"
         if isinstance(event, Published):
-            return f"published {numbers.files(event.files)}, {byte_size(event.nbytes)}"
+            return f"published {numbers.file_count(event.files)}, {byte_size(event.nbytes)}"
         return _COMPILING if isinstance(event, Compiling) and self.compiles == 1 else None
 
     @property
@@ -138,7 +138,7 @@ class ProgressLines(_Meter):
         elif self._is_due():
             self._shown, self._shown_at = self.done / self.total, time.monotonic()
             self._line(
-                f"{self._shown:4.0%}  {byte_size(self.done)}  {numbers.rate(self.rate)}"
+                f"{self._shown:4.0%}  {byte_size(self.done)}  {numbers.byte_rate(self.rate)}"
                 f"  eta {numbers.duration(self.left_s)}"
             )
 

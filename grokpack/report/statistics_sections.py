@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     )
     from grokpack.report.html import Html
 
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SUPERSCRIPT = str.maketrans(
+    "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+)
 _Bad = Literal["nan", "posinf", "neginf", "undefined", "zero", "negative"]
 _BAD_VALUES: tuple[_Bad, ...] = ("nan", "posinf", "neginf", "undefined")
 _BAD_SCALES: tuple[_Bad, ...] = ("nan", "posinf", "neginf", "zero", "negative")

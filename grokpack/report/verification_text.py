@@ -14,6 +14,7 @@ from grokpack.core.finding import of_kinds, only_errors
 from grokpack.models import registry
 from grokpack.report import numbers
 from grokpack.report.name_ranges import name_ranges
+from grokpack.report.shown_paths import shown_path
 from grokpack.verification.download_state import progress
 from grokpack.verification.repair import repair_command
 
@@ -76,7 +77,7 @@ def _together(verdict: Verdict, alike: list[Finding]) -> str:
     counted = f"{len(files)} {'files' if first.file else 'tensors'}"
     lines = [
         f"{first.severity}[{first.code}]: {first.message}: {counted}",
-        f"  --> {numbers.shown_path(verdict.survey.place)}",
+        f"  --> {shown_path(verdict.survey.place)}",
         *(f"      {escape_line(names)}" for names in [*ranges[:_MOST_RANGES], *more]),
     ]
     return "\n".join(lines)
@@ -93,7 +94,7 @@ def _finding(verdict: Verdict, finding: Finding) -> str:
 
 def _place(verdict: Verdict, finding: Finding) -> str:
     """Return the file that a finding is about, or the checkpoint if it is about none."""
-    place = numbers.shown_path(verdict.survey.place)
+    place = shown_path(verdict.survey.place)
     if not finding.file:
         return place
     file = escape_line(finding.file)
@@ -107,13 +108,14 @@ def _damage(verdict: Verdict) -> str:
         return f"not whole: {count} error{'s' if count > 1 else ''}, listed above"
     others, state = expected - bad, progress(verdict)
     if state is not None:
-        lacking = f"{bad} of {numbers.files(expected)} {'is' if bad == 1 else 'are'} not here whole"
+        are = "is" if bad == 1 else "are"
+        lacking = f"{bad} of {numbers.file_count(expected)} {are} not here whole"
         return f"incomplete: {lacking}{_arrived(state)}"
     if verdict.unreadable:
-        return f"not known: {bad} of {numbers.files(expected)} cannot be read"
+        return f"not known: {bad} of {numbers.file_count(expected)} cannot be read"
     rest = "is as it should be" if others == 1 else "are as they should be"
     tail = f"; the other {others} {rest}" if others else ""
-    return f"damaged: {bad} of {numbers.files(expected)}{tail}"
+    return f"damaged: {bad} of {numbers.file_count(expected)}{tail}"
 
 
 def _arrived(state: Progress) -> str:
@@ -150,7 +152,7 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
 
 def _files(verdict: Verdict) -> str:
     """Count the files, and say of which family of models they are."""
-    checkpoint, count = verdict.survey.checkpoint, numbers.files(verdict.survey.expected)
+    checkpoint, count = verdict.survey.checkpoint, numbers.file_count(verdict.survey.expected)
     return count if checkpoint is None else f"{count} of {checkpoint.model.family.title}"
 
 
@@ -171,7 +173,7 @@ def _contents(verdict: Verdict) -> list[str]:
     if found is None or verdict.checks["contents"] == "failed":
         return []
     read, total = byte_size(found.read_bytes), byte_size(found.total_bytes)
-    files, origin = numbers.files(found.total_files), numbers.shown_path(found.origin)
+    files, origin = numbers.file_count(found.total_files), shown_path(found.origin)
     if found.all_bytes:
         return [f"ok  contents: {total} in {files} match {origin}"]
     files = f"{found.compared_files:,} of {files}"

@@ -20,7 +20,8 @@ from grokpack.execution.preflight import preflight
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers.worker_pool import AHEAD
-from grokpack.report import numbers, plan_text
+from grokpack.report import plan_text
+from grokpack.report.shown_paths import shown_path
 from grokpack.storage import hub_publisher
 from grokpack.storage.http import services
 from grokpack.verification.verify_structure import verify_structure
@@ -209,7 +210,7 @@ def test_a_plan_says_how_much_disk_it_takes_and_creates_nothing(
     assert judged.disk_bytes == 1000 + largest + AHEAD * 100
     data = plan_text.document(judged, OUT, limits, None)
     assert data["made_in"] == str(Path("grok").resolve())
-    assert f"free at {numbers.shown_path(data['made_in'])}" in plan_text.render(data, OUT)
+    assert f"free at {shown_path(data['made_in'])}" in plan_text.render(data, OUT)
     kept = preflight(plan, OUT, RunOptions(workers=1, keep_local=True))
     assert kept.disk_bytes == plan.disk_bytes
     assert not hub.repositories
