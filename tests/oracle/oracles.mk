@@ -197,7 +197,7 @@ oracle-zarr: $(ZARR)/.ready $(VENV)/.ready-test ## Let TensorStore and zarr-pyth
 	@$(BIN)/python -m grokpack synth $(ZARR)/wide --quiet --layers 2 --d-model 96 --ffn 200 \
 		--experts 3 --vocab 331 --heads 4 --kv-heads 2 --head-dim 24 --scale-groups 4
 	$(ZARR)/env/bin/python -m tests.oracle.zarr.check --grokpack $(CURDIR)/$(BIN)/python \
-		--work $(ZARR)/work tests/data/tiny3 $(ZARR)/wide
+		--work $(ZARR)/work --release tests/data/grok2-tiny/release tests/data/tiny3 $(ZARR)/wide
 
 ORBAX := $(BUILD)/oracle-orbax
 .PHONY: oracle-orbax

@@ -21,6 +21,7 @@ import zarr
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 from zarr.storage import LocalStore, StorePath
 
+from tests.oracle import forward_grok2
 from tests.oracle.forward import files, find_config, stored
 
 Array = np.ndarray
@@ -34,6 +35,14 @@ def leaves(source: Path) -> Iterator[tuple[str, Array]]:
         yield name, np.asarray(values)
         if scales is not None:
             yield f"{name}_scales", np.asarray(scales)
+
+
+def merged(release: Path) -> Iterator[tuple[str, Array]]:
+    """Every array of a release of Grok-2 by its name, slices of ranks joined."""
+    weights, _ = forward_grok2.load(release)
+    stored = (forward_grok2.arrays(path) for path in release.glob("*.safetensors"))
+    for name in sorted({name for rows in stored for name, _ in rows}):
+        yield name, weights(name).astype(ml_dtypes.bfloat16)
 
 
 def by_tensorstore(folder: Path) -> Array:
@@ -59,10 +68,10 @@ def same(found: Array, wanted: Array) -> bool:
     return alike and found.tobytes() == wanted.tobytes()
 
 
-def check_written(source: Path, out: Path) -> None:
-    """Compare every value of a store with the pickles."""
+def check_written(source: Path, out: Path, arrays: Iterator[tuple[str, Array]]) -> None:
+    """Compare every value of a store with what it was made of."""
     count = 0
-    for path, wanted in leaves(source):
+    for path, wanted in arrays:
         assert same(by_tensorstore(out / path), wanted), f"TensorStore: {path}"
         assert same(by_zarr_python(out, path), wanted), f"zarr-python: {path}"
         count += 1
@@ -152,6 +161,18 @@ def check_read(grokpack: list[str], source: Path, work: Path) -> None:
         print(f"{name}: grokpack makes the same pickles of a store that it wrote")
 
 
+def check_grok2(grokpack: list[str], release: Path, work: Path) -> None:
+    """Compare a store of Grok-2 with its release, and what grokpack makes of the store."""
+    out, again = work / "Grok-2", work / "Grok-2 again"
+    for source, to in ((release, ["zarr", "-o", out]), (out, ["sglang", "--tp", "8", "-o", again])):
+        subprocess.run([*grokpack, "convert", source, "--to", *to, "--quiet"], check=True)
+    check_written(release, out, merged(release))
+    for (name, wanted), (other, found) in zip(merged(release), merged(again), strict=True):
+        assert name == other, other
+        assert same(found, wanted), name
+    print(f"{release}: back to the same slices")
+
+
 def compare(source: Path, again: Path) -> None:
     """Compare the pickles of two checkpoints, byte for byte."""
     paths = sorted((source / "ckpt-0").glob("tensor*"))
@@ -164,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--grokpack", required=True, help="the Python that has it")
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--release", type=Path, required=True, help="of Grok-2")
     parser.add_argument("source", type=Path, nargs="+")
     given = parser.parse_args()
     grokpack = [given.grokpack, "-m", "grokpack"]
@@ -174,15 +196,16 @@ def main() -> None:
         out, again = work / f"out {number}", work / f"again {number}"
         convert = [*grokpack, "convert"]
         subprocess.run([*convert, source, "--to", "zarr", "-o", out, "--quiet"], check=True)
-        check_written(source, out)
+        check_written(source, out, leaves(source))
         check_damage(out)
         small = work / f"small {number}"
         compressed = ["--to", "zarr", "--compress", "zstd", "-o", small, "--quiet"]
         subprocess.run([*convert, source, *compressed], check=True)
-        check_written(source, small)
+        check_written(source, small, leaves(source))
         subprocess.run([*convert, out, "--to", "ckpt-0", "-o", again, "--quiet"], check=True)
         compare(source, again)
         print(f"{source}: back to the same pickles")
+    check_grok2(grokpack, given.release, work)
     check_read(grokpack, given.source[-1], work)
 
 
