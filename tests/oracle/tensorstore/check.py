@@ -12,6 +12,7 @@ import pickle
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import tensorstore as ts
 
 TINY = Path("tests/data/tiny3")
+RELEASE = Path("tests/data/grok2-tiny/release")
 CHUNKY = "--layers 1 --d-model 512 --ffn 1536 --experts 2 --vocab 1024 --heads 8 --kv-heads 4"
 DTYPES = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "I8": np.int8}
 LAYER_SLOTS = {  # xAI's parameter names, in the order of the files
@@ -65,9 +67,8 @@ def unpickled(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def safetensors(folder: Path) -> dict[str, np.ndarray]:
-    """Arrays of a folder's safetensors files."""
-    arrays = {}
+def stored(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays of a folder's safetensors files, file by file."""
     for path in sorted(folder.glob("*.safetensors")):
         data = path.read_bytes()
         (length,) = struct.unpack("<Q", data[:8])
@@ -75,8 +76,18 @@ def safetensors(folder: Path) -> dict[str, np.ndarray]:
             if name != "__metadata__":
                 low, high = (8 + length + at for at in row["data_offsets"])
                 flat = np.frombuffer(data[low:high], DTYPES[row["dtype"]])
-                arrays[name] = flat.reshape(row["shape"])
-    return arrays
+                yield name, flat.reshape(row["shape"])
+
+
+def merged(release: Path) -> dict[str, np.ndarray]:
+    """Arrays of a release of Grok-2, slices of ranks joined."""
+    slices: dict[str, list[np.ndarray]] = {}
+    for name, values in stored(release):
+        slices.setdefault(name, []).append(values)
+    return {
+        name: np.concatenate(parts, axis=int(name.endswith("w2.weight")))
+        for name, parts in slices.items()
+    }
 
 
 def grokpack(python: str, *arguments: str | Path) -> str:
@@ -163,8 +174,15 @@ def compare(report: Report, python: str, work: Path, source: Path) -> None:
     hf = work / f"{source.name}-hf"
     grokpack(python, "convert", source, "--to", "hf", "-o", hf)
     spec = spec_in(grokpack(python, "convert", hf, "--to", "view"))
-    held = safetensors(hf)
+    held = dict(stored(hf))
     report.line(f"{source.name}: {len(held)} arrays of --to hf", not differences(spec, held))
+
+
+def compare_release(report: Report, python: str, release: Path) -> None:
+    """A view of the files of eight ranks."""
+    spec = spec_in(grokpack(python, "convert", release, "--to", "view"))
+    wanted = merged(release)
+    report.line(f"Grok-2: {len(wanted)} arrays of eight ranks", not differences(spec, wanted))
 
 
 def broken(report: Report, python: str, source: Path) -> None:
@@ -208,6 +226,8 @@ def main() -> int:
     report = Report()
     for source in (work / "tiny 3 (50%)", work / "chunky"):
         compare(report, given.python, work, source)
+    shutil.copytree(RELEASE, work / "grok-2")
+    compare_release(report, given.python, work / "grok-2")
     broken(report, given.python, work / "chunky")
     shutil.rmtree(work)
     return 1 if report.failed else 0
