@@ -13,7 +13,7 @@ from tests.support import forked
 from tests.support.checkpoints import GOLDEN
 
 
-@pytest.mark.parametrize("words", [("verify", str(GOLDEN)), ("--help",), ("nothing",)])
+@pytest.mark.parametrize("words", [("verify", str(GOLDEN), "-q"), ("--help",), ("nothing",)])
 def test_a_forked_command_says_what_one_started_in_full_says(words: tuple[str, ...]) -> None:
     forked_one = forked.run(*words)
     whole = forked.run(*words, PYTHONHASHSEED="0")  # read at the start, so that it is in full

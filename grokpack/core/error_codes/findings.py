@@ -5,7 +5,10 @@ from __future__ import annotations
 from grokpack.core.error_codes.code import Code
 from grokpack.core.exit_status import ExitStatus
 
-_FETCH = "Fetch the file again; `verify` prints the command."
+_FETCH = (
+    "Fetch the file again: of a release `verify` prints the command. What grokpack or another "
+    "program wrote can be written again from its source."
+)
 
 FINDINGS = (
     Code(
@@ -26,7 +29,8 @@ FINDINGS = (
         "GP103",
         "file ends before its tensor does",
         ExitStatus.ANSWER_IS_NO,
-        "The header announces more bytes than the file has: an interrupted download or copy.",
+        "The header announces more bytes than the file has: an interrupted download or copy. Or "
+        "NAME.aria2 lies beside it: its download has not ended, whatever the file's size.",
         _FETCH,
     ),
     Code(

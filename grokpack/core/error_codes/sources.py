@@ -103,8 +103,10 @@ SOURCES = (
         "GP214",
         "source cannot be read",
         ExitStatus.SOURCE,
-        "The operating system refused to open or read a file, or a server has none of that name.",
-        "Check permissions, mounts and the disk's health.",
+        "The operating system refused to open or read a file, or a server has none of that name: "
+        "permissions of the file or of a folder above it, a link that leads nowhere, an error of "
+        "the disk. Nothing is known of what the file holds.",
+        "Check permissions, links, mounts and the disk's health.",
     ),
     Code(
         "GP215",
