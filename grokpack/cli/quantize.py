@@ -95,6 +95,27 @@ class QuantizeFlags:
             "repeated",
         ),
     ] = None
+    avg_bits: Annotated[
+        float | None,
+        typer.Option(
+            "--avg-bits",
+            min=1,
+            max=16,
+            metavar="4.5",
+            help="Choose what each weight becomes, so that the whole loses least at so many bits "
+            "for each parameter",
+        ),
+    ] = None
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="150GB", help="As --avg-bits: size of the output"),
+    ] = None
+    save_policy: Annotated[
+        str | None,
+        typer.Option(
+            "--save-policy", metavar="FILE", help="Write what --avg-bits chose, for --policy"
+        ),
+    ] = None
     policy: Annotated[
         Path | None,
         typer.Option("--policy", metavar="FILE", help="Bits by role, name and layer, in TOML"),
@@ -161,6 +182,8 @@ class QuantizeFlags:
             tokenizer=self.tokenizer or None,
             importance=self.importance,
             yarn=self.yarn or None,
+            avg_bits=self.avg_bits,
+            size_bytes=parsing.parse_bytes("--size", self.size) if self.size else None,
         )
 
 
@@ -168,6 +191,7 @@ class QuantizeFlags:
     "quantize",
     "quantize hf://xai-org/grok-1 --bits 4 -o grok-1-int4",
     "quantize grok-2 --to gguf --type q4_k",
+    "quantize ckpt-0 --to gguf --avg-bits 4.5 --importance flow.gguf",
     "quantize ckpt-0 --bits 4 --keep attention --dry-run",
 )
 def quantize(session: Session, flags: QuantizeFlags, run: options.PartedRunFlags) -> None:
@@ -175,6 +199,7 @@ def quantize(session: Session, flags: QuantizeFlags, run: options.PartedRunFlags
 
     Says what was lost, tensor by tensor.
     """
+    from grokpack import storage
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.run_plan import carry_out, output_path
     from grokpack.cli.source_path import default_out, resolve, verifying
@@ -182,6 +207,26 @@ def quantize(session: Session, flags: QuantizeFlags, run: options.PartedRunFlags
 
     chosen = flags.chosen()
     path = resolve(flags.source, session)
-    plan = plan_quantize(open_checkpoint(path, flags.head_dim), chosen)
+    if flags.save_policy is not None:
+        _refuse_policy(flags.save_policy, chosen)
+    plan = plan_quantize(open_checkpoint(path, flags.head_dim), chosen, session.stoppable())
+    if flags.save_policy is not None:
+        text = plan.target.account["allocation"]["policy"]
+        storage.write_whole(str(Path(flags.save_policy).absolute()), text.encode(), replace=False)
     target = output_path(flags.out, default_out(path, chosen.suffix))
     carry_out(session, plan, target, run, following=verifying(target))
+
+
+def _refuse_policy(path: str, chosen: QuantizeOptions) -> None:
+    """Refuse a policy file that has nothing to say, or exists, before anything is measured.
+
+    Raises:
+        GrokpackError: GP304 where no size chooses forms, GP323 where the file exists.
+    """
+    from grokpack import storage
+    from grokpack.core.errors import GrokpackError
+
+    if not chosen.budgeted:
+        what = "--save-policy writes what --avg-bits or --size chose"
+        raise GrokpackError("GP304", what, hint="add --avg-bits")
+    storage.refuse_existing(path)

@@ -208,7 +208,7 @@ class _Run:
         self._measure(data, outcome)
         wrote = f"wrote {shown_path(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
         lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
-        if outcome.account:
+        if "roles" in outcome.account:
             from grokpack.report import quantization_error_text
 
             data["account"] = cast("AccountsJson", outcome.account)

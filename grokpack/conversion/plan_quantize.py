@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion import engine_support
 from grokpack.conversion.carried_files import carried
 from grokpack.conversion.quantization import importance, policy, policy_file
+from grokpack.conversion.quantization.bit_allocation import SizeLimit, allocate
 from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, Policy
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
 from grokpack.conversion.writers.writer import option_names, options_for
 from grokpack.core import ggml_types
 from grokpack.core.errors import GrokpackError, Place, UnusableValue
+from grokpack.core.events import ignore_event
 from grokpack.core.tensors import DType
 from grokpack.models import config_json, tensor_patterns
 from grokpack.planning.plan import Plan
@@ -22,9 +24,13 @@ from grokpack.transforms.quantization_scheme import METHODS, QuantizationScheme
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.bit_allocation import Allocation
     from grokpack.conversion.quantization.importance import Importance
+    from grokpack.conversion.quantization.policy import PolicyRule
     from grokpack.conversion.writers.writer import QuantizingWriter
+    from grokpack.core.events import Listener
     from grokpack.core.paths import StrPath
+    from grokpack.planning.target import Target
 
 GROUP = 128
 _USUAL_BITS = 4
@@ -72,6 +78,9 @@ class QuantizeOptions:
         tokenizer: File or folder of the tokenizer; None to look beside the checkpoint.
         importance: A calibration file or llama.cpp's imatrix, by which errors are weighed.
         yarn: True for the keys of YaRN, for a GGUF of a family that has them.
+        avg_bits: Bits of the weight files for each parameter, within which each weight gets the
+            form that loses least for all.
+        size_bytes: Likewise: bytes of the whole output.
     """
 
     bits: int | None = None
@@ -91,6 +100,8 @@ class QuantizeOptions:
     tokenizer: StrPath | None = None
     importance: StrPath | None = None
     yarn: bool | None = None
+    avg_bits: float | None = None
+    size_bytes: int | None = None
 
     @property
     def width(self) -> int:
@@ -102,6 +113,11 @@ class QuantizeOptions:
         return possible[0] if len(possible) == 1 else ggml_types.bits_of(self.type) or _USUAL_BITS
 
     @property
+    def budgeted(self) -> bool:
+        """True if forms are chosen by size."""
+        return self.avg_bits is not None or self.size_bytes is not None
+
+    @property
     def target(self) -> str:
         """Name of the target, given or by default."""
         usual = writer_registry.DEFAULT_QUANTIZING.get(self.width, "gguf")
@@ -111,18 +127,24 @@ class QuantizeOptions:
     def suffix(self) -> str:
         """Ending of a default name: `int4`, `int8-w8a8`."""
         writer = writer_registry.quantizing(self.target)
+        if self.budgeted:
+            amount = f"{self.avg_bits:g}bits" if self.avg_bits else f"{self.size_bytes}B"
+            return f"{amount}.gguf" if self.target == "gguf" and not self.shard_bytes else amount
         if writer.suffix is not None:
             return writer.suffix(self.width, options_for(writer, self))
         usual = QuantizeOptions(self.width).target
         return f"int{self.width}" + ("" if self.target == usual else f"-{self.target}")
 
 
-def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) -> Plan:
+def plan_quantize(
+    source: Checkpoint, options: QuantizeOptions | None = None, listen: Listener = ignore_event
+) -> Plan:
     """Plan a quantization.
 
     Args:
         source: Any checkpoint that grokpack reads, with int8 codes or in floating point.
         options: Options of the quantization.
+        listen: Receives progress where errors are measured to choose forms.
 
     Raises:
         GrokpackError: GP346 for values that there are not, GP304 for options that are not the
@@ -142,12 +164,57 @@ def plan_quantize(source: Checkpoint, options: QuantizeOptions | None = None) ->
         hint = "start from ckpt-0; quantizing twice only adds error"
         raise GrokpackError("GP309", what, Place(source.folder), hint=hint)
     source = with_groups(source)
-    chosen = _policy(source, options)
-    _refuse_other_bits(chosen, options.target, writer)
-    engine_support.refuse_engine(options.engine, options.target, chosen, source)
-    target = writer.make(source, chosen, options_for(writer, options))
-    target = carried(source, target, tokenizer="tokenizer" not in option_names(writer))
-    return Plan("quantize", _parameters(options, chosen), source, target)
+    making = _Making(source, options, writer, _policy(source, options))
+    _refuse_other_bits(making.policy, options.target, writer)
+    allocation = making.allocation(listen) if options.budgeted else None
+    if allocation is not None:
+        making = replace(making, policy=replace(making.policy, rules=allocation.rules))
+    engine_support.refuse_engine(options.engine, options.target, making.policy, source)
+    target = making.target()
+    if allocation is not None:
+        notes = (*allocation.notes, *target.notes)
+        target = replace(target, notes=notes, account={"allocation": allocation.account})
+    return Plan("quantize", _parameters(options, making.policy), source, target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """Source, options and policy from which a target is made."""
+
+    source: Checkpoint
+    options: QuantizeOptions
+    writer: QuantizingWriter[Any]
+    policy: Policy
+
+    def target(self) -> Target:
+        """Make the target, with what goes along."""
+        made = self.writer.make(self.source, self.policy, options_for(self.writer, self.options))
+        own = "tokenizer" in option_names(self.writer)
+        return carried(self.source, made, tokenizer=not own)
+
+    def allocation(self, listen: Listener) -> Allocation:
+        """Choose forms within the size that was asked for.
+
+        Raises:
+            GrokpackError: GP304 for a target whose weights all have one form, GP309 for a size that
+                is less than the smallest forms take.
+        """
+        if self.writer.units is None:
+            what = f"all weights of {self.options.target} have one form"
+            raise GrokpackError("GP304", what, hint="--to gguf has many to choose from")
+        own = options_for(self.writer, self.options)
+        units = self.writer.units(self.source, self.policy, own)
+        parameters = self.source.model.parameters().total
+        nbytes = self.options.size_bytes or int((self.options.avg_bits or 0) * parameters / 8)
+        budget = SizeLimit(nbytes, self._size_of)
+        return allocate(self.source, units, budget, self.policy.rules, listen)
+
+    def _size_of(self, rules: tuple[PolicyRule, ...]) -> int:
+        """Return the bytes of the output that some rules give; for bits, of its weight files."""
+        target = replace(self, policy=replace(self.policy, rules=rules)).target()
+        if self.options.avg_bits is not None:
+            return target.layout.nbytes
+        return target.files_bytes + sum(map(len, target.finals.values()))
 
 
 def _refuse_values(options: QuantizeOptions) -> None:
@@ -169,6 +236,12 @@ def _refuse_foreign(options: QuantizeOptions, writer: QuantizingWriter[Any]) -> 
     if options.width not in writer.bits:
         listed = " or ".join(map(str, writer.bits))
         raise GrokpackError("GP304", f"{options.target} has {listed} bits, not {options.width}")
+    if options.avg_bits is not None and options.size_bytes is not None:
+        raise GrokpackError("GP304", "--avg-bits and --size say the same thing", hint="leave one")
+    for name in ("bits", "type"):
+        if options.budgeted and getattr(options, name) is not None:
+            what = f"--{name} is one for all weights, and --avg-bits and --size choose it for each"
+            raise GrokpackError("GP304", what, hint=f"leave --{name}")
     known = writer.scheme | option_names(writer)
     for name, flag in _FLAGS.items():
         usual = name == "symmetric"
@@ -179,6 +252,9 @@ def _refuse_foreign(options: QuantizeOptions, writer: QuantizingWriter[Any]) -> 
 def _refuse_other_bits(chosen: Policy, target: str, writer: QuantizingWriter[Any]) -> None:
     """Refuse rules with bits that few formats have; of others writers say more themselves."""
     for rule in chosen.rules:
+        if rule.type is not None and "type" not in option_names(writer):
+            what = f"types of blocks, as {rule.type} in --policy, are GGUF's, not of {target}"
+            raise GrokpackError("GP304", what)
         bits = (rule.changes or {}).get("bits", chosen.default.bits)
         if bits not in {*writer.bits, *writer_registry.DEFAULT_QUANTIZING}:
             listed = " or ".join(map(str, writer.bits))
@@ -212,7 +288,9 @@ def _parameters(options: QuantizeOptions, chosen: Policy) -> dict[str, Any]:
     """Return the options that change the output, as JSON values."""
     given: dict[str, Any] = {
         "to": options.target,
-        "bits": options.width,
+        "bits": None if options.budgeted else options.width,
+        "avg_bits": options.avg_bits,
+        "size_bytes": options.size_bytes,
         "group": chosen.default.group or CHANNEL,
         "method": chosen.default.method,
         "symmetric": options.symmetric,

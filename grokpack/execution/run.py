@@ -294,7 +294,7 @@ class RunState:
     def publish(self, receipts: list[Receipt]) -> Outcome:
         """Publish the whole output, if the source is still the one that was read."""
         self.check_source()
-        account = sum_error_stats(self.plan, receipts)
+        account = {**sum_error_stats(self.plan, receipts), **self.plan.target.account}
         nbytes = publish(self.plan, self.output, receipts, account, self.listen)
         seconds = self.seconds()
         self.listen(Finished(self.plan.command, seconds))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grokpack.transforms.protocols import StreamedArray
 
@@ -34,6 +34,7 @@ class Target:
             sizes are known only once the files are written.
         fixed_path: The one folder that the output can be in, for an index that points at the
             source's files and reads none of them; None for any folder.
+        account: Account of choices made in planning, for the manifest, as JSON values.
     """
 
     format: str
@@ -47,6 +48,7 @@ class Target:
     sparse: bool = False
     codec: FileCodec | None = None
     thread_bytes: int = 0
+    account: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def files_bytes(self) -> int:

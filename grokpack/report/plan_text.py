@@ -65,6 +65,8 @@ def document(
         "notes": list(plan.target.notes),
         "estimate": None if guess is None else _guessed(guess, elsewhere=processes is not None),
     }
+    if "allocation" in plan.target.account:
+        data["allocation"] = plan.target.account["allocation"]
     if sink.disk is not None and storage.is_url(out):
         data["made_in"] = sink.disk
     return data

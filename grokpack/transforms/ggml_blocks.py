@@ -30,8 +30,9 @@ from grokpack.transforms.transform import Transform
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.source_weight import SourceWeight
+    from grokpack.transforms.source_weight import InputImportance, SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
 
 
@@ -136,6 +137,80 @@ def weighs(kind: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockRecipe:
+    """Type of blocks, and how they are made.
+
+    Attributes:
+        kind: Type of the blocks.
+        searched: True to search for scales; otherwise they are those of ggml's reference.
+    """
+
+    kind: str
+    searched: bool
+
+    def row_bytes(self, inputs: int) -> int:
+        """Return the bytes of the blocks of one output."""
+        own = GGMLType[self.kind.upper()]
+        return inputs // own.weights * own.nbytes
+
+    def quantizer(
+        self,
+        importance: InputImportance | None,
+        expert: int | None,
+        implementation: Implementation,
+    ) -> BlockQuantizer:
+        """Return the quantizer of a matrix.
+
+        Args:
+            importance: Importance of the inputs; None if all are equal.
+            expert: Index in a stack of experts; None where there is no stack.
+            implementation: Implementation of the kernel.
+        """
+        kernels, kernel = KERNELS[self.kind], KERNELS[self.kind].quantize
+        known: tuple[np.ndarray, ...] = ()
+        if self.searched and kernels.search is not None:
+            kernel = kernels.search
+            known = () if importance is None else (importance.of(expert),)
+        elif importance is not None and kernels.weighted is not None:
+            kernel, known = kernels.weighted, (importance.measured(expert),)
+        return BlockQuantizer(self, twin(kernel, implementation), known)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockQuantizer:
+    """Quantizer of some columns of a matrix to blocks.
+
+    Attributes:
+        form: The blocks.
+        kernel: Kernel that makes them.
+        known: Importance of the inputs, if the kernel takes that.
+    """
+
+    form: BlockRecipe
+    kernel: Callable[..., None]
+    known: tuple[np.ndarray, ...]
+
+    def make(
+        self, values: np.ndarray, scales: np.ndarray, column: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the blocks of some columns, and sums and counts of their errors.
+
+        Args:
+            values: `i8[in, out]`, or float32.
+            scales: `f32[group, out]`.
+            column: The first column.
+            count: Number of columns.
+        """
+        inputs = len(values)
+        out = reused_memory.empty((count, self.form.row_bytes(inputs)), np.uint8)
+        sums = np.empty((3, inputs // _MEASURED, count), np.float32)
+        counts = np.empty((2, inputs // _MEASURED, count), np.int32)
+        per_group = inputs // len(scales)
+        self.kernel(values, scales, column, per_group, out, sums, counts, *self.known)
+        return out, sums, counts
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizeBlocks(Transform):
     """Weight in blocks, `u8[..., out, in / block * bytes]`, quantized like ggml's or better.
 
@@ -160,35 +235,18 @@ class QuantizeBlocks(Transform):
             GrokpackError: GP407 if a value is not finite, GP405 if float16 cannot hold a scale.
         """
         inputs = self.weight.shape[0]
-        own = GGMLType[self.kind.upper()]
-        weights, nbytes = own.weights, own.nbytes
-        chosen, known = self._kernel(box)
-        kernel = twin(chosen, step_sizes.implementation)
+        expert = box.start[0] if len(box.start) > 2 else None  # noqa: PLR2004  # a stack
+        form = BlockRecipe(self.kind, self.searched)
+        quantizer = form.quantizer(self.weight.importance, expert, step_sizes.implementation)
         width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
-        height = whole_chunks(step_sizes.step_bytes // (inputs // weights * nbytes))
+        height = whole_chunks(step_sizes.step_bytes // form.row_bytes(inputs))
         for left, right in aligned_ranges(box.start[-2], box.stop[-2], width):
             part = Box((0, left), (inputs, right - left))
             values, scales = self.weight.read(box.start[:-2], part, reader)
             for begin, end in aligned_ranges(left, right, height):
-                out = reused_memory.empty((end - begin, inputs // weights * nbytes), np.uint8)
-                groups = inputs // _MEASURED
-                sums = np.empty((3, groups, end - begin), np.float32)
-                counts = np.empty((2, groups, end - begin), np.int32)
-                per_group = inputs // len(scales)
-                kernel(values, scales, begin - left, per_group, out, sums, counts, *known)
+                out, sums, counts = quantizer.make(values, scales, begin - left, end - begin)
                 self._check(sums)
                 yield QuantizedRows(out, self.weight.name, sums, counts, _MEASURED)
-
-    def _kernel(self, box: Box) -> tuple[Callable[..., None], tuple[np.ndarray, ...]]:
-        """Return the kernel of a matrix, and the importance of its inputs if it takes that."""
-        kernels, importance = KERNELS[self.kind], self.weight.importance
-        expert = box.start[0] if len(box.start) > 2 else None  # noqa: PLR2004  # a stack
-        if self.searched and kernels.search is not None:
-            known = () if importance is None else (importance.of(expert),)
-            return kernels.search, known
-        if importance is not None and kernels.weighted is not None:
-            return kernels.weighted, (importance.measured(expert),)
-        return kernels.quantize, ()
 
     def _check(self, sums: np.ndarray) -> None:
         self.weight.refuse_not_finite(sums[0])

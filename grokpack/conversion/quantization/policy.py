@@ -30,12 +30,14 @@ class PolicyRule:
         name: Pattern of names, as `grokpack.models.tensor_patterns` understands them; None for all.
         layers: Layers of the weights; None for all.
         changes: New values of fields of the scheme; None to leave the weights unquantized.
+        type: Type of a GGUF's blocks for them; None for the usual one of so many bits.
     """
 
     role: str | None
     name: str | None
     layers: frozenset[int] | None
     changes: dict[str, Any] | None
+    type: str | None = None
 
     def takes(self, entry: ModelTensor) -> bool:
         """Tell whether the rule matches a tensor."""
@@ -73,10 +75,19 @@ class Policy:
         """Return the scheme of a weight; None for one that is not quantized."""
         if not entry.rule.quantized:
             return None
-        rule = next((rule for rule in reversed(self.rules) if rule.takes(entry)), None)
+        rule = self.rule_of(entry)
         if rule is None:
             return self.default
         return None if rule.changes is None else replace(self.default, **rule.changes)
+
+    def rule_of(self, entry: ModelTensor) -> PolicyRule | None:
+        """Return the last rule that matches a tensor; None for the default."""
+        return next((rule for rule in reversed(self.rules) if rule.takes(entry)), None)
+
+    def type_of(self, entry: ModelTensor) -> str | None:
+        """Return the type of a GGUF's blocks that a rule names for a tensor; None if none does."""
+        rule = self.rule_of(entry)
+        return None if rule is None else rule.type
 
     def forced(self, **changes: Any) -> Policy:  # noqa: ANN401  # fields of a scheme
         """Return the policy with the fields that a format fixes."""

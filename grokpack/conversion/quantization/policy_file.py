@@ -6,6 +6,7 @@ compared exactly: 8.0 is not 8, and 1 is not true.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ from grokpack.conversion.quantization.policy import (
     PolicyRule,
 )
 from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.ggml_types import QUANTIZING, GGMLType
 from grokpack.models import tensor_patterns
 from grokpack.transforms.quantization_scheme import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from grokpack.models.family import Model
 
@@ -32,8 +34,10 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
     "group": (*GROUPS, CHANNEL),
     "method": tuple(METHODS),
     "symmetric": (True, False),
+    "type": (*QUANTIZING, GGMLType.BF16.word),
 }
 """Fields that a rule can change for a weight, with their values."""
+_OF_TYPES = ("bits", "group", "symmetric")  # fields that follow from a type of GGUF's blocks
 _CHOICES = ("role", "name", "layers")
 _MOST_BYTES = 256 << 10  # a policy for every tensor of the release takes 60 kB
 _MOST_RULES = 1024  # the release has 448 weights that can be quantized
@@ -68,6 +72,25 @@ def read(path: str, model: Model) -> tuple[PolicyRule, ...]:
     return tuple(rules)
 
 
+def render(rules: Iterable[PolicyRule]) -> str:
+    """Render rules as the text of a policy file."""
+    return "\n".join(f"[[tensors]]\n{''.join(_lines(rule))}" for rule in rules)
+
+
+def _lines(rule: PolicyRule) -> Iterator[str]:
+    changes: dict[str, Any] = {"bits": KEPT_BITS} if rule.changes is None else dict(rule.changes)
+    if changes.get("group", CHANNEL) is None:
+        changes["group"] = CHANNEL
+    if rule.type is not None:
+        changes = {"type": rule.type, **changes}
+        del changes["bits"]
+    layers = None if rule.layers is None else sorted(rule.layers)
+    chosen = {"role": rule.role, "name": rule.name, "layers": layers, **changes}
+    for key, value in chosen.items():
+        if value is not None:
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}\n"
+
+
 def _parse(data: bytes, path: str) -> dict[str, Any]:
     for number, text in enumerate(data.split(b"\n"), 1):
         if text.count(b".") > _MOST_DOTS and not text.lstrip().startswith(b"#"):
@@ -94,7 +117,8 @@ def _rule(table: object, model: Model) -> PolicyRule:
     if "name" in table and not (isinstance(name, str) and 0 < len(name) <= _MOST_TEXT):
         raise _unfit("name takes a pattern of names")
     chosen = _layers(table["layers"], model.geometry.layers) if "layers" in table else None
-    rule = PolicyRule(role, name, chosen, _effect(changes))
+    kind = changes.pop("type", None)
+    rule = PolicyRule(role, name, chosen, _effect(changes, kind), kind)
     _check_taken(rule, model)
     return rule
 
@@ -111,10 +135,16 @@ def _check(key: str, value: object, allowed: Iterable[object]) -> None:
         raise _unfit(f"{key} takes {listed}")
 
 
-def _effect(changes: dict[str, Any]) -> dict[str, Any] | None:
+def _effect(changes: dict[str, Any], kind: str | None) -> dict[str, Any] | None:
     """Return the fields of the scheme; None if the weight is kept."""
+    if kind is not None:
+        told = [key for key in changes if key in _OF_TYPES]
+        if told:
+            raise _unfit(f"type says {told[0]} as well")
+        bits = GGMLType[kind.upper()].bits
+        return None if bits is None else {"bits": bits, **changes}
     if not changes:
-        raise _unfit("nothing is changed; name bits, group, method or symmetric")
+        raise _unfit("nothing is changed; name bits, group, method, symmetric or type")
     if changes.get("bits") == KEPT_BITS:
         others = [key for key in changes if key != "bits"]
         if others:
@@ -133,7 +163,9 @@ def _check_taken(rule: PolicyRule, model: Model) -> None:
     taken = [entry for entry in listed if rule.takes(entry)]
     if not taken:
         raise _unfit("no tensor is of this role, name and layers")
-    if rule.changes is not None and not any(entry.rule.quantized for entry in taken):
+    typed = rule.type is not None
+    possible = any(e.rule.quantized or (typed and e.rule.by_token) for e in taken)
+    if (rule.changes is not None or typed) and not possible:
         raise _unfit(f"{taken[0].name} is never quantized, nor what else this rule takes")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from grokpack.conversion.writers import gguf_writer
+from grokpack.conversion.writers import gguf_forms, gguf_writer
 from grokpack.conversion.writers.gguf_mixes import mixed_type
 from grokpack.conversion.writers.prechecks import exact_in_q8
 from grokpack.conversion.writers.scale_groups import collapsed_groups
@@ -56,7 +56,8 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
         made[f"{entry.rule.role} {own.word}, {how}"] += 1
         return info, op
 
-    target = gguf_writer.assemble(source, chosen, tensor, options)
+    declared = _declared(source, chosen, policy)
+    target = gguf_writer.assemble(source, declared, tensor, options)
     said = [f"{words}: {count} tensors" for words, count in made.items()]
     density = 8 * target.layout.nbytes / source.model.parameters().total
     notes = (*said, f"{density:.2f} bits per parameter", *target.notes)
@@ -82,6 +83,16 @@ def _type(policy: Policy, options: gguf_writer.GgufOptions) -> GGMLType | Mix:
     return chosen
 
 
+def _declared(source: Checkpoint, chosen: GGMLType | Mix, policy: Policy) -> GGMLType | Mix:
+    """Return the type that the file declares: of most weights, where rules name types."""
+    weights: Counter[GGMLType] = Counter()
+    for entry in source.model.tensors():
+        named = policy.type_of(entry)
+        if named is not None:
+            weights[GGMLType[named.upper()]] += source.tensors[entry.name].values.elements
+    return max(weights, key=lambda kind: (weights[kind], -kind)) if weights else chosen
+
+
 def _kept_codes(source: Checkpoint, chosen: GGMLType | Mix, policy: Policy) -> frozenset[str]:
     """Return the weights that a mix with MXFP4 has in Q8_0 without loss: the release's codes."""
     if base_type(chosen) is not GGMLType.MXFP4:
@@ -104,6 +115,9 @@ def _own_type(
     options: gguf_writer.GgufOptions,
 ) -> GGMLType:
     """Return the type of a tensor: bfloat16 for what is not quantized."""
+    named = policy.type_of(entry)
+    if named is not None:
+        return GGMLType[named.upper()]
     mixed = isinstance(chosen, Mix)
     if entry.rule.by_token and (options.embedding or not mixed):
         return gguf_writer.embedding_type(options.embedding, GGMLType.BF16)
@@ -151,4 +165,5 @@ WRITER = QuantizingWriter(
     gguf_writer.GgufOptions,
     to_gguf,
     _suffix,
+    gguf_forms.units,
 )

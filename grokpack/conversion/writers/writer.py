@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.conversion.quantization.bit_allocation import Unit
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.scale_groups import Scales
     from grokpack.planning.target import Target
@@ -64,6 +65,8 @@ class QuantizingWriter(Generic[Options]):
         options: Dataclass of its other options, named as in `QuantizeOptions`.
         make: Makes the target.
         suffix: Ending of an output's default name, by bits; None for the usual one.
+        units: Returns the weights whose forms can be chosen by size, with these forms; None where
+            all weights have one form.
     """
 
     name: str
@@ -73,6 +76,7 @@ class QuantizingWriter(Generic[Options]):
     options: type[Options]
     make: Callable[[Checkpoint, Policy, Options], Target]
     suffix: Callable[[int, Options], str] | None = None
+    units: Callable[[Checkpoint, Policy, Options], list[Unit]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,36 @@ class AccountJson(TypedDict):
     """Groups by their own SQNR in whole decibels."""
 
 
+class AllocatedJson(TypedDict):
+    """Form that was chosen for a weight, and what speaks for it."""
+
+    form: str
+    """The form: `q4_k`, `int4`, `bf16`."""
+    share: Amount
+    """How much its relative squared error counts."""
+    errors: dict[str, Amount]
+    """Relative error of every form that it could have."""
+
+
+class AllocationJson(TypedDict):
+    """Choice of forms within a size."""
+
+    limit_bytes: Count
+    """The size that was asked for."""
+    relative_error: Amount
+    """Expected relative error of the logits: root of the sum of shares times squared errors."""
+    least_error: Amount
+    """Error that no choice of this size is below."""
+    weights: Count
+    """Weights whose forms were chosen."""
+    measured_weights: Count
+    """Those of them on which errors were measured."""
+    policy: str
+    """Policy file that gives the same output."""
+    tensors: dict[str, AllocatedJson]
+    """By xAI's parameter name."""
+
+
 class AccountsJson(TypedDict):
     """After a run of `quantize`: what was lost; absent where nothing was quantized anew."""
 
@@ -105,6 +135,8 @@ class AccountsJson(TypedDict):
     """By role: `expert`, `attention`."""
     tensors: dict[str, AccountJson]
     """By xAI's parameter name."""
+    allocation: NotRequired[AllocationJson]
+    """With `--avg-bits` or `--size`: what was chosen, and by what."""
 
 
 class PlanJson(TypedDict):
@@ -175,6 +207,8 @@ class PlanJson(TypedDict):
     outstanding_parts: NotRequired[list[Positive]]
     """Then: parts that have some of these."""
     account: NotRequired[AccountsJson]
+    allocation: NotRequired[AllocationJson]
+    """With `--avg-bits` or `--size`: what was chosen, and by what."""
 
 
 PlanAnswer: TypeAlias = AnswerJson[Success, PlanJson]
