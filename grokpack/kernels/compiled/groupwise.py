@@ -172,10 +172,10 @@ def transpose_bytes(octets: np.ndarray, out: np.ndarray) -> None:
 @compiled
 def _transpose_bytes(codes: np.ndarray, tile: np.ndarray, out: np.ndarray) -> None:
     rows, columns = codes.shape
-    for left in range(0, columns, COLUMNS):
-        width = min(COLUMNS, columns - left)
-        for top in range(0, rows, ROWS):
-            height = min(ROWS, rows - top)
+    for top in range(0, rows, ROWS):
+        height = min(ROWS, rows - top)
+        for left in range(0, columns, COLUMNS):
+            width = min(COLUMNS, columns - left)
             transpose(codes, (top, height, left, width), tile)
             for c in range(width):
                 copy(tile[c], 0, out[left + c], top, height)
