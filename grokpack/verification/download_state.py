@@ -34,7 +34,7 @@ class Progress(NamedTuple):
 def progress(verdict: Verdict) -> Progress | None:
     """Return how far a download has come; None where more is wrong than that it is not finished."""
     wrong, checkpoint = only_errors(verdict.findings), verdict.survey.checkpoint
-    if not wrong or any(f.code not in _UNFINISHED for f in wrong):
+    if not wrong or only_errors(wrong, besides=_UNFINISHED):
         return None
     if checkpoint is None:
         return Progress(None, None, 0)
