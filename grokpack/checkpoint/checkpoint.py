@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from grokpack.transforms.protocols import LazyArray
 
 
+_SCALES_OF_FLOATS = {"mxfp4": "e8m0", "nvfp4": "e4m3"}
+"""Dtypes of the scales of four-bit floats as files have them; they are read as bfloat16."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Checkpoint:
     """Opened checkpoint, of which only headers have been read.
@@ -135,6 +139,13 @@ class Checkpoint:
         """Return the scales of a tensor as they are stored; None for one that has none."""
         packing = self.float_packings.get(tensor.name)
         return tensor.scales if packing is None else packing.scales
+
+    def scales_label(self, tensor: TensorSpec) -> str | None:
+        """Return the name of the stored dtype of a tensor's scales for people: `bf16`, `e8m0`."""
+        scales = self.scales(tensor)
+        if scales is None:
+            return None
+        return _SCALES_OF_FLOATS.get(self.floats.get(tensor.name, ""), scales.dtype.label)
 
     def identity(self) -> str:
         """Return a digest of every file's name, size and non-payload bytes (sha256, hex).

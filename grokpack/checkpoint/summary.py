@@ -51,13 +51,7 @@ def parts(checkpoint: Checkpoint) -> list[PartSizeJson]:
         tensors = [t for t in checkpoint.tensors.values() if by_name[t.name].rule.role == role]
         arrays = {a for t in tensors for a in _stored_arrays(checkpoint, t)}
         nbytes = sum(stored[array] for array in arrays)
-        kinds = sorted(
-            {
-                checkpoint.label(t) + (f", {scales.dtype.label} scales" if scales else "")
-                for t in tensors
-                for scales in [checkpoint.scales(t)]
-            }
-        )
+        kinds = sorted({_stored_as(checkpoint, tensor) for tensor in tensors})
         row: PartSizeJson = {
             "part": title,
             "tensors": len(tensors),
@@ -82,6 +76,12 @@ def tensor_bytes(checkpoint: Checkpoint) -> dict[str, int]:
 def _stored_arrays(checkpoint: Checkpoint, tensor: TensorSpec) -> list[str]:
     """Return the arrays in the files that a tensor is made from."""
     return [a for array in tensor.arrays() for a in checkpoint.stored(array) or (array,)]
+
+
+def _stored_as(checkpoint: Checkpoint, tensor: TensorSpec) -> str:
+    """Describe how a tensor is stored: `int8, bf16 scales`."""
+    scales = checkpoint.scales_label(tensor)
+    return checkpoint.label(tensor) + (f", {scales} scales" if scales else "")
 
 
 def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:

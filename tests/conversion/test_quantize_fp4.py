@@ -56,7 +56,9 @@ def test_what_is_written_is_read_exactly(wide: Path, written: Path) -> None:
         made = read_as_f32(tensor, whole_box(tensor.values.shape), reader).swapaxes(-1, -2)
         wanted = packed.fp4(found, packed.module("hpcai", entry, expert))
         np.testing.assert_array_equal(made if expert is None else made[expert], wanted)
-    assert checkpoint.label(checkpoint.tensors[entry.name]) == written.name
+    tensor = checkpoint.tensors[entry.name]
+    assert checkpoint.label(tensor) == written.name
+    assert checkpoint.scales_label(tensor) == {"mxfp4": "e8m0", "nvfp4": "e4m3"}[written.name]
 
 
 @pytest.mark.parametrize("to", ["hf", "safetensors", "zarr", "gguf"])
