@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import survey
+from grokpack.cli.app import app
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
@@ -127,9 +129,10 @@ def test_a_process_that_was_killed_is_continued(
     process.wait()
     held.set()
     assert hub.files("me/grok").keys() == {".grokpack/plan.json"}
-    assert forked.run("verify", OUT).returncode == 3
-    assert forked.run(*command).returncode == 0
-    assert_as_local(hub, plan_of("safetensors", wide), tmp_path)
+    assert CliRunner().invoke(app, ["verify", OUT]).exit_code == 3
+    plan = plan_of("safetensors", wide)
+    execute(plan, OUT)
+    assert_as_local(hub, plan, tmp_path)
 
 
 def test_a_hub_that_is_busy_is_asked_again(hub: WritableHub, wide: Path, tmp_path: Path) -> None:
@@ -287,7 +290,7 @@ def test_files_stay_here_until_the_hub_lists_them(
     hub: WritableHub, wide: Path, tmp_path: Path
 ) -> None:
     commit = "0" * 40
-    lie = {"commitUrl": f"{hub.server.url}/commit/{commit}", "commitOid": commit}
+    lie = {"commitUrl": f"{hub.server.url}/me/grok/commit/{commit}", "commitOid": commit}
     body = json.dumps(lie).encode()
     hub.fault = lambda asked: Answer(200, {}, body) if is_of_files(asked) else None
     plan = plan_of("hf", wide)
