@@ -75,4 +75,4 @@ def test_coverage_leads_to_no_bad_end(reader: str, tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stderr.split("stat::number_of_executed_units:")[1].split()[0]) > 1000
+    assert int(done.stderr.split("stat::number_of_executed_units:")[1].split()[0]) > 100
