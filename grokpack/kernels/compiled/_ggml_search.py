@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from grokpack.kernels import _ggml_search as spec
@@ -41,6 +43,8 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
 )
 
 _DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFINEMENTS
+Known: TypeAlias = tuple[np.ndarray, bool]
+"""Weights of rows, and whether any of them is not one."""
 _HALF_SPAN, _EIGHT = F(7.5), F(8)
 _GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: best gain, and sum of the weights
 _NEXT, _NEXT_2, _NEXT_3 = D, M, HEAD  # for what is chosen; `_ggml_k_lanes` says why
@@ -95,17 +99,24 @@ def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> N
 
 
 @inner
-def _try_q4_0(x: np.ndarray, w: np.ndarray, own: np.ndarray, divisor: Scalar) -> None:
+def _try_q4_0(x: np.ndarray, known: Known, own: np.ndarray, divisor: Scalar) -> None:
     """Try one candidate: its scale becomes RAW where it removes more of the squares."""
+    w, weighted = known
     for c in range(WIDTH):
         own[INVERSE + c] = invert(own[FAR + c] / divisor)
         own[SUM + c] = own[SUM_2 + c] = ZERO
     for r in range(BLOCK):
         line = x[r]
-        for c in range(WIDTH):
-            k = _clip(line[c] * own[INVERSE + c], F(-8), F(7))
-            own[SUM + c] += line[c] * k * w[r]
-            own[SUM_2 + c] += k * k * w[r]
+        if weighted:
+            for c in range(WIDTH):
+                k = _clip(line[c] * own[INVERSE + c], F(-8), F(7))
+                own[SUM + c] += line[c] * k * w[r]
+                own[SUM_2 + c] += k * k * w[r]
+        else:
+            for c in range(WIDTH):
+                k = _clip(line[c] * own[INVERSE + c], F(-8), F(7))
+                own[SUM + c] += line[c] * k
+                own[SUM_2 + c] += k * k
     for c in range(WIDTH):
         d = np.divide(own[SUM + c], own[SUM_2 + c])
         gain = d * own[SUM + c]
@@ -119,20 +130,21 @@ def _try_q4_0(x: np.ndarray, w: np.ndarray, own: np.ndarray, divisor: Scalar) ->
 @inner
 def best_q4_0(
     x: np.ndarray,
-    w: np.ndarray,
+    known: Known,
     q: np.ndarray,
     lanes: np.ndarray,
     other_q: np.ndarray,
     other: np.ndarray,
 ) -> None:
     """Compiled twin of `_ggml_search.best_q4_0`."""
+    w, _weighted = known
     fit_q4_0(x, q, lanes)
     _find_error(x, w, q, lanes)
     other[...] = ZERO
     for c in range(WIDTH):
         other[FAR + c] = lanes[FAR + c]
     for divisor in _DIVISORS:
-        _try_q4_0(x, w, other, divisor)
+        _try_q4_0(x, known, other, divisor)
     for again in range(_REFINEMENTS):
         if again:
             _sum_q4_0(x, w, other_q, other)

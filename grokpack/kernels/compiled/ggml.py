@@ -34,7 +34,7 @@ from grokpack.kernels.compiled._ggml_q4_k import (
     pack_q4_k,
     read_lanes,
 )
-from grokpack.kernels.compiled._ggml_search import best_q4_0, best_q4_1
+from grokpack.kernels.compiled._ggml_search import Known, best_q4_0, best_q4_1
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
 _SPAN = 512  # columns of a span: half a kilobyte of each row is read at once
@@ -199,28 +199,31 @@ def search_q4_0(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Call the compiled twin of `ggml.search_q4_0`."""
     weights = np.ones(len(values), np.float32) if importance is None else importance
+    known = weights, importance is not None
     _search_q4_0(
-        source_of(values, scales, column, per_group), weights, _search_work(), out, sums, counts
+        source_of(values, scales, column, per_group), known, _search_work(), out, sums, counts
     )
 
 
 @compiled
 def _search_q4_0(
     source: Source,
-    weights: np.ndarray,
+    known: Known,
     work: tuple[np.ndarray, ...],
     out: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
     x, q, lanes, packed, other_q, other = work
+    weights, weighted = known
     blocks = sums.shape[1]
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
         load(source, at * BLOCK, done, end - done, q, x, lanes)
-        best_q4_0(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
+        own_weights = weights[at * BLOCK : (at + 1) * BLOCK]
+        best_q4_0(x, (own_weights, weighted), q, lanes, other_q, other)
         pack_four(q, packed)
         own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
         put_heads(lanes[HEAD:], own)
