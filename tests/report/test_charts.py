@@ -179,7 +179,7 @@ def test_settings_of_the_user_change_nothing() -> None:
     import matplotlib as mpl
 
     plain = chart_gallery.gallery(BARS)
-    with mpl.rc_context({"font.size": 30, "svg.fonttype": "path"}):
+    with mpl.rc_context({"axes.linewidth": 9, "xtick.major.size": 30}):
         assert chart_gallery.gallery(BARS) == plain
 
 
