@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError, UnusableValue
-from grokpack.models.architecture import FUSED
+from grokpack.models.architecture import ALIKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     Check = Callable[[QuantizationScheme], str | None]
 
 _MARLIN_GROUPS = (None, 32, 64, 128)
-_ALIKE: tuple[tuple[Part, ...], ...] = tuple(
-    (*parts, "expert_down") if "expert_up" in parts else parts for parts in FUSED.values()
-)
-"""Weights of a layer that need one scheme: those that engines fuse, and all of an expert."""
 
 
 def _anything(_: QuantizationScheme) -> str | None:
@@ -122,7 +118,7 @@ def _refuse_unlike(
     """Refuse to quantize weights differently that the engine fuses."""
     forms: dict[tuple[int | None, tuple[Part, ...]], set[Any]] = {}
     for entry, scheme in chosen:
-        for parts in _ALIKE:
+        for parts in ALIKE:
             if entry.rule.part in parts:
                 form = scheme and (scheme.bits, scheme.group, scheme.symmetric)
                 forms.setdefault((entry.layer, parts), set()).add(form)

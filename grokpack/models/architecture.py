@@ -89,6 +89,10 @@ FUSED: dict[str, tuple[Part, ...]] = {
     "gate_up_proj": ("mlp_gate", "mlp_up"),
 }
 """Matrices of a layer that engines put together, as they multiply the same inputs, by module."""
+ALIKE: tuple[tuple[Part, ...], ...] = tuple(
+    (*parts, "expert_down") if "expert_up" in parts else parts for parts in FUSED.values()
+)
+"""Weights of a layer that need one scheme: those that engines fuse, and all of an expert."""
 
 
 @dataclass(frozen=True, slots=True)

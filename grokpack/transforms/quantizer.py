@@ -23,6 +23,7 @@ from grokpack.transforms.quantization_scheme import METHODS, PRECISIONS, Quantiz
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
@@ -197,36 +198,14 @@ class GroupQuantizer:
             GrokpackError: GP407 if a value is not finite, GP405 if the dtype of the scales cannot
                 hold one.
         """
-        values, scales, per_group = block
-        scheme, inputs = self.scheme, len(values)
-        group = self.per_group
-        groups = inputs // group
-        four = scheme.bits == 4  # noqa: PLR2004  # bits
-        words = np.empty((inputs // 8 if four else inputs, count), np.uint32 if four else np.uint8)
-        quantized = QuantizedGroups(
-            words,
-            np.empty((groups, count), np.float32),
-            np.empty((groups, count), np.uint8),
-            np.empty((3, groups, count), np.float32),
-            np.empty((2, groups, count), np.int32),
+        own = self.weight.importance
+        rows = slice(row, row + len(block[0]))
+        known = None if own is None else own.of(self.expert)[rows]
+        quantized = quantize_groups(
+            block, (column, count), self.scheme, self.per_group, known, step_sizes.implementation
         )
-        twin(groupwise.quantize, step_sizes.implementation)(
-            values, scales, column, per_group, group, scheme.bits, METHODS[scheme.method],
-            scheme.symmetric, PRECISIONS[scheme.scales], words, quantized.scales, quantized.zeros,
-            quantized.sums, quantized.counts, self._importance(row, inputs),
-        )  # fmt: skip
         self._check(quantized)
         return quantized
-
-    def _importance(self, first: int, count: int) -> np.ndarray | None:
-        """Return the importance of some inputs, `f32[in]`, with mean one in each group."""
-        own = self.weight.importance
-        if own is None:
-            return None
-        part = own.of(self.expert)[first : first + count].reshape(-1, self.per_group)
-        mean = part.mean(axis=1, keepdims=True, dtype=np.float64)
-        weights: np.ndarray = (part / mean).astype(np.float32).reshape(-1)
-        return weights
 
     def _check(self, quantized: QuantizedGroups) -> None:
         self.weight.refuse_not_finite(quantized.sums[0])
@@ -245,6 +224,53 @@ class GroupQuantizer:
             if stop <= end:
                 part = slice(chunk * CHUNK - begin, stop - begin)
                 reader.cache.put((self, chunk), (bits[part].copy(), zeros[part].copy()))
+
+
+def quantize_groups(
+    block: tuple[np.ndarray, np.ndarray, int],
+    columns: tuple[int, int],
+    scheme: QuantizationScheme,
+    group: int,
+    importance: np.ndarray | None,
+    implementation: Implementation,
+) -> QuantizedGroups:
+    """Quantize some columns of a block of a weight.
+
+    Args:
+        block: Its values, its scales, and the number of inputs that share one.
+        columns: The first column, and how many.
+        scheme: The quantization scheme.
+        group: Inputs that share a scale.
+        importance: Importance of the inputs, `f32[in]`; None if all are equal.
+        implementation: Implementation of the kernel.
+    """
+    values, scales, per_group = block
+    inputs, (column, count) = len(values), columns
+    groups, four = inputs // group, scheme.bits == 4  # noqa: PLR2004  # bits
+    words = np.empty((inputs // 8 if four else inputs, count), np.uint32 if four else np.uint8)
+    quantized = QuantizedGroups(
+        words,
+        np.empty((groups, count), np.float32),
+        np.empty((groups, count), np.uint8),
+        np.empty((3, groups, count), np.float32),
+        np.empty((2, groups, count), np.int32),
+    )
+    twin(groupwise.quantize, implementation)(
+        values, scales, column, per_group, group, scheme.bits, METHODS[scheme.method],
+        scheme.symmetric, PRECISIONS[scheme.scales], words, quantized.scales, quantized.zeros,
+        quantized.sums, quantized.counts, _one_on_average(importance, group),
+    )  # fmt: skip
+    return quantized
+
+
+def _one_on_average(importance: np.ndarray | None, group: int) -> np.ndarray | None:
+    """Return importance with mean one in each group, `f32[in]`."""
+    if importance is None:
+        return None
+    part = importance.reshape(-1, group)
+    mean = part.mean(axis=1, keepdims=True, dtype=np.float64)
+    weights: np.ndarray = (part / mean).astype(np.float32).reshape(-1)
+    return weights
 
 
 def aligned_ranges(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from grokpack.conversion.writers import huggingface_config, quantized_folder
+from grokpack.conversion.writers import (
+    compressed_tensors_forms,
+    huggingface_config,
+    quantized_folder,
+)
 from grokpack.conversion.writers.writer import QuantizingWriter
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
@@ -153,4 +157,5 @@ WRITER = QuantizingWriter(
     frozenset({"group", "importance", "scales", "symmetric"}),
     quantized_folder.QuantizedFolderOptions,
     to_compressed_tensors,
+    units=compressed_tensors_forms.units,
 )

@@ -144,6 +144,32 @@ def test_more_bits_leave_less_error(quantized: Made) -> None:
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
 
 
+def test_compressed_tensors_has_wider_codes_where_they_count(
+    model: Made, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that engines fuse are alike, and the policy gives the same folder."""
+    monkeypatch.setenv(dispatch.VARIABLE, "numpy")
+    out, policy = folder / "int", folder / "int.toml"
+    size = ("--avg-bits", "6.5", "--group", "32", "--save-policy", policy)
+    found = answer("quantize", model("grok-1"), "--for", "transformers", *size, "-o", out)
+    assert found["status"] == "ok", found["errors"]
+    forms = {n: own["form"] for n, own in found["data"]["allocation"]["tensors"].items()}
+    assert {"int4", "int8"} <= set(forms.values())
+    fused = [
+        {forms[f"transformer/decoder_layer_{n}/multi_head_attention/{name}/w"] for name in parts}
+        for n in range(2)
+        for parts in [("query", "key", "value")]
+    ]
+    assert [len(own) for own in fused] == [1, 1]
+    parameters = open_checkpoint(str(model("grok-1"))).model.parameters().total
+    files = [path.stat().st_size for path in out.glob("*.safetensors")]
+    assert 6 < 8 * sum(files) / parameters <= 6.5
+    again = folder / "int-again"
+    answer("quantize", model("grok-1"), "--policy", policy, "-o", again)
+    for path in out.glob("*.safetensors"):
+        assert (again / path.name).read_bytes() == path.read_bytes()
+
+
 def test_a_weight_that_a_rule_decides_is_left_to_it(quantized: Made, folder: Path) -> None:
     policy = folder / "values.toml"
     policy.write_text('[[tensors]]\nname = "value/w"\ntype = "q5_1"\n', encoding="utf-8")
