@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import warnings
 from contextlib import contextmanager
@@ -89,7 +88,6 @@ def _height(chart: Chart) -> int:
 @contextmanager
 def _settings() -> Iterator[None]:
     """Hold settings of our own, whatever matplotlibrc says; names may lack glyphs."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mpl.rcdefaults()

@@ -6,6 +6,7 @@ its tables, and says what would draw the charts: no run fails for want of a pict
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from grokpack.report import html
@@ -19,6 +20,7 @@ EXTRA = "report"
 
 def gallery(*shown: Chart) -> Html:
     """Draw charts, as many side by side as fit."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells how it looks for fonts
     try:
         from grokpack.report import chart_drawing
     except ImportError:
