@@ -23,7 +23,6 @@ _MOST_TOKENS = 10**9
 @command(
     "inspect",
     "inspect ckpt-0",
-    "inspect grok-2 experts --stats",
     "inspect ckpt-0 --fit 8x80GB --context 8192",
     "inspect ckpt-0 decoder_layer_1 --extract layer-1.safetensors",
 )
