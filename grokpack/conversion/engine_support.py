@@ -56,6 +56,7 @@ LOADS: dict[str, dict[str, Check]] = {
         "gptq": _marlin,
         "mxfp4": _anything,
         "nvfp4": _anything,
+        "fp8": _anything,
     },
     "sglang": {"w8a8-int8": _anything, "fp8": _anything},
     "transformers": {

@@ -164,6 +164,7 @@ def plan_quantize(
         hint = "start from ckpt-0; quantizing twice only adds error"
         raise GrokpackError("GP309", what, Place(source.folder), hint=hint)
     source = with_groups(source)
+    options = _named_for_engine(source, options)
     making = _Making(source, options, writer, _policy(source, options))
     _refuse_other_bits(making.policy, options.target, writer)
     allocation = making.allocation(listen) if options.budgeted else None
@@ -175,6 +176,20 @@ def plan_quantize(
         notes = (*allocation.notes, *target.notes)
         target = replace(target, notes=notes, account={"allocation": allocation.account})
     return Plan("quantize", _parameters(options, making.policy), source, target)
+
+
+def _named_for_engine(source: Checkpoint, options: QuantizeOptions) -> QuantizeOptions:
+    """Name tensors of FP8 as vLLM looks them up, where they are for it: the format's are SGLang's.
+
+    Raises:
+        GrokpackError: GP313 for files of ranks, which vLLM does not read.
+    """
+    if (options.engine, options.target) != ("vllm", "fp8"):
+        return options
+    if options.tp is not None:
+        what = "vllm does not load this: it cuts whole folders itself"
+        raise GrokpackError("GP313", what, hint="leave --tp")
+    return replace(options, names=options.names or next(iter(source.model.family.conventions)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,3 +243,14 @@ def test_searched_scales_lose_no_more(split: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     for role, figures in searched.items():
         assert figures["sqnr_db"] > plain[role]["sqnr_db"]
+
+
+def test_for_vllm_tensors_have_the_names_that_it_looks_up(tmp_path: Path) -> None:
+    """Whole folders only: it cuts them for ranks itself."""
+    source = open_checkpoint(str(synthesize(tmp_path / "in")))
+    asked = QuantizeOptions(to="fp8", engine="vllm"), QuantizeOptions(to="fp8", names="hpcai")
+    plans = [plan_quantize(source, options) for options in asked]
+    assert plans[0].target.layout == plans[1].target.layout
+    with pytest.raises(GrokpackError) as caught:
+        plan_quantize(source, QuantizeOptions(to="fp8", engine="vllm", tp=1))
+    assert caught.value.code == "GP313"
