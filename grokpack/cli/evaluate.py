@@ -10,8 +10,7 @@ from grokpack.cli.session import Session
 @command(
     "evaluate",
     "evaluate ckpt-0 --text wiki.txt --max-tokens 512",
-    "evaluate ckpt-0 --against grok-1-int4 --max-kl 0.05",
-    "evaluate ckpt-0 --text wiki.txt --against int4 --against int8",
+    "evaluate ckpt-0 --text wiki.txt --against int4 --against int8 --max-kl 0.05",
     "evaluate ckpt-0 --text wiki.txt --calibrate importance.safetensors",
 )
 def evaluate(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> None:

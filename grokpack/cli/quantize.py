@@ -192,7 +192,6 @@ class QuantizeFlags:
     "quantize hf://xai-org/grok-1 --bits 4 -o grok-1-int4",
     "quantize grok-2 --to gguf --type q4_k",
     "quantize ckpt-0 --to gguf --avg-bits 4.5 --importance flow.gguf",
-    "quantize ckpt-0 --bits 4 --keep attention --dry-run",
 )
 def quantize(session: Session, flags: QuantizeFlags, run: options.PartedRunFlags) -> None:
     """Write a 4-bit or 8-bit copy.

@@ -17,7 +17,7 @@ from tests.support.forked import run
 GROUP: Any = typer.main.get_command(app)
 PATHS = {
     "--out", "--report", "--against", "--source", "--extract", "--importance", "--policy",
-    "--tokenizer", "--text", "--tokens", "--logits", "--calibrate", "--messages",
+    "--save-policy", "--tokenizer", "--text", "--tokens", "--logits", "--calibrate", "--messages",
 }  # fmt: skip
 OTHERS = {"--values", "--data"}
 

@@ -50,6 +50,7 @@ _VARYING_KEYS = {
 _COMPRESSES = ("--to archive", "--compress zstd")
 _COMPUTES = ("evaluate", "generate")
 _DIGITS = 4  # of a float: statistics are sums, whose last digits depend on the processor
+_MANIFEST_VERSION = "0.1.0"
 _VERSION = re.compile(r"\b\d+\.\d+\.\d+(?:\.dev\d+)?\b")
 _NUMBER = re.compile(r"[-+]?\b\d[\d,.]*(?:e[-+]?\d+)?\b")
 _SECONDS = re.compile(r'\btime="[\d.]+"')  # of a test case of JUnit
@@ -104,7 +105,10 @@ def differences(frozen: Frozen, now: Frozen) -> list[str]:
 
 @contextlib.contextmanager
 def _plain_environment(folder: Path) -> Iterator[None]:
-    """A block in which no setting of the user's counts but workers, memory and kernels."""
+    """A block in which no setting of the user's counts but workers, memory and kernels.
+
+    Manifests say one version, because outputs that carry a manifest along say its checksum.
+    """
     taken = ("GROKPACK_WORKERS", "GROKPACK_MEMORY", "GROKPACK_KERNELS")
     own = {
         name: value
@@ -112,7 +116,8 @@ def _plain_environment(folder: Path) -> Iterator[None]:
         if name in taken or not name.startswith(("GROKPACK_", "GITHUB_", "XDG_"))
     }
     own |= {"COLUMNS": "80", "NO_COLOR": "1", "HOME": str(folder)}
-    with mock.patch.dict(os.environ, own, clear=True):
+    version = mock.patch("grokpack.checkpoint.manifest_file.__version__", _MANIFEST_VERSION)
+    with mock.patch.dict(os.environ, own, clear=True), version:
         yield
 
 

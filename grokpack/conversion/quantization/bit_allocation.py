@@ -43,7 +43,7 @@ chosen by their input."""
 
 @dataclass(frozen=True, slots=True)
 class WeightForm:
-    """WeightForm that weights can have in an output.
+    """Form that weights can have in an output.
 
     Attributes:
         label: Its name: `q4_k`, `int4`, `bf16`.

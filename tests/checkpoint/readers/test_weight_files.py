@@ -93,7 +93,6 @@ BESIDE: dict[str, Callable[[Path], object]] = {
         shards(f)[0], f / f"{shards(f)[0].stem} copy.safetensors"
     ),
     "an unfinished download": lambda f: put_bytes(f, f"{shards(f)[0].name}.incomplete"),
-    "a control file of a downloader": lambda f: put_bytes(f, f"{shards(f)[0].name}.aria2"),
     "a hidden lock": lambda f: put_bytes(f, f".~lock.{shards(f)[0].name}#"),
 }
 
@@ -204,7 +203,7 @@ def test_a_name_that_promises_many_shards_costs_little() -> None:
 
 
 LEFTOVERS = (
-    "{}.incomplete", "{}.part", "{}.aria2", "{}.tmp", "{}~", "{}.sha256", "{}.md5", "{} (1)",
+    "{}.incomplete", "{}.part", "{}.tmp", "{}~", "{}.sha256", "{}.md5", "{} (1)",
     "{} copy", "{} 2", "{}.1", "._{}", ".{}.Xy12Zq", "{}.crdownload", "{}.torrent", "{}.metadata",
 )  # fmt: skip
 
