@@ -25,13 +25,22 @@ class _Collected:
 
 def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, WrittenParts]:
     """Return what is written of each file that has a receipt or no tiles, by path."""
+    found = _collected(layout, receipts)
+    for file in layout.files():
+        if not file.nbytes:
+            found.setdefault(file.path, _Collected(0))
+    return _written(found)
+
+
+def _collected(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, _Collected]:
     found: dict[str, _Collected] = {}
     for receipt in receipts:
         for number, file in enumerate(layout.file_groups[receipt.file_group]):
             _collect(found, file, receipt, number)
-    for file in layout.files():
-        if not file.nbytes:
-            found.setdefault(file.path, _Collected(0))
+    return found
+
+
+def _written(found: dict[str, _Collected]) -> dict[str, WrittenParts]:
     return {
         path: WrittenParts(row.nbytes, row.sums, tuple(row.marks), _is_whole(row))
         for path, row in found.items()
@@ -75,7 +84,6 @@ class WholeFiles:
             own.append(receipt)
             group = self._layout.file_groups[number]
             if sum(len(one.tiles) for one in own) == tile_count(group[0].nbytes):
-                written = written_files(self._layout, own)
-                found |= {file.path: written[file.path] for file in group}
+                found |= _written(_collected(self._layout, own))  # a look at this group alone
                 self._receipts[number] = []
         return found
