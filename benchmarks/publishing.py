@@ -13,7 +13,7 @@ from benchmarks.measuring import grokpack
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
 
-_SHAPE = {"layers": 256, "d-model": 256, "ffn": 512, "heads": 4, "kv-heads": 2, "head-dim": 64}
+_SHAPE = {"layers": 64, "d-model": 256, "ffn": 512, "heads": 4, "kv-heads": 2, "head-dim": 64}
 
 
 def bench_publishing(bench: Bench) -> None:
