@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from llvmlite import ir
-from numba import types
 from numba.extending import intrinsic
 
 from grokpack.kernels.compiled import allocate, inner
-from grokpack.kernels.compiled._byte_copies import pointer, prefetch
+from grokpack.kernels.compiled._byte_copies import prefetch
+from grokpack.kernels.compiled._register_transposition import transposing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,27 +25,6 @@ ROWS = 256  # a tile has 16 KiB, and stays in the first-level cache with its res
 _Any: TypeAlias = Any  # values that numba passes to code generators, which have no types
 _ROW = ir.VectorType(ir.IntType(8), SIDE)
 _ROUNDS = 4  # SIDE is 2**_ROUNDS
-
-
-def _transposing(
-    _typing: _Any, source: _Any, _at: _Any, _pitch: _Any, target: _Any, _to: _Any, _step: _Any
-) -> tuple[_Any, _Any]:
-    def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
-        kinds = signature.args
-        (source, at, pitch), (target, to, step) = arguments[:3], arguments[3:]
-        rows = []
-        for _ in range(SIDE):
-            row = pointer(context, builder, kinds[0], source, at)
-            rows.append(builder.load(builder.bitcast(row, _ROW.as_pointer()), align=1))
-            at = builder.add(at, pitch)
-        for row in _exchanged(builder, rows):
-            place = pointer(context, builder, kinds[3], target, to)
-            builder.store(row, builder.bitcast(place, _ROW.as_pointer()), align=1)
-            to = builder.add(to, step)
-        return context.get_dummy_value()
-
-    integer = types.intp
-    return types.void(source, integer, integer, target, integer, integer), write
 
 
 def _exchanged(builder: _Any, rows: list[_Any]) -> list[_Any]:
@@ -67,7 +46,8 @@ def _exchanged(builder: _Any, rows: list[_Any]) -> list[_Any]:
 
 
 transpose_square = cast(
-    "Callable[[np.ndarray, int, int, np.ndarray, int, int], None]", intrinsic(_transposing)
+    "Callable[[np.ndarray, int, int, np.ndarray, int, int], None]",
+    intrinsic(transposing(_ROW, 1, _exchanged)),
 )
 """Call `transpose_square(source, at, pitch, target, to, step)` to transpose the square whose rows
 begin `at`, `at + pitch` and so on bytes from the start of `source`, into rows that begin at `to`,

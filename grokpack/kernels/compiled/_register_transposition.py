@@ -1,0 +1,48 @@
+"""Transposition of a square whose rows are vectors in registers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from numba import types
+
+from grokpack.kernels.compiled._byte_copies import pointer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Any: TypeAlias = Any  # values that numba passes to code generators, which have no types
+
+
+def transposing(
+    row_type: _Any, align: int, exchanged: Callable[[_Any, list[_Any]], list[_Any]]
+) -> Callable[..., tuple[_Any, _Any]]:
+    """Return the generator of code that loads a square, transposes it and stores it.
+
+    Args:
+        row_type: Vector type of a row; there are as many rows as it has values.
+        align: Bytes to which rows are aligned.
+        exchanged: Generates the exchanges between rows that transpose them.
+    """
+
+    def transpose(
+        _typing: _Any, source: _Any, _at: _Any, _pitch: _Any, target: _Any, _to: _Any, _step: _Any
+    ) -> tuple[_Any, _Any]:
+        def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
+            kinds = signature.args
+            (source, at, pitch), (target, to, step) = arguments[:3], arguments[3:]
+            rows = []
+            for _ in range(row_type.count):
+                row = pointer(context, builder, kinds[0], source, at)
+                rows.append(builder.load(builder.bitcast(row, row_type.as_pointer()), align=align))
+                at = builder.add(at, pitch)
+            for row in exchanged(builder, rows):
+                place = pointer(context, builder, kinds[3], target, to)
+                builder.store(row, builder.bitcast(place, row_type.as_pointer()), align=align)
+                to = builder.add(to, step)
+            return context.get_dummy_value()
+
+        integer = types.intp
+        return types.void(source, integer, integer, target, integer, integer), write
+
+    return transpose
