@@ -7,13 +7,12 @@ import gc
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 import pytest
 import typer.testing
 from hypothesis import HealthCheck, settings
 
-from grokpack.core.cache_folder import cache_folder
+from grokpack.kernels.compilation_cache import compilation_cache
 
 # The same examples on every machine and worker, so that a failure is the change's and not the
 # day's. No deadline: cores are shared and numba compiles on first use.
@@ -43,7 +42,7 @@ if "TMPDIR" not in os.environ:
     os.environ["TMPDIR"] = tempfile.tempdir = _own_folder
 
 # Tests give commands homes of their own; kernels need not be compiled for each.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(cache_folder(), "kernels")))
+os.environ.setdefault("NUMBA_CACHE_DIR", compilation_cache())
 
 # `CliRunner` makes the whole command line of its table for each command, which takes longer than
 # many of the commands that tests run; it is the same each time.

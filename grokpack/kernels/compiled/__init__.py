@@ -16,13 +16,12 @@ calls once more with it. Hence the form of each module:
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 import numpy as np
 
-from grokpack.core.cache_folder import cache_folder
+from grokpack.kernels.compilation_cache import compilation_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +40,7 @@ order."""
 
 _settings: Any = numba.config
 if not _settings.CACHE_DIR:  # of NUMBA_CACHE_DIR
-    _settings.CACHE_DIR = os.path.join(cache_folder(), "kernels")
+    _settings.CACHE_DIR = compilation_cache()
 
 
 def compiled(function: Kernel) -> Kernel:

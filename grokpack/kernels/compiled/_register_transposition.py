@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from llvmlite import ir
 from numba import types
 
 from grokpack.kernels.compiled._byte_copies import pointer
@@ -15,13 +16,13 @@ _Any: TypeAlias = Any  # values that numba passes to code generators, which have
 
 
 def transposing(
-    row_type: _Any, align: int, exchanged: Callable[[_Any, list[_Any]], list[_Any]]
+    row_type: _Any, size: int, exchanged: Callable[[_Any, list[_Any]], list[_Any]]
 ) -> Callable[..., tuple[_Any, _Any]]:
     """Return the generator of code that loads a square, transposes it and stores it.
 
     Args:
         row_type: Vector type of a row; there are as many rows as it has values.
-        align: Bytes to which rows are aligned.
+        size: Bytes of a value. Positions and distances count values; rows are aligned to one.
         exchanged: Generates the exchanges between rows that transpose them.
     """
 
@@ -30,15 +31,18 @@ def transposing(
     ) -> tuple[_Any, _Any]:
         def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
             kinds = signature.args
-            (source, at, pitch), (target, to, step) = arguments[:3], arguments[3:]
+            source, target = arguments[0], arguments[3]
+            at, pitch, to, step = (
+                builder.mul(n, ir.Constant(n.type, size)) for n in (*arguments[1:3], *arguments[4:])
+            )
             rows = []
             for _ in range(row_type.count):
                 row = pointer(context, builder, kinds[0], source, at)
-                rows.append(builder.load(builder.bitcast(row, row_type.as_pointer()), align=align))
+                rows.append(builder.load(builder.bitcast(row, row_type.as_pointer()), align=size))
                 at = builder.add(at, pitch)
             for row in exchanged(builder, rows):
                 place = pointer(context, builder, kinds[3], target, to)
-                builder.store(row, builder.bitcast(place, row_type.as_pointer()), align=align)
+                builder.store(row, builder.bitcast(place, row_type.as_pointer()), align=size)
                 to = builder.add(to, step)
             return context.get_dummy_value()
 
