@@ -9,9 +9,9 @@ import typer
 from grokpack.cli import machine_output, overview
 from grokpack.cli.command_group import CommandGroup
 from grokpack.core.errors import GrokpackError
-from grokpack.core.escaping import escape_terminal
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.version import __version__
+from grokpack.report import terminal
 from grokpack.report.envelope import failure
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def root(
     """Check, cut, quantize and convert Grok-1 and Grok-2 checkpoints too big for memory."""
     del version
     if context.invoked_subcommand is None:
-        typer.echo(overview.render())
+        typer.echo(terminal.fitted(overview.render(), sys.stdout, "never"))
 
 
 def main() -> int:
@@ -65,7 +65,7 @@ def _fail(error: Exception) -> int:
 
     own = error if isinstance(error, GrokpackError) else usage_errors.usage_error(error)
     told = own or crash_report.bug(error)
-    typer.echo(escape_terminal(error_text.render(told)), err=True)
+    typer.echo(terminal.fitted(error_text.render(told), sys.stderr, "never"), err=True)
     form = machine_output.form_of(sys.argv[1:])
     machine_output.write(form, failure("usage", told, told.exit_status))
     return int(told.exit_status)

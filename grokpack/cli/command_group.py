@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 from typer.main import get_command_from_info
 from typer.models import CommandInfo
 
@@ -78,7 +78,5 @@ class CommandGroup(TyperGroup):
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Write the section of commands."""
         del ctx
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
-        lines = (TyperCommand(name, help=text) for name, text in COMMANDS.items())
         with formatter.section("Commands"):
-            formatter.write_dl([(one.name, one.get_short_help_str(limit)) for one in lines])
+            formatter.write_dl(list(COMMANDS.items()))

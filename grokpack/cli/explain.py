@@ -58,7 +58,7 @@ def explain(
 
         from grokpack.report import json_schemas
 
-        session.result(dumps(json_schemas.schema(schema), indent=2), {})
+        session.result(dumps(json_schemas.schema(schema), indent=2), {}, verbatim=True)
         return
     if code is None:
         session.result(code_text.listing(CODES), {})

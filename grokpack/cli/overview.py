@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 from grokpack.cli.command_group import COMMANDS
 from grokpack.core.version import __version__
-from grokpack.report import topics
+from grokpack.report import terminal, topics
 
 COMMON = "common"
 TOPICS = (COMMON, *topics.TOPICS)
@@ -24,16 +26,24 @@ _EXAMPLES = (
 def render() -> str:
     """Render the overview."""
     width = max(map(len, COMMANDS))
-    half = -(-len(_EXAMPLES) // 2)
-    column = max(map(len, _EXAMPLES[:half])) + 6
-    pairs = zip(_EXAMPLES[:half], _EXAMPLES[half:], strict=True)
     lines = [
         f"grokpack {__version__}  {_PURPOSE}",
         "",
         *(f"  {name:<{width}}  {text.rstrip('.')}" for name, text in COMMANDS.items()),
         "",
-        *(f"  {left:<{column}}{right}" for left, right in pairs),
+        *_examples(terminal.text_width(sys.stdout)),
         "",
-        f"  grokpack help {' | '.join(TOPICS)} | COMMAND",
+        f"  `grokpack help NAME`: a command, {', '.join(TOPICS)}",
     ]
     return "\n".join(lines)
+
+
+def _examples(width: int | None) -> list[str]:
+    """Lay out the examples in two columns, or in one where a line has no room for two."""
+    half = -(-len(_EXAMPLES) // 2)
+    column = max(map(len, _EXAMPLES[:half])) + 6
+    pairs = zip(_EXAMPLES[:half], _EXAMPLES[half:], strict=True)
+    lines = [f"  {left:<{column}}{right}" for left, right in pairs]
+    if width is not None and max(map(len, lines)) > width:
+        return [f"  {example}" for example in _EXAMPLES]
+    return lines

@@ -53,7 +53,7 @@ def run(session: Session, flags: GenerateFlags, network: NetworkFlags) -> None:
 
     found = generate(checkpoint, prompts, wanted.max_new_tokens, sampling, options, said, stops)
     data = document(about, found, wanted, prompts, tokenizer)
-    session.result(_text(data), data)
+    session.result(_text(data), data, verbatim=True)
 
 
 def _check(wanted: GenerateFlags) -> None:

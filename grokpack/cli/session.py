@@ -109,15 +109,17 @@ class Session:
         findings: Sequence[FindingJson] = (),
         word: str = "ok",
         cases: Sequence[Case] = (),
+        *,
+        verbatim: bool = False,
     ) -> None:
         """Print the result in the requested form, write the report, and exit."""
         if self.form == "text" and self.report is None:  # no document is needed
-            self._write(text, sys.stdout)
+            self._write(text, sys.stdout, verbatim=verbatim)
         else:
             document = envelope.document(self.command, word, status, data, findings)
             if self.report is not None:
                 report_file.write(self.report, document)
-            self._answer(document, cases, text)
+            self._answer(document, cases, text, verbatim=verbatim)
         if status is not ExitStatus.OK:
             raise typer.Exit(int(status))
 
@@ -137,12 +139,19 @@ class Session:
         self._write(error_text.render(error), sys.stderr)
         raise typer.Exit(int(status))
 
-    def _answer(self, document: Answer, cases: Sequence[Case], text: str | None) -> None:
+    def _answer(
+        self,
+        document: Answer,
+        cases: Sequence[Case],
+        text: str | None,
+        *,
+        verbatim: bool = False,
+    ) -> None:
         """Put the result on stdout; as text only if there is one."""
         if self.form in machine_output.FORMS:
             machine_output.write(self.form, document, cases)
         elif text is not None:
-            self._write(text, sys.stdout)
+            self._write(text, sys.stdout, verbatim=verbatim)
 
     def _report_failure(self, document: Answer) -> None:
         """Write the report of a failed command; if that fails, the first error stands."""
@@ -150,8 +159,9 @@ class Session:
             with suppress(GrokpackError):
                 report_file.write(self.report, document)
 
-    def _write(self, text: str, stream: TextIO) -> None:
-        typer.echo(terminal.fitted(text, stream, self.color), file=stream, color=True)
+    def _write(self, text: str, stream: TextIO, *, verbatim: bool = False) -> None:
+        shown = terminal.fitted(text, stream, self.color, verbatim=verbatim)
+        typer.echo(shown, file=stream, color=True)
 
 
 @contextmanager

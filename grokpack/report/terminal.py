@@ -1,4 +1,4 @@
-"""Text for a terminal or log: coloured if wanted, escaped where needed.
+"""Text for a terminal or log: folded to its width, coloured if wanted, escaped where needed.
 
 Reports are plain text. Their first words (`error[GP103]:`, `hint:`, `ok`) carry the meaning; colour
 is added here, and nothing is lost without it.
@@ -11,8 +11,10 @@ import re
 from typing import TextIO
 
 from grokpack.core import escaping
+from grokpack.report.folded_lines import folded
 
 _RESET = "\x1b[0m"
+_USUAL_WIDTH = 80  # of a terminal that does not tell
 _STYLES = (  # first words of a line, and how they are shown
     (re.compile(r"^error(\[GP\d{3}\])?:", re.MULTILINE), "\x1b[1;31m"),
     (re.compile(r"^damaged:", re.MULTILINE), "\x1b[1;31m"),
@@ -58,8 +60,31 @@ def encodable(text: str, encoding: str | None) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def fitted(text: str, stream: TextIO, choice: str) -> str:
-    """Return the text as it is to be written to a stream."""
-    safe = escaping.escape_terminal(text)
+def text_width(stream: TextIO) -> int | None:
+    """Return the characters of a line of a stream; None where lines have no end."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    if not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
+    except OSError:
+        return _USUAL_WIDTH
+
+
+def fitted(text: str, stream: TextIO, choice: str, *, verbatim: bool = False) -> str:
+    """Return the text as it is to be written to a stream; on a terminal, long lines are folded.
+
+    Args:
+        text: Lines of any length.
+        stream: Where it will be written.
+        choice: `always`, `never` or `auto`, as `is_coloured` takes it.
+        verbatim: Whether no line may be folded, because line breaks belong to what it says.
+    """
+    width = text_width(stream)
+    if stream.isatty() and width is not None and not verbatim:
+        text = folded(text, width)
+    safe = escaping.escape_terminal(text)  # last: a fold makes new beginnings of lines
     shown = paint(safe) if is_coloured(choice, stream) else safe
     return encodable(shown, stream.encoding)

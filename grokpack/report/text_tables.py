@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import textwrap
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
+
+from grokpack.report import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,13 +33,6 @@ class Column:
     left: bool = False
 
 
-def text_width() -> int | None:
-    """Return the characters of a line of standard output; None where lines have no end."""
-    if not sys.stdout.isatty() and not os.environ.get("COLUMNS", "").isdecimal():
-        return None
-    return shutil.get_terminal_size().columns
-
-
 def table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, indent: str = _GAP
 ) -> list[str]:
@@ -53,7 +46,7 @@ def table(
         rows: Cells of each row, one for each column.
         indent: What each line begins with.
     """
-    width, lined = text_width(), (_titles(columns), *rows)
+    width, lined = terminal.text_width(sys.stdout), (_titles(columns), *rows)
     needed = [max(map(len, cells)) for cells in zip(*lined, strict=True)]
     roomy = [max(column.width, need) for column, need in zip(columns, needed, strict=True)]
     excess = 0 if width is None else _line_width(needed, indent) - width

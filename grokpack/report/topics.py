@@ -60,7 +60,7 @@ TOPICS = {
 130  interrupted (143: terminated); run again to continue
 141  nobody reads standard output any more (as of a program that SIGPIPE ends); the work is done
 any other status means failure""",
-    "environment": "\n".join(f"{name:<25} {meaning}" for name, meaning in ENVIRONMENT),
+    "environment": "\n".join(f"{name:<25}  {meaning}" for name, meaning in ENVIRONMENT),
     "formatting": """\
 stdout has the result and nothing else; stderr has the plan, progress, hints and errors
 --json puts exactly one document on stdout, on failure too:

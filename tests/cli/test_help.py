@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from grokpack.cli.app import app
 from grokpack.cli.command_group import COMMANDS
 from grokpack.cli.options import FORM, GROUPS
+from grokpack.report.folded_lines import folded
 
 GROUP: Any = typer.main.get_command(app)
 
@@ -58,3 +59,22 @@ def test_what_every_command_shares_is_described_once(command: str) -> None:
             assert re.search(rf"^  .*{name}\b", common, re.MULTILINE)
             listed = shown(command, "--help").partition("Examples:")[0]
             assert listed.count(name) == 1
+
+
+def in_columns(width: int, *words: str) -> str:
+    """Return what the program prints for a terminal of some width."""
+    env = {"COLUMNS": str(width)}
+    return CliRunner().invoke(app, list(words), env=env, terminal_width=width).output
+
+
+@pytest.mark.parametrize("words", [("--help",), ("explain", "GP103"), ("quantize", "--help")])
+def test_help_fits_sixty_columns_and_says_all(words: tuple[str, ...]) -> None:
+    narrow, wide = in_columns(60, *words), in_columns(200, *words)
+    assert all(len(line) <= 60 or line.startswith("  grokpack") for line in narrow.splitlines())
+    assert "".join(narrow.split()) == "".join(wide.split())
+
+
+def test_the_overview_has_its_examples_below_each_other_in_a_narrow_terminal() -> None:
+    narrow, wide = in_columns(60), in_columns(200)
+    assert sorted(narrow.split()) == sorted(wide.split())
+    assert max(map(len, folded(narrow, 60).splitlines())) <= 60

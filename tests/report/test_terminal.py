@@ -61,6 +61,30 @@ def test_who_decides_about_colour(
     assert terminal.is_coloured(choice, Stream(tty=tty)) is coloured
 
 
+@pytest.mark.parametrize(
+    ("variable", "tty", "width"),
+    [("72", False, 72), ("wide", False, None), ("", False, None), ("0", True, 80), ("", True, 80)],
+)
+def test_the_width_is_the_variables_or_the_terminals(
+    variable: str, tty: bool, width: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", variable)
+    assert terminal.text_width(Stream(tty=tty)) == width
+
+
+def test_what_is_verbatim_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    assert terminal.fitted("one two three", Stream(tty=True), "never") == "one two\n  three"
+    verbatim = terminal.fitted("one two three", Stream(tty=True), "never", verbatim=True)
+    assert verbatim == "one two three"
+
+
+def test_a_fold_makes_no_command_to_a_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "12")
+    shown = terminal.fitted("a file name ::error::", Stream(tty=True), "never")
+    assert shown == "a file name\n  \\x3a:error::"
+
+
 def test_colour_adds_codes_and_takes_no_word_away() -> None:
     text = "error[GP103]: ends\n  --> f\n\nhint: fetch\n      again\nok  all\n--  not read\nokay"
     painted = terminal.paint(text)

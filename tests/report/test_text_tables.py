@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.report import text_tables
+from grokpack.report import terminal, text_tables
 from grokpack.report.text_tables import Column
 
 COLUMNS = (Column("part", 9, left=True), Column("size", 9), Column("stored as", 12, left=True))
@@ -18,7 +18,7 @@ rows = st.lists(st.tuples(cells, cells, cells), max_size=4)
 
 def laid_out(width: int | None, given_rows: Sequence[tuple[str, ...]]) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_tables, "text_width", lambda: width)
+        patch.setattr(terminal, "text_width", lambda _stream: width)
         return text_tables.table(COLUMNS, given_rows)
 
 
@@ -51,11 +51,3 @@ def test_a_column_of_words_gives_way_first() -> None:
         "  experts  1 GB  int8, bf16 scales,",
         "                 and more",
     ]
-
-
-@pytest.mark.parametrize(("variable", "width"), [("72", 72), ("wide", None), ("", None)])
-def test_the_width_is_the_terminals_or_the_variables(
-    variable: str, width: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", variable)
-    assert text_tables.text_width() == width
