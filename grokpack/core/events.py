@@ -65,6 +65,19 @@ class Publishing:
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """Files are waited for that are on their way; told again and again until they have arrived.
+
+    Attributes:
+        sent_bytes: Bytes that have gone out.
+        nbytes: Bytes of the files.
+    """
+
+    sent_bytes: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """Files have got to where the output is published, before all of it is there.
 
@@ -85,7 +98,9 @@ class Finished:
     seconds: float
 
 
-Event = Started | Advanced | Warned | Compiling | Compiled | Publishing | Published | Finished
+Event = (
+    Started | Advanced | Warned | Compiling | Compiled | Publishing | Sending | Published | Finished
+)
 Listener = Callable[[Event], None]
 
 

@@ -21,6 +21,7 @@ from grokpack.core.events import (
     Listener,
     Published,
     Publishing,
+    Sending,
     Started,
     Warned,
     ignore_event,
@@ -62,6 +63,10 @@ def listener(
 def shown(message: str) -> str:
     """Format a warning on one line."""
     return escape_terminal(escape_line(message))
+
+
+def _sending(event: Sending) -> str:
+    return f"sending, {byte_size(event.sent_bytes)} of {byte_size(event.nbytes)} are out"
 
 
 class _Meter:
@@ -135,12 +140,20 @@ class ProgressLines(_Meter):
             self._line(text + done)
         elif isinstance(event, Finished):
             self._line(f"{byte_size(self.done)} in {numbers.duration(event.seconds)}")
+        elif isinstance(event, Sending):
+            self._tell(event)
         elif self._is_due():
             self._shown, self._shown_at = self.done / self.total, time.monotonic()
             self._line(
                 f"{self._shown:4.0%}  {byte_size(self.done)}  {numbers.byte_rate(self.rate)}"
                 f"  eta {numbers.duration(self.left_s)}"
             )
+
+    def _tell(self, event: Sending) -> None:
+        now = time.monotonic()
+        if now - self._shown_at > _LINE_S:
+            self._shown_at = now
+            self._line(_sending(event))
 
     def _is_due(self) -> bool:
         share = self.done / max(self.total, 1)
@@ -164,7 +177,7 @@ class ProgressJson(_Meter):
     def show(self, event: Event) -> None:
         """Write the event."""
         now = time.monotonic()
-        if isinstance(event, Advanced) and now - self._last < self._SPACING_S:
+        if isinstance(event, Advanced | Sending) and now - self._last < self._SPACING_S:
             return
         self._last = now
         row: dict[str, Any] = {
@@ -175,6 +188,8 @@ class ProgressJson(_Meter):
         }
         if isinstance(event, Warned):
             row["message"] = escape_line(event.message)
+        elif isinstance(event, Sending):
+            row |= {"sent_bytes": event.sent_bytes, "sending_bytes": event.nbytes}
         elif isinstance(event, Published | Publishing):
             row |= {"published_files": event.files, "published_bytes": event.nbytes}
         print(escaping.json(json.dumps(row)), file=self.stream, flush=True)
@@ -197,7 +212,10 @@ class ProgressBar(_Meter):
         elif self._progress is not None and isinstance(event, Compiled):  # a rate of its own since
             self._progress.reset(self._progress.task_ids[0], completed=self.done)
         elif self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=self.done)
+            doing = f"{self.what}: {_sending(event)}" if isinstance(event, Sending) else self.what
+            self._progress.update(
+                self._progress.task_ids[0], completed=self.done, description=doing
+            )
         if isinstance(event, Finished) and self._progress is not None:
             self._progress.stop()
             self._progress = None

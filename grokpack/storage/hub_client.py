@@ -1,14 +1,18 @@
 """Client of huggingface_hub for one repository: its creation, uploads and commits.
 
-Files go over plain LFS, whose memory is known, unless HF_HUB_DISABLE_XET=0 asks for Xet. The client
-repeats some requests by itself; whatever still fails is repeated here, where a run can be stopped.
+Files go over plain LFS, whose memory is known, unless HF_HUB_DISABLE_XET=0 asks for Xet and the hub
+has it; the client alone would fail where it has not. The client repeats some requests by itself;
+whatever still fails is repeated here, where a run can be stopped.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from grokpack.core.errors import GrokpackError, LockHeld, Place, ServerFailed
 from grokpack.core.optional_imports import import_extra
@@ -20,7 +24,7 @@ from grokpack.storage.http.responses import BUSY, plain
 from grokpack.storage.urls import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from grokpack.storage.http.request_threads import Request
 
@@ -43,6 +47,12 @@ class HubClient:
 
     def __init__(self, out: str) -> None:
         self._out, self.site = out, services.hub(parse(out))
+        self._sent: dict[str, int] = {}
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that have gone out of the files that were uploaded last."""
+        return sum(self._sent.values())
 
     @cached_property
     def _library(self) -> Any:  # noqa: ANN401  # a module
@@ -51,6 +61,10 @@ class HubClient:
     @cached_property
     def _utils(self) -> Any:  # noqa: ANN401  # a module
         return import_extra("huggingface_hub.utils", EXTRA)
+
+    @cached_property
+    def _constants(self) -> Any:  # noqa: ANN401  # a module
+        return import_extra("huggingface_hub.constants", EXTRA)
 
     @cached_property
     def _api(self) -> Any:  # noqa: ANN401  # huggingface_hub's
@@ -99,14 +113,18 @@ class HubClient:
         Returns:
             Operations that a commit takes.
         """
+        self._sent = dict.fromkeys(files, 0)
         additions = [
             self._library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=path)
             for name, path in files.items()
         ]
         for addition in additions:
             addition.upload_info.sha256 = bytes.fromhex(digests[addition.path_in_repo])
+            addition.as_file = _counted(addition, self._sent)
 
         def send() -> None:
+            if not self._constants.HF_HUB_DISABLE_XET and not self._has_xet():
+                self._constants.HF_HUB_DISABLE_XET = True
             self._api.preupload_lfs_files(
                 self.site.repo,
                 additions,
@@ -117,6 +135,14 @@ class HubClient:
 
         self._persist(request, send)
         return additions
+
+    def _has_xet(self) -> bool:
+        """Return whether the hub hands out what uploads over Xet begin with."""
+        site, revision = self.site, quote(self.site.revision, safe="")
+        place = f"{site.endpoint}/api/models/{site.repo}/xet-write-token/{revision}"
+        headers = self._utils.build_hf_headers(token=site.token)
+        status: int = self._utils.get_session().get(place, headers=headers).status_code
+        return status != HTTPStatus.NOT_FOUND
 
     def contents(self, files: Mapping[str, bytes]) -> list[Any]:
         """Return the operations that add small files, by name."""
@@ -213,9 +239,9 @@ class HubClient:
         return self.refusal("the hub does not take the output", said, self._hint(status, said))
 
     def _hint(self, status: int | None, said: str) -> str:
-        if status == 401:  # noqa: PLR2004  # HTTP's number
+        if status == HTTPStatus.UNAUTHORIZED:
             return self.site.refused_hint(said)
-        if status == 403:  # noqa: PLR2004  # HTTP's number
+        if status == HTTPStatus.FORBIDDEN:
             owner = self.site.repo.partition("/")[0]
             return (
                 f"the token of {self.site.token_origin()} may not write for {owner}: give another"
@@ -232,6 +258,26 @@ def _import_library() -> Any:  # noqa: ANN401  # a module
     utils.disable_progress_bars()
     utils.logging.set_verbosity_error()
     return hub
+
+
+def _counted(addition: Any, sent: dict[str, int]) -> Any:  # noqa: ANN401  # huggingface_hub's
+    """Return an addition's `as_file` that notes how far the file has been read."""
+    as_file = addition.as_file
+
+    @contextmanager
+    def opened(*arguments: Any, **named: Any) -> Iterator[Any]:  # noqa: ANN401  # as above
+        with as_file(*arguments, **named) as file:
+            read = file.read
+
+            def counting(size: int = -1) -> bytes:
+                data: bytes = read(size)
+                sent[addition.path_in_repo] = file.tell()
+                return data
+
+            file.read = counting
+            yield file
+
+    return opened
 
 
 def _is_of_connections(error: BaseException) -> bool:

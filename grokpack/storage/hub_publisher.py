@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import LockHeld, Place
-from grokpack.core.events import Published, Publishing
+from grokpack.core.events import Published, Publishing, Sending
 from grokpack.formats import bounded_json
 from grokpack.storage import hub_batches, new_files, part_files, reading
 from grokpack.storage.fault_injection import faults
@@ -171,7 +171,9 @@ class HubPublisher:
     def _go_on(self, listen: Listener, *, flush: bool = False, wait: bool = False) -> None:
         """Complete what was sent, and send what comes next."""
         if self._sending is not None and (wait or self._sending[1].is_done()):
-            sent = self._sending[1].wait()
+            batch, request = self._sending
+            _, nbytes = _amount(batch)
+            sent = request.wait(lambda: listen(Sending(self._client.sent_bytes, nbytes)))
             self._sending = None
             self._complete(sent)
             listen(Published(*_amount(self.record.files)))

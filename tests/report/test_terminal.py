@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from grokpack.core.error_codes import CODES
-from grokpack.core.events import Finished, Started, Warned
+from grokpack.core.events import Finished, Sending, Started, Warned
 from grokpack.report import progress_display, terminal
 from tests.support import forked
 from tests.support.checkpoints import synthesize
@@ -144,6 +144,25 @@ def test_a_warning_is_seen_above_a_bar_and_in_lines() -> None:
         for event in (Started("reshard", 10), Warned("slow [disk]"), Finished("reshard", 1.0)):
             listen(event)
         assert "warning: slow [disk]" in stream.getvalue()
+
+
+def test_what_has_gone_out_of_a_long_upload_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("grokpack.report.progress_display.time.monotonic", lambda: now[0])
+    shown = {}
+    for form in ("bar", "lines", "json"):
+        stream = Stream(tty=False)
+        listen = progress_display.listener(form, quiet=False, stream=stream)
+        listen(Started("convert", 10))
+        for megabytes in range(100):
+            now[0] += 1
+            listen(Sending(megabytes * 10**6, 10**9))
+        listen(Finished("convert", 1.0))
+        shown[form] = stream.getvalue()
+    lines = [line for line in shown["lines"].splitlines() if "sending" in line]
+    assert len(lines) == 3  # of 100 seconds
+    assert lines[0].endswith("convert sending, 30.00 MB of 1.00 GB are out")
+    assert json.loads(shown["json"].splitlines()[5])["sent_bytes"] == 4 * 10**6
 
 
 def test_json_is_never_coloured(tmp_path: Path) -> None:

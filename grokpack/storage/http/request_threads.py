@@ -122,8 +122,11 @@ class Request(Generic[T]):
         if line is not None:
             line.abort()
 
-    def wait(self) -> T:
+    def wait(self, meanwhile: Callable[[], None] = lambda: None) -> T:
         """Wait for the result and return it.
+
+        Args:
+            meanwhile: Called again and again until then.
 
         Raises:
             GrokpackError: GP403 once this thread is to stop, and any error of the request.
@@ -133,6 +136,7 @@ class Request(Generic[T]):
             if stopping():
                 what = "stopped while waiting for the server"
                 raise Interrupted(what, hint="the same command begins anew")
+            meanwhile()
             if time.monotonic() > self.deadline:  # repeatedly: it may be connecting just now
                 self._abort()
         if self._error is not None:

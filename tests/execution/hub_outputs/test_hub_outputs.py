@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +18,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.cli.app import app
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
+from grokpack.core.events import Event, Sending
 from grokpack.execution.preflight import preflight
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
@@ -29,6 +32,9 @@ from tests.support import grok2
 from tests.support.bucket_outputs import plan_of, refusal
 from tests.support.checkpoints import tree
 from tests.support.writable_hub import Blob, WritableHub
+
+if TYPE_CHECKING:
+    from tests.support.servers import Asked
 
 OUT = "hf://me/grok"
 PAGES = 1 << 17
@@ -57,6 +63,38 @@ def test_large_files_go_in_parts_and_small_ones_together(hub: WritableHub, wide:
     assert any(a.path.startswith("lfs/") and a.path.count("/") == 2 for a in hub.server.asked)
     *_, last = hub.repositories["me/grok"].messages
     assert last == "Add grokpack.json, written by grokpack"
+
+
+def test_a_long_upload_says_how_far_it_is(
+    hub: WritableHub, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub does not answer uploads until it was told here that bytes are out."""
+    told = threading.Event()
+    heard: list[Sending] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Sending):
+            heard.append(event)
+            if event.sent_bytes:
+                told.set()
+
+    def answer_late(asked: Asked) -> None:
+        if asked.path.startswith("lfs/"):
+            assert told.wait(60)
+
+    monkeypatch.setattr(hub, "fault", answer_late)
+    execute(plan_of("safetensors", wide), OUT, listen=listen)
+    assert any(0 < event.sent_bytes <= event.nbytes for event in heard)
+
+
+def test_a_hub_without_xet_gets_files_over_lfs_even_where_xet_was_asked_for(
+    hub: WritableHub, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    execute(plan_of("safetensors", wide), OUT)
+    assert hub.counted("GET", "xet-write-token") == 1
+    assert hub.counted("PUT", "lfs/")
 
 
 def test_a_disk_holds_no_more_than_what_waits_and_what_is_begun(
