@@ -133,19 +133,17 @@ def quantizing_to_fp8(implementation: Implementation) -> None:
         shape = tuple(-(-n // b) for n, b in zip(values.shape, block, strict=True))
         made = (np.zeros(shape, np.float32), np.zeros((3, *shape), np.float32),
                 np.zeros((2, *shape), np.int32))  # fmt: skip
-        kernel, turn = (twin(f, implementation) for f in (fp8.quantize, groupwise.transpose_bytes))
+        kernel = twin(fp8.quantize, implementation)
+        out = matrix.out if kind == "bf16" else matrix.transposed.T
 
         def work(
             v: np.ndarray = values,
-            m: Matrix = matrix,
+            scales: np.ndarray = matrix.scales,
             form: tuple[int, int, int] = (*block, method),
-            made: tuple[np.ndarray, ...] = made,
+            made: tuple[np.ndarray, ...] = (out, *made),
             k: Callable[..., None] = kernel,
-            t: Callable[..., None] = turn,
         ) -> None:
-            k(v, m.scales, 0, INPUTS // 8, *form, m.out, *made)
-            if v.dtype == np.int8:
-                t(m.out, m.transposed)
+            k(v, scales, 0, INPUTS // 8, *form, *made)
 
         goal = reach if implementation == "numba" else None
         speeds = rates(work, values.nbytes)

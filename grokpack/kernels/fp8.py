@@ -4,10 +4,10 @@ Codes are E4M3 without infinities, as OCP's 8-bit specification has it: sign, fo
 with a bias of 7, three of fraction. The largest value is 448; 0x7F and 0xFF are NaN, and are never
 written. A value x of a block becomes the code of
 
-    round(min(|x| / step, 448)), with the sign of x
+    round(|x| / step), with the sign of x
 
 rounded to nearest even at the spacing of E4M3, every operation in float32. That is what a cast by
-ml_dtypes or torch leaves of the clamped quotient, and what compressed-tensors computes for the same
+ml_dtypes or torch leaves of the quotient, and what compressed-tensors computes for the same
 scale (quantization/lifecycle/forward.py, `_quantize`).
 
 A matrix is cut into blocks of `height` rows and `width` columns, smaller at its lower and right
@@ -19,9 +19,10 @@ Methods:
     RTN  step = the largest magnitude / 448, as engines and other tools choose it
     MSE  the best of that step and `FACTORS` times it, by squared error; the earlier on a tie
 
-A block of zeros has step 1. No step is nearer to zero than `SMALLEST`, for some engines read
-subnormal numbers as zero. A block with a value that is not finite cannot be written: callers refuse
-it by its sum of squares, and its codes mean nothing.
+No step is so small that a quotient rounds to more than 448. A block of zeros has step 1. No step is
+nearer to zero than `SMALLEST`, for some engines read subnormal numbers as zero. A block with a
+value that is not finite cannot be written: callers refuse it by its sum of squares, and its codes
+mean nothing.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def quantize(  # noqa: PLR0913, PLR0917  # what a matrix and its codes consist o
         height: Rows of a block.
         width: Columns of a block, at most `LANES`; 1 for a step for each column.
         method: `RTN` or `MSE`.
-        out: Filled with codes, `u8[row, column]`.
+        out: Filled with codes, `u8[row, column]`, of which rows or columns lie side by side.
         steps: Filled, `f32[block, block]`.
         sums: Filled with sums of x*x, e*e and x*e, `f32[3, block, block]`; e = x - step * value.
         counts: Filled, `i32[2, block, block]`: codes of the largest magnitude, and nonzero values
@@ -162,7 +163,6 @@ def _rounded(magnitudes: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.n
     from its power of two in the lowest bits.
     """
     t = magnitudes / step
-    t = np.where(t < LARGEST, t, LARGEST)
     power = np.maximum(t.view(np.uint32) & np.uint32(EXPONENT_BITS), np.uint32(LEAST_POWER))
     shifted = power + np.uint32(SHIFT)
     total = t + shifted.view(np.float32)

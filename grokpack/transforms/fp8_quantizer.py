@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.core.layout import Box
-from grokpack.kernels import fp8, groupwise
+from grokpack.kernels import fp8
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.quantization_scheme import METHODS
 from grokpack.transforms.quantizer import aligned_ranges
@@ -133,10 +133,8 @@ class Fp8Quantizer:
         outputs, inputs = self.block
         if not band.turned:
             made = self._run(band, first, count, (inputs, outputs), step_sizes)
-            codes = np.empty(made.codes.shape[::-1], np.uint8)
-            twin(groupwise.transpose_bytes, step_sizes.implementation)(made.codes, codes)
             turned = (array.swapaxes(-1, -2) for array in (made.scales, made.sums, made.counts))
-            return Fp8Codes(codes, *map(np.ascontiguousarray, turned))
+            return Fp8Codes(made.codes.T, *map(np.ascontiguousarray, turned))
         part = _Band(band.values[first : first + count], band.scales, band.per_scale, turned=True)
         if outputs > 1:
             return self._run(part, 0, part.values.shape[1], (outputs, inputs), step_sizes)
@@ -160,11 +158,14 @@ class Fp8Quantizer:
     def _run(
         self, band: _Band, column: int, columns: int, block: tuple[int, int], step_sizes: StepSizes
     ) -> Fp8Codes:
-        """Run the kernel on some columns of a band; the result is oriented as the band is."""
+        """Run the kernel on some columns of a band; the result is oriented as the band is.
+
+        In memory, an output's codes lie side by side whatever the orientation.
+        """
         rows = len(band.values)
         shape = -(-rows // block[0]), -(-columns // block[1])
         made = Fp8Codes(
-            np.empty((rows, columns), np.uint8),
+            np.empty((rows, columns), np.uint8, order="C" if band.turned else "F"),
             np.empty(shape, np.float32),
             np.empty((3, *shape), np.float32),
             np.empty((2, *shape), np.int32),

@@ -58,14 +58,15 @@ def make(
     *,
     scales: np.ndarray | None = None,
     columns: slice = slice(None),
+    turned: bool = False,
     implementation: Any = "numpy",
 ) -> Made:
-    """Quantize some columns of a matrix."""
+    """Quantize some columns of a matrix; turned, the codes of a column lie side by side."""
     rows, every = values.shape
     first, last, _ = columns.indices(every)
     shape = -(-rows // block[0]), -(-(last - first) // block[1])
     made = Made(
-        np.full((rows, last - first), 0x7F, np.uint8),
+        np.full((rows, last - first), 0x7F, np.uint8, order="F" if turned else "C"),
         np.full(shape, np.nan, np.float32),
         np.full((3, *shape), np.nan, np.float32),
         np.full((2, *shape), -1, np.int32),
@@ -96,7 +97,8 @@ def matrices(draw: st.DrawFn) -> dict[str, Any]:
     values: np.ndarray = np.clip(noise, -1e15, 1e15).astype(np.float32)
     if kind == "int8":
         values = np.clip(np.round(noise * 40), -128, 127).astype(np.int8)
-        scales = rng.uniform(1e-5, 1, (groups, every)).astype(np.float32)
+        scales = rng.uniform(-1, 1, (groups, every)).astype(np.float32)
+        scales[0, rng.random(every) < 0.1] = 0
     elif kind == "bf16":
         values = values.astype(ml_dtypes.bfloat16).view(np.uint16)
     return {
@@ -105,6 +107,7 @@ def matrices(draw: st.DrawFn) -> dict[str, Any]:
         "columns": slice(first, last),
         "block": draw(st.sampled_from(BLOCKS)),
         "method": draw(st.sampled_from([RTN, MSE])),
+        "turned": draw(st.booleans()),
     }
 
 

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
-from grokpack.kernels.compiled import compiled, inner
+from grokpack.kernels.compiled import allocate, compiled, inner
+from grokpack.kernels.compiled._byte_copies import LINE, prefetch
+from grokpack.kernels.compiled._byte_transposition import SIDE
 from grokpack.kernels.compiled._fp8_lanes import (
+    BFLOAT16,
     BLOCK,
+    FLOAT32,
+    INT8,
     PART,
     ROWS,
     add_errors,
     encode,
+    fetch,
+    finish,
     fold,
-    load,
-    raise_peaks,
-    store,
+    put,
+    put_turned,
+    raise_codes,
+    raise_halves,
+    raise_words,
+    scale_codes,
+    scale_largest,
+    split,
+    take_scales,
+    widen,
 )
 from grokpack.kernels.fp8 import FACTORS, LANES, LARGEST, MSE, SMALLEST
 
+_STRIP = 16  # rows that a pass takes: their magnitudes and words stay in the first-level cache
 _NIL, _ONE = np.float32(0), np.float32(1)
 _NO_FACTORS = np.empty(0, np.float32)
+
+Shape: TypeAlias = tuple[int, int, int]
+"""Rows, columns and bytes of a value of all values."""
+Source: TypeAlias = tuple[int, int]
+"""First column; rows that share a row of scales."""
+Block: TypeAlias = tuple[int, int, int, int]
+"""First row, row past the last, first column, columns."""
+Scratch: TypeAlias = tuple[np.ndarray, ...]
+"""Values that were fetched; scales of four rows, and their marks; magnitudes of a strip, their
+marks and words; codes of a part, and 16 columns of it turned; of each lane, the bits of the largest
+magnitude and the largest int8."""
 
 
 def quantize(  # noqa: PLR0913, PLR0917
@@ -37,25 +65,35 @@ def quantize(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Call the compiled twin of `fp8.quantize`, which sees bytes and is compiled once."""
     factors = FACTORS if method == MSE else _NO_FACTORS
+    turned = not out.flags.c_contiguous
     scratch = (
-        np.zeros(2 * BLOCK, np.uint8),
-        np.zeros(LANES, np.float32),
-        np.zeros(PART * LANES, np.float32),
-        np.zeros(LANES, np.uint32),
-        np.zeros((1 + len(factors)) * LANES, np.float32),
-        np.zeros((1 + len(factors)) * LANES, np.float32),
-        np.zeros(4 * LANES, np.float32),
-        np.zeros(2 * LANES, np.int32),
-        np.zeros(BLOCK, np.uint8),
+        allocate((PART * LANES,), np.uint8),
+        allocate((BLOCK,), np.float32),
+        allocate((BLOCK,), np.uint8),
+        allocate((_STRIP * LANES,), np.float32),
+        allocate((_STRIP * LANES,), np.uint8),
+        allocate((_STRIP * LANES,), np.uint32),
+        allocate((PART * LANES,), np.uint8),
+        allocate((SIDE * PART,), np.uint8),
+        allocate((LANES,), np.uint32),
+        allocate((LANES,), np.uint8),
+    )
+    trials, errors = (allocate(((1 + len(factors)) * LANES,), np.float32) for _ in range(2))
+    account = (
+        allocate((4 * LANES,), np.float32),
+        allocate((2 * LANES,), np.int32),
+        allocate((2 * LANES,), np.uint8),
     )
     _quantize(
         values.reshape(-1).view(np.uint8),
         (*values.shape, values.itemsize),
         scales,
         (column, per_group, height, width),
-        factors,
+        (factors, trials, errors),
         scratch,
-        out.reshape(-1).view(np.uint8),
+        account,
+        (out.T if turned else out).reshape(-1),
+        turned,
         steps,
         sums,
         counts,
@@ -65,19 +103,21 @@ def quantize(  # noqa: PLR0913, PLR0917
 @compiled
 def _quantize(  # noqa: PLR0913, PLR0917
     raw: np.ndarray,
-    shape: tuple[int, int, int],
+    shape: Shape,
     scales: np.ndarray,
     form: tuple[int, int, int, int],
-    factors: np.ndarray,
-    scratch: tuple[np.ndarray, ...],
+    search: tuple[np.ndarray, np.ndarray, np.ndarray],
+    scratch: Scratch,
+    account: tuple[np.ndarray, np.ndarray, np.ndarray],
     out: np.ndarray,
+    turned: bool,  # noqa: FBT001
     steps: np.ndarray,
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
     """Quantize all blocks; `raw` and `out` are bytes."""
     column, per_group, height, width = form
-    choice, tally, trials = scratch[6], scratch[7], scratch[4]
+    choice, tally, _ = account
     columns = len(out) // shape[0]
     stride = width if width > 1 else LANES
     source = (column, per_group)
@@ -86,87 +126,183 @@ def _quantize(  # noqa: PLR0913, PLR0917
         bottom = min(top + height, shape[0])
         for left in range(0, columns, stride):
             block = (top, bottom, left, min(stride, columns - left))
-            _fit(raw, shape, scales, source, block, width > 1, factors, scratch)
-            _start(trials, choice, tally)
-            _write(raw, shape, scales, source, block, scratch, out)
+            _fit(raw, shape, scales, source, block, width > 1, search, scratch)
+            _start(search[1], choice, tally)
+            _write(raw, shape, scales, source, block, scratch, account, out, turned)
             _note(choice, tally, (g, left, block[3], width), steps, sums, counts)
 
 
 @inner
-def _load(
-    raw: np.ndarray,
-    shape: tuple[int, int, int],
-    scales: np.ndarray,
-    source: tuple[int, int],
-    block: tuple[int, int, int, int],
-    row: int,
-    scratch: tuple[np.ndarray, ...],
-) -> int:
-    """Load the rows of a block from a row on; return how many, and rows of zeros to fill up."""
+def _fetch(
+    raw: np.ndarray, shape: Shape, source: Source, block: Block, row: int, part: np.ndarray
+) -> None:
+    """Copy as many rows of a block as are fetched at once, from a row on."""
     _, every, size = shape
+    at = (row * every + source[0] + block[2]) * size
+    fetch(raw, (at, every * size, size, min(_fetched(size), block[1] - row)), block[3], part)
+
+
+@inner
+def _fetched(size: int) -> int:
+    """Return the number of rows that are fetched at once: of int8 a whole part."""
+    return PART if size == INT8 else _STRIP
+
+
+@inner
+def _load(
+    shape: Shape,
+    scales: np.ndarray,
+    source: Source,
+    block: Block,
+    place: tuple[int, int],
+    until: int,
+    scratch: Scratch,
+) -> int:
+    """Load magnitudes and marks of a strip that was fetched.
+
+    `place` is the first row that was fetched, and where from there the strip begins. Scales are
+    held for rows before `until`; return the first row beyond those that they are held for now.
+    """
+    part, own, signs, magnitudes, found = scratch[:5]
+    size = shape[2]
     column, per_group = source
     _, bottom, left, count = block
-    held = min(PART, bottom - row)
-    at = (row * every + column + left) * size
-    place = (at, every * size, size, held, count)
-    load(raw, place, scales, (row, column + left, per_group), scratch[0], scratch[1], scratch[2])
-    return -(-held // ROWS) * ROWS
+    for k in range(0, _padded(bottom - place[0] - place[1]), ROWS):
+        first = place[0] + place[1] + k
+        rows, at = min(ROWS, bottom - first), (place[1] + k) * LANES * size
+        line = part[at : at + BLOCK * size]
+        x = magnitudes[k * LANES : k * LANES + BLOCK]
+        marks = found[k * LANES : k * LANES + BLOCK]
+        if size == BFLOAT16:
+            widen(line, x, marks)
+        elif size == FLOAT32:
+            split(line, x, marks)
+        else:
+            if first + rows > until:
+                where = (first, column + left, per_group)
+                until = take_scales(scales, where, (rows, count), own, signs)
+            scale_codes(line, own, signs, x, marks)
+    return until
+
+
+@inner
+def _padded(rows: int) -> int:
+    """Return the rows of the next strip, rounded up to whole fours."""
+    return -(-min(_STRIP, rows) // ROWS) * ROWS
+
+
+@inner
+def _find_peaks(
+    raw: np.ndarray,
+    shape: Shape,
+    scales: np.ndarray,
+    source: Source,
+    block: Block,
+    scratch: Scratch,
+) -> None:
+    """Find the bits of the largest magnitude of each lane; the last rows stay fetched."""
+    peaks, size = scratch[8], shape[2]
+    top, bottom, _, _ = block
+    peaks[:] = np.uint32(0)
+    for row in range(top, bottom, _fetched(size)):
+        _fetch(raw, shape, source, block, row, scratch[0])
+        rows = min(_fetched(size), bottom - row)
+        held = scratch[0][: -(-rows // ROWS) * BLOCK * size]
+        if size == INT8:
+            _raise_products(scales, source, block, (row, rows), scratch)
+        elif size == BFLOAT16:
+            raise_halves(held.view(np.uint16), peaks)
+        else:
+            raise_words(held.view(np.uint32), peaks)
+
+
+@inner
+def _raise_products(
+    scales: np.ndarray, source: Source, block: Block, rows: tuple[int, int], scratch: Scratch
+) -> None:
+    """Raise the peaks by products of int8: those of the largest of each scale."""
+    part, peaks, largest = scratch[0], scratch[8], scratch[9]
+    column, per_group = source
+    _, _, left, count = block
+    row, end = rows[0], rows[0] + rows[1]
+    while row < end:
+        group = row // per_group
+        last = min((group + 1) * per_group, end)
+        largest[:] = np.uint8(0)
+        raise_codes(part[(row - rows[0]) * LANES : (last - rows[0]) * LANES], largest)
+        scale_largest(largest, scales[group, column + left : column + left + count], peaks)
+        row = last
 
 
 @inner
 def _fit(  # noqa: PLR0913, PLR0917
     raw: np.ndarray,
-    shape: tuple[int, int, int],
+    shape: Shape,
     scales: np.ndarray,
-    source: tuple[int, int],
-    block: tuple[int, int, int, int],
+    source: Source,
+    block: Block,
     shared: bool,  # noqa: FBT001
-    factors: np.ndarray,
-    scratch: tuple[np.ndarray, ...],
+    search: tuple[np.ndarray, np.ndarray, np.ndarray],
+    scratch: Scratch,
 ) -> None:
-    """Find the steps of a block, and leave its values where they are loaded if all have room."""
-    bits, peaks, trials, errors = scratch[2].view(np.uint32), scratch[3], scratch[4], scratch[5]
-    top, bottom, _, _ = block
-    rows = 0
-    peaks[:] = np.uint32(0)
-    for row in range(top, bottom, PART):
-        rows = _load(raw, shape, scales, source, block, row, scratch)
-        raise_peaks(bits[: rows * LANES], peaks)
-    _open(peaks, factors, shared, trials)
+    """Find the steps of a block."""
+    factors, trials, errors = search
+    _find_peaks(raw, shape, scales, source, block, scratch)
+    _open(scratch[8], factors, shared, trials)
     if len(factors) == 0:
         return
     errors[:] = _NIL
-    for row in range(top, bottom, PART):
-        if bottom - top > PART:
-            rows = _load(raw, shape, scales, source, block, row, scratch)
+    until, many = 0, _fetched(shape[2])
+    for row in range(block[0], block[1], _STRIP):
+        skip = (row - block[0]) % many
+        if skip == 0 and block[1] - block[0] > many:
+            _fetch(raw, shape, source, block, row, scratch[0])
+        until = _load(shape, scales, source, block, (row - skip, skip), until, scratch)
+        x = scratch[3][: _padded(block[1] - row) * LANES]
         for k in range(0, len(trials), LANES):
-            add_errors(bits[: rows * LANES], trials[k : k + LANES], errors[k : k + LANES])
+            add_errors(x, trials[k : k + LANES], errors[k : k + LANES])
     _choose(errors, shared, trials)
 
 
 @inner
-def _write(
+def _write(  # noqa: PLR0913, PLR0917
     raw: np.ndarray,
-    shape: tuple[int, int, int],
+    shape: Shape,
     scales: np.ndarray,
-    source: tuple[int, int],
-    block: tuple[int, int, int, int],
-    scratch: tuple[np.ndarray, ...],
+    source: Source,
+    block: Block,
+    scratch: Scratch,
+    account: tuple[np.ndarray, np.ndarray, np.ndarray],
     out: np.ndarray,
+    turned: bool,  # noqa: FBT001
 ) -> None:
     """Encode a block whose steps are chosen."""
-    bits, choice, tally, octets = scratch[2].view(np.uint32), scratch[6], scratch[7], scratch[8]
+    x, marks, words, octets, tile = scratch[3:8]
+    choice, tally, few = account
     top, bottom, left, count = block
     columns, pitch = len(out) // shape[0], shape[1] * shape[2]
     beyond = (source[0] + left + LANES) * shape[2]  # the block at the right, which is next
-    for row in range(top, bottom, PART):
-        if bottom - top > PART:
-            _load(raw, shape, scales, source, block, row, scratch)
-        for k in range(0, min(PART, bottom - row), ROWS):
-            encode(bits[k * LANES : k * LANES + BLOCK], choice, tally, octets)
-            goal = ((row + k) * columns + left, columns, min(ROWS, bottom - row - k), count)
-            ahead = ((row + k) * pitch + beyond, pitch, LANES * shape[2])
-            store(octets, out, goal, raw, ahead)
+    until, many = 0, _fetched(shape[2])
+    for part in range(top, bottom, PART):
+        rows = min(PART, bottom - part)
+        few[:] = np.uint8(0)
+        for k in range(0, rows, _STRIP):
+            if k % many == 0 and bottom - top > many:
+                _fetch(raw, shape, source, block, part + k, scratch[0])
+            place = (part + k - k % many, k % many)
+            until = _load(shape, scales, source, block, place, until, scratch)
+            for i in range(min(_STRIP, rows - k)):
+                for n in range(0, LANES * shape[2], LINE):
+                    prefetch(raw, (part + k + i) * pitch + beyond + n)
+            held = _padded(rows - k) * LANES
+            encode(x[:held], choice, words)
+            finish(words, marks, few, octets[k * LANES : k * LANES + held])
+        for lane in range(2 * LANES):
+            tally[lane] += np.int32(few[lane])
+        if turned:
+            put_turned(octets, tile, out, (left * shape[0] + part, shape[0], rows, count))
+        else:
+            put(octets, out, (part * columns + left, columns, rows, count))
 
 
 @inner
