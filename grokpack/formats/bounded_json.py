@@ -20,6 +20,7 @@ MOST_BYTES = 32 << 20
 """Largest document; a manifest of the release takes 1 MB, an index of 90,000 tensors 10 MB."""
 _MEMORY_BYTES = 128 << 20  # most memory that parsing may take, text included
 _MOST_DEPTH = 64
+_CONTAINERS = frozenset({dict, list})
 _COSTS = {b"{": 64, b"[": 100, b",": 64, b":": 250}
 """Bytes of memory that each character may cost: a container, an element, a key with its slot."""
 _TEXTS = 2  # copies of the text: the decoded whole, and the values in it
@@ -114,11 +115,12 @@ def _finite(text: str) -> float:
 
 def _check_depth(document: object) -> None:
     """Refuse deeply nested containers, level by level and without recursion."""
-    level: list[Any] = [document] if isinstance(document, dict | list) else []
+    level: list[Any] = [document] if type(document) in _CONTAINERS else []
     for _ in range(_MOST_DEPTH + 1):
         if not level:
             return
-        inner = (outer.values() if isinstance(outer, dict) else outer for outer in level)
-        level = [one for values in inner for one in values if isinstance(one, dict | list)]
+        inner = (outer.values() if type(outer) is dict else outer for outer in level)
+        nests = (values for values in inner if not _CONTAINERS.isdisjoint(map(type, values)))
+        level = [one for values in nests for one in values if type(one) in _CONTAINERS]
     message = f"it is nested more than {_MOST_DEPTH} deep"
     raise ValueError(message)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats.tokenizers import tok_json, tokenizer_json, vocabulary
 from grokpack.formats.tokenizers.byte_pair_encoder import BytePairEncoder
-from grokpack.formats.tokenizers.byte_spelling import spelled
+from grokpack.formats.tokenizers.byte_spelling import spelled_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +64,9 @@ class BytePairTokenizer:
             raise GrokpackError("GP306", what, Place(self._path), hint=hint)
         tokens = [f"[PAD{number}]".encode() for number in range(max(rows, table.rows))]
         types = [vocabulary.UNUSED] * len(tokens)
-        for token, number in table.regular.items():
-            tokens[number], types[number] = spelled(token).encode(), vocabulary.NORMAL
+        spellings = zip(table.regular.values(), spelled_each(table.regular), strict=True)
+        for number, text in spellings:
+            tokens[number], types[number] = text.encode(), vocabulary.NORMAL
         for text, number in table.special.items():
             tokens[number], types[number] = text.encode(), vocabulary.CONTROL
         return vocabulary.Vocabulary(

@@ -64,37 +64,71 @@ class Merging:
                 self._offer(before[start], end)
 
 
-def merges(ids: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the two parts from which each token is merged, in the order of the ids.
+def merges(ids: Mapping[bytes, int]) -> Iterator[tuple[bytes, int]]:
+    """Yield each token that is merged, and where its last two parts meet, in the order of the ids.
 
     In any text a token is made by the steps that make it alone, for until it is whole no merge
     crosses its ends; so the two parts of the last step are the only ones it is ever merged from.
     Tokens that no merges lead to, which only a piece that equals them becomes, are left out.
     """
+    found = _LastMerges(ids)
     for token in sorted(ids, key=ids.__getitem__):
         if len(token) > 1:
-            short = len(token) <= _SHORT
-            middle = _meeting(ids, token) if short else Merging(ids, token).meeting()
+            middle = found.meeting(token)
             if middle is not None:
-                yield token[:middle], token[middle:]
+                yield token, middle
 
 
-_SHORT = 32  # bytes of a token for which looking at all pairs costs less than a heap
-_NONE = 1 << 62  # in place of the id of a pair that is no token
+class _LastMerges:
+    """Last merges of tokens, found in the order of the ids from those of their parts.
+
+    Two tokens side by side become one if no merge on the way to them crosses from one to the
+    other. Where the ids of parts are lower than those of what they become, merges follow each other
+    by id, so that the merges at the seam can be undone one by one, the last first, and each pair
+    that meets there is compared with the merge that ends it. Whatever this does not find is
+    merged from single bytes.
+    """
+
+    def __init__(self, ids: Mapping[bytes, int]) -> None:
+        self._ids = ids
+        count = max(ids.values()) + 1
+        self._lefts, self._rights = [_NONE] * count, [_NONE] * count  # ids of a token's two parts
+        for token in filter(_is_byte, ids):
+            self._lefts[ids[token]] = self._rights[ids[token]] = _BYTE
+        self._merged: dict[tuple[int, int], int] = {}
+
+    def meeting(self, token: bytes) -> int | None:
+        """Return where the last two parts of a token meet; None if none become it."""
+        ids, number = self._ids, self._ids[token]
+        for middle in range(len(token) - 1, 0, -1):
+            left = ids.get(token[:middle], number)
+            if left < number and self._lefts[left] != _NONE:
+                right = ids.get(token[middle:], number)
+                if right < number and self._rights[right] != _NONE and self._meet(left, right):
+                    self._lefts[number], self._rights[number] = left, right
+                    self._merged[left, right] = number
+                    return middle
+        merged = Merging(ids, token).meeting()
+        if merged is not None:
+            self._merged[ids[token[:merged]], ids[token[merged:]]] = number
+        return merged
+
+    def _meet(self, left: int, right: int) -> bool:
+        """Return whether no merge crosses the seam before both sides are whole."""
+        while True:
+            inner, other = self._rights[left], self._lefts[right]
+            if inner != _BYTE and (left > right or other == _BYTE):
+                ended, left = left, inner
+            elif other != _BYTE:  # of equal ids the left one was merged first
+                ended, right = right + 1, other
+            else:
+                return True
+            if self._merged.get((left, right), ended) < ended:
+                return False
 
 
-def _meeting(ids: Mapping[bytes, int], token: bytes) -> int | None:
-    """Return what `Merging.meeting` does for a short token; all but a few are short."""
-    cuts = list(range(len(token) + 1))
-    pairs = [ids.get(token[start : start + 2], _NONE) for start in cuts[:-2]]
-    while len(pairs) > 1:
-        lowest = min(pairs)
-        if lowest == _NONE:
-            return None
-        at = pairs.index(lowest)
-        del cuts[at + 1], pairs[at]
-        if at < len(pairs):
-            pairs[at] = ids.get(token[cuts[at] : cuts[at + 2]], _NONE)
-        if at > 0:
-            pairs[at - 1] = ids.get(token[cuts[at - 1] : cuts[at + 1]], _NONE)
-    return cuts[1]
+_NONE, _BYTE = -2, -1  # in place of a part: the merges of the token are not known, or it has none
+
+
+def _is_byte(token: bytes) -> bool:
+    return len(token) == 1

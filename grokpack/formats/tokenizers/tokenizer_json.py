@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from grokpack.formats.tokenizers.byte_pairs import merges
-from grokpack.formats.tokenizers.byte_spelling import spelled
+from grokpack.formats.tokenizers.byte_spelling import spelled_each
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from grokpack.formats.tokenizers.tok_json import TokenTable
 
 _BYTE_LEVEL = {
@@ -17,6 +19,8 @@ _BYTE_LEVEL = {
     "trim_offsets": True,
     "use_regex": False,
 }
+_EMPTY = '"vocab": {}', '"merges": []'
+"""Places of what is most of the file, and rendered by itself."""
 
 
 def render(table: TokenTable) -> bytes:
@@ -47,18 +51,35 @@ def render(table: TokenTable) -> bytes:
         },
         "post_processor": None,
         "decoder": _BYTE_LEVEL,
-        "model": _model(table),
+        "model": _model(),
     }
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    for empty, filled in zip(_EMPTY, (_vocabulary(table), spelled_merges(table)), strict=True):
+        text = text.replace(empty, empty[:-2] + _lines(filled))  # no text in JSON has its quotes
+    return (text + "\n").encode()
 
 
 def spelled_merges(table: TokenTable) -> list[str]:
     """Return the two parts of each merge, spelled, with a space between them."""
-    return [f"{spelled(one)} {spelled(other)}" for one, other in merges(table.regular)]
+    cuts = dict(merges(table.regular))
+    spellings = zip(spelled_each(cuts), cuts.values(), strict=True)
+    return [f"{text[:middle]} {text[middle:]}" for text, middle in spellings]
 
 
-def _model(table: TokenTable) -> dict[str, Any]:
-    vocabulary = {spelled(token): number for token, number in table.regular.items()}
+def _vocabulary(table: TokenTable) -> dict[str, int]:
+    """Return the ids of all tokens, in the order of the ids."""
+    regular = zip(spelled_each(table.regular), table.regular.values(), strict=True)
+    return dict(sorted({**dict(regular), **table.special}.items(), key=_number))
+
+
+def _lines(values: Collection[str]) -> str:
+    """Render values of the model, one a line; the compiled encoder of JSON does not indent."""
+    line = "\n   "
+    text = json.dumps(values, ensure_ascii=False, separators=("," + line, ": "))
+    return f"{text[0]}{line}{text[1:-1]}{line[:-1]}{text[-1]}" if values else text
+
+
+def _model() -> dict[str, Any]:
     return {
         "type": "BPE",
         "dropout": None,
@@ -68,8 +89,8 @@ def _model(table: TokenTable) -> dict[str, Any]:
         "fuse_unk": False,
         "byte_fallback": False,
         "ignore_merges": True,
-        "vocab": dict(sorted({**vocabulary, **table.special}.items(), key=_number)),
-        "merges": spelled_merges(table),
+        "vocab": {},
+        "merges": [],
     }
 
 

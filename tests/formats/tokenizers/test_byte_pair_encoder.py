@@ -85,8 +85,7 @@ def test_a_long_piece_is_merged_in_the_time_of_its_length() -> None:
 @pytest.mark.parametrize("table", TABLES, ids=["golden", "random"])
 def test_merges_alone_make_every_token_again(table: TokenTable) -> None:
     """Of a pair that is listed, only those two parts become the token in whatever text."""
-    found = list(merges(table.regular))
-    made = [one + other for one, other in found]
+    made = [token for token, _ in merges(table.regular)]
     assert made == sorted(made, key=table.regular.__getitem__)
     assert len(set(made)) == len(made)
     unreached = {token for token in table.regular if len(token) > 1} - set(made)
@@ -99,11 +98,24 @@ def test_a_pattern_that_is_none_is_refused() -> None:
     assert caught.value.code == "GP242"
 
 
-@given(st.sets(st.text("ab", min_size=2, max_size=7), max_size=40), st.randoms())
-def test_short_tokens_are_merged_as_long_pieces_are(words: set[str], random: Random) -> None:
-    shuffled = sorted(words)
-    random.shuffle(shuffled)
-    ids = {token.encode(): number for number, token in enumerate(["a", "b", *shuffled])}
+def assert_last_merges_are_those_of_each_token_alone(tokens: list[str]) -> None:
+    ids = {token.encode(): number for number, token in enumerate(tokens)}
     made = {token: Merging(ids, token).meeting() for token in ids if len(token) > 1}
-    known = [(token[:at], token[at:]) for token, at in made.items() if at is not None]
-    assert list(merges(ids)) == known
+    assert list(merges(ids)) == [(token, at) for token, at in made.items() if at is not None]
+
+
+@given(st.sets(st.text("ab", min_size=2, max_size=7), max_size=40), st.randoms())
+def test_last_merges_are_those_of_merging_each_token_alone(words: set[str], random: Random) -> None:
+    shuffled = sorted(words | {"a", "b"})
+    random.shuffle(shuffled)
+    assert_last_merges_are_those_of_each_token_alone(shuffled)
+    assert_last_merges_are_those_of_each_token_alone(sorted(shuffled, key=len))
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    ["a b bb ab abbb", "a b ba abb bba bab babbab"],
+    ids=["of equal ids the left one first", "the later merge is undone first"],
+)
+def test_merges_at_a_seam_are_undone_in_their_order(tokens: str) -> None:
+    assert_last_merges_are_those_of_each_token_alone(tokens.split())
