@@ -103,6 +103,20 @@ def get(request: Request[Any], url: str, headers: Mapping[str, str]) -> urllib3.
     return _send(url, "GET", headers, preload_content=False, decode_content=False)
 
 
+def receive_into(response: urllib3.BaseHTTPResponse, buffer: memoryview) -> int:
+    """Read bytes of a response into memory; return how many, 0 at its end.
+
+    urllib3 reads into memory of its own first and copies. Where it knows how much is to come, the
+    bytes are taken from the standard library's response below it.
+    """
+    left = response.length_remaining
+    if left is None:
+        return response.readinto(buffer)
+    got: int = response._fp.readinto(buffer)  # type: ignore[attr-defined]  # noqa: SLF001
+    response.length_remaining = left - got
+    return got
+
+
 def exchange(
     url: str, method: str, body: bytes | None, headers: Mapping[str, str], silence_s: float | None
 ) -> urllib3.BaseHTTPResponse:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SLICE_BYTES = 1 << 20
-"""Bytes read at a time; also the largest file that may come whole for a range request."""
+_MOST_WHOLE_BYTES = 1 << 20  # of a file that may come whole for a range request
 WHOLE, PARTIAL, NO_SUCH_RANGE = 200, 206, 416
 _EXPLANATION_BYTES = 2048  # of an error's body, in which S3 names the reason
 _MOVED = (301, 302, 303, 307, 308)
@@ -105,7 +104,7 @@ def _described_whole(
     kind = response.headers.get("Content-Type") or ""
     if kind.lower().startswith("text/html"):
         raise UnexpectedResponse("it sent a web page, with status 200")
-    if declared is None or declared > SLICE_BYTES:
+    if declared is None or declared > _MOST_WHOLE_BYTES:
         raise UnexpectedResponse("it serves whole files only, and no byte ranges")
     return 0, declared, FileFacts(declared, tag(response))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import urllib3
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError
@@ -76,6 +78,18 @@ def test_a_file_gets_the_bytes_that_were_asked_for(
         assert fetch(far, file, start, stop) == DATA[start:stop]
     assert len(made) == 1  # each answer was read to its end
     assert not list(tmp_path.iterdir())
+
+
+def test_bytes_are_received_where_they_go(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copying(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(urllib3.HTTPResponse, "readinto", copying)
+    assert fetch(far, ScratchFile(str(tmp_path))) == DATA[7:]
+    with response_bodies._lent(SIZE) as memory:
+        assert np.frombuffer(memory, np.uint8).ctypes.data % mmap.PAGESIZE == 0
 
 
 def _cut(_: Asked, answer: Answer) -> None:
