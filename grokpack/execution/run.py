@@ -242,11 +242,13 @@ class RunState:
         return receipts
 
     def offer(self, receipts: list[Receipt]) -> None:
-        """Offer the files to the sink that are whole with these receipts."""
+        """Offer the files that are whole with these receipts to a sink that publishes early."""
+        offer = self.output.sink.offer
+        if offer is None:
+            return
         whole = self._whole.add(receipts)
         if whole:
-            files = {self.output.file(path): written for path, written in whole.items()}
-            self.output.sink.offer(files, self.listen)
+            offer({self.output.file(path): row for path, row in whole.items()}, self.listen)
 
     def _task_inputs(self, done: tile_coverage.Tiles) -> Iterator[TaskInput]:
         target = self.plan.target

@@ -61,7 +61,7 @@ class BucketSink:
 
     held_bytes = PART_BYTES + PART_BYTES // 4  # a growing buffer may be larger than its contents
     client_bytes = 48 << 20  # botocore's modules and descriptions of the service, and connections
-    disk, waiting_bytes = None, None
+    disk, waiting_bytes, offer = None, None, None
 
     def __init__(self, out: str, journal: str) -> None:
         url = parse(out)
@@ -148,9 +148,6 @@ class BucketSink:
             return []
         sizes = self._objects(self.out)
         return [path for path, row in files.items() if sizes.get(_key(path)) != row.nbytes]
-
-    def offer(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:
-        """Do nothing: uploads are completed when all files are whole."""
 
     def publish_all(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:  # noqa: ARG002  # see `Sink`
         """Complete the uploads of all files, several at a time."""

@@ -26,6 +26,7 @@ class LocalSink:
         held_bytes: Memory that a writer holds: none.
         client_bytes: Memory of a client: there is none.
         waiting_bytes: Bytes of whole files that wait at most: all of them stay.
+        offer: Publishing of files before the others are whole: there is none.
     """
 
     root: str
@@ -33,6 +34,7 @@ class LocalSink:
     held_bytes: int = 0
     client_bytes: int = 0
     waiting_bytes: int | None = None
+    offer: None = None
 
     @property
     def disk(self) -> str:
@@ -96,9 +98,6 @@ class LocalSink:
             if not whole or ownership.changed_tiles(place, written):
                 found.append(path)
         return found
-
-    def offer(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:
-        """Do nothing: files get their names when all of them are whole."""
 
     def publish_all(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:  # noqa: ARG002  # see `Sink`
         """Give files their names, unless they have them already."""

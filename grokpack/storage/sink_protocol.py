@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from grokpack.core.events import Listener
     from grokpack.storage.ownership import Mark, WrittenParts
@@ -72,6 +72,10 @@ class Sink(Protocol):
     def waiting_bytes(self) -> int | None:
         """Bytes of whole files that are on the disk at most; None if all of them stay."""
 
+    @property
+    def offer(self) -> Callable[[Mapping[str, WrittenParts], Listener], None] | None:
+        """Function that publishes files before the others are whole; None where all wait."""
+
     def allocated_bytes(self, path: str) -> int:
         """Return the bytes that a file takes on the disk, unfinished or not."""
 
@@ -125,9 +129,6 @@ class Sink(Protocol):
             files: The written parts of each.
             published: True if all of them have their names.
         """
-
-    def offer(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:
-        """Take files that have become whole, to publish them before the others are."""
 
     def publish_all(self, files: Mapping[str, WrittenParts], listen: Listener) -> None:
         """Give all files their names, unless they have them already."""

@@ -1,16 +1,20 @@
-"""Files that become whole are found without a look at all others."""
+"""Files that become whole: found without a look at all others, and only for who wants them."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.execution.receipt import Receipt
 from grokpack.execution.written_files import WholeFiles
+from tests.support.checkpoints import synthesize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class _Groups(tuple[Any, ...]):
@@ -40,3 +44,13 @@ def test_a_file_becomes_whole_without_a_look_at_other_groups() -> None:
     }
     assert all(row.nbytes == TILE_BYTES + 1 for row in found.values())
     assert whole.add([Receipt(1, 0, (("e",),))]).keys() == {"other"}
+
+
+def test_where_files_wait_for_each_other_none_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(*_: object) -> None:
+        pytest.fail("files were gathered that nobody takes")
+
+    monkeypatch.setattr(WholeFiles, "add", add)
+    synthesize(tmp_path / "out")

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 
+ENDINGS = "incomplete|part|partial|aria2|crdownload|opdownload|download|filepart|!qb|!ut|bc!"
+"""Endings of what programs for downloads name until it is whole, in any case, as a pattern."""
+
 _CONTROL = ".aria2"  # beside a file that has its full size from the beginning
-_BEGUN = re.compile(
-    r".*\.(incomplete|part|partial|aria2|crdownload|opdownload|download|filepart|!qb|!ut|bc!)",
-    re.IGNORECASE,
-)
+_BEGUN = re.compile(rf".*\.({ENDINGS})", re.IGNORECASE)
 
 
 def with_unfinished(found: Survey) -> Survey:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grokpack import storage
+from grokpack.checkpoint.readers import unfinished_downloads
 from grokpack.core.errors import (
     NO_FAULT_OF_FILES,
     GrokpackError,
@@ -36,8 +37,8 @@ _MAIN = f"model{SUFFIX}"  # name of the only file of a folder
 _NUMBERED = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
 _RANKED = re.compile(r"(.+)-TP-(\d{3}|common)\.safetensors")
 _LEFTOVER = re.compile(
-    r".*(~|\.(incomplete|part|partial|aria2|aria2__temp|te?mp|crdownload|download|opdownload"
-    r"|filepart|!qb|!ut|bc!|st|lo?ck|meta|meta4|metadata|bak|orig|old|swp|torrent|url|log"
+    rf".*(~|\.({unfinished_downloads.ENDINGS}|aria2__temp|te?mp|st|lo?ck"
+    r"|meta|meta4|metadata|bak|orig|old|swp|torrent|url|log"
     r"|md5|sha1|sha256|sha512|sha256sums?|crc32|b3|asc|sig|\d{1,3}))",
     re.IGNORECASE,
 )
