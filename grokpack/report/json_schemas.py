@@ -5,6 +5,7 @@ Schemas allow unknown keys everywhere, so that additions break no reader.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -72,8 +73,14 @@ def _headed(identity: str, title: str, content: dict[str, Any]) -> dict[str, Any
 
 
 def _generated(document: Any) -> dict[str, Any]:  # noqa: ANN401  # a type, as pydantic takes it
-    made: dict[str, Any] = _plain(TypeAdapter(document).json_schema())
+    """Return the schema of a type, the caller's own to change."""
+    made: dict[str, Any] = _plain(_as_pydantic_has_it(document))
     return made
+
+
+@cache
+def _as_pydantic_has_it(document: Any) -> dict[str, Any]:  # noqa: ANN401  # as above
+    return TypeAdapter(document).json_schema()
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON values

@@ -16,6 +16,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -107,7 +108,8 @@ def differences(frozen: Frozen, now: Frozen) -> list[str]:
 def _plain_environment(folder: Path) -> Iterator[None]:
     """A block in which no setting of the user's counts but workers, memory and kernels.
 
-    Manifests say one version, because outputs that carry a manifest along say its checksum.
+    Manifests say one version, because outputs that carry a manifest along say its checksum. Pages
+    are written as without matplotlib: their charts are not digested.
     """
     taken = ("GROKPACK_WORKERS", "GROKPACK_MEMORY", "GROKPACK_KERNELS")
     own = {
@@ -117,7 +119,8 @@ def _plain_environment(folder: Path) -> Iterator[None]:
     }
     own |= {"COLUMNS": "80", "NO_COLOR": "1", "HOME": str(folder)}
     version = mock.patch("grokpack.checkpoint.manifest_file.__version__", _MANIFEST_VERSION)
-    with mock.patch.dict(os.environ, own, clear=True), version:
+    undrawn = mock.patch.dict(sys.modules, {"grokpack.report.chart_drawing": None})
+    with mock.patch.dict(os.environ, own, clear=True), version, undrawn:
         yield
 
 
