@@ -51,8 +51,9 @@ class Checkpoint:
         packings: Weights stored as unsigned codes, by tensor; arrays of their codes, scales and
             zero points can be read as well.
         owns_folder: True if the folder is the checkpoint's alone; a GGUF file may lie anywhere.
-        floats: Format of each tensor whose codes are four-bit floats, by name: `mxfp4`. Its int8
-            codes are twice the levels of that format.
+        floats: Format of each tensor whose codes are four-bit floats or other levels that are not
+            equally far apart, by name: `mxfp4`, `iq4_nl`. Its int8 codes are twice the levels of a
+            four-bit float.
         float_packings: Weights stored as floats of 8 bits or fewer with scales, by tensor; arrays
             of their scales can be read as well.
     """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.finding import Finding
 from grokpack.models import hyperparameters
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.models.family import Family
 
@@ -26,24 +28,34 @@ _DIMENSIONS = (
 )
 _OPTIONAL = ("context", "pad", "bos", "eos")
 """Constants that many formats cannot hold; they are compared only if both checkpoints have them."""
-_SWITCHES = (
-    "attn_factor",
-    "beta_fast",
-    "beta_slow",
-    "extrapolation_factor",
-    "global_attn_every_n",
-    "hidden_act",
-    "mask_pad_token",
-    "moe_router_renormalize",
-    "original_max_position_embeddings",
-    "residual_moe",
-    "rope_scaling",
-    "rope_type",
-    "router_logit_softcapping",
-    "scaling_factor",
-    "sliding_window_size",
-)
-"""Keys of a config that change the results of some program but are no constants of a family."""
+_SWITCHES: dict[str, tuple[Any, ...]] = {
+    "attention_bias": (False,),
+    "attn_factor": (),
+    "beta_fast": (),
+    "beta_slow": (),
+    "extrapolation_factor": (),
+    "final_logit_softcapping": (0,),
+    "global_attn_every_n": (1,),
+    "hidden_act": ("gelu_pytorch_tanh", "gelu_new", "gelu"),
+    "mask_pad_token": (True,),
+    "moe_router_renormalize": (False,),
+    "original_max_position_embeddings": (),
+    "partial_rotary_factor": (1,),
+    "residual_moe": (False,),
+    "rope_scaling": ("none",),
+    "rope_type": ("original", "default"),
+    "router_logit_softcapping": (0,),
+    "scaling_factor": (),
+    "sliding_window": (0, -1),
+    "sliding_window_size": (-1, 0),
+}
+"""Keys of a config that change the results of some program but are no constants of a family.
+
+Each has the values that a missing key stands for, unless the family's release has others; without
+any, the key is compared only if both checkpoints have it.
+"""
+_PLAIN_ROTATIONS = (None, "default", "original")
+_LONGEST = 80  # characters of a value that a finding shows
 _ROUNDING = 1e-6  # relative; the rounding of a decimal in a config, or of float32 in a GGUF
 
 
@@ -64,22 +76,22 @@ def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
 def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     """Find constants, token ids and switches that differ between two configs.
 
-    A constant that a config lacks is the reference's. If a config has it under several keys, all
-    of them count, because programs differ in the key that they read.
+    A constant or switch that a config lacks is the reference's. If a config has a constant under
+    several keys, all of them count, because programs differ in the key that they read.
     """
     rows = []
-    usual = hyperparameters.defaults(first.model)
+    reference = hyperparameters.defaults(first.model)
     given = [hyperparameters.stated(c.config, first.model.family) for c in (first, second)]
     for name in given[0]:
         ours, theirs = (said[name] for said in given)
         if name in _OPTIONAL and not (ours and theirs):
             continue
-        default = {name: getattr(usual, name)}
+        default = {name: getattr(reference, name)}
         rows += _unequal(name, ours or default, theirs or default)
-    for key in _switches(first.model.family):
-        one, other = first.config.get(key), second.config.get(key)
-        if one is not None and other is not None and one != other:
-            rows.append(_finding(key, repr(one), repr(other)))
+    for key, usual in _switches(first.model.family).items():
+        one, other = (_entry(checkpoint.config, key) for checkpoint in (first, second))
+        if not _alike(one, other, usual):
+            rows.append(_finding(key, *(_shown(value, usual) for value in (one, other))))
     return rows
 
 
@@ -100,26 +112,51 @@ def refuse_other_network(*checkpoints: Checkpoint) -> None:
 
 def unheeded(checkpoint: Checkpoint) -> list[str]:
     """Say which switches of a config are not those of the release, whose network runs anyway."""
-    released = checkpoint.model.family.config
-    pairs = (
-        (key, released.get(key), checkpoint.config.get(key))
-        for key in _switches(checkpoint.model.family)
-    )
+    family = checkpoint.model.family
+    found = {key: _entry(checkpoint.config, key) for key in _switches(family)}
     return [
-        f"config.json of the source has {key} {found!r}: the network runs with the release's "
-        f"{wanted!r}"
-        for key, wanted, found in pairs
-        if wanted is not None
-        and found is not None
-        and found != wanted
-        and key not in checkpoint.model.family.switches
+        f"config.json of the source has {key} {_shown(found[key], usual)}: the network runs with "
+        f"the release's {_shown(None, usual)}"
+        for key, usual in _switches(family).items()
+        if usual and not _alike(found[key], None, usual) and key not in family.switches
     ]
 
 
-def _switches(family: Family) -> list[str]:
-    """Return the switches that are no constants of a family."""
+def _switches(family: Family) -> dict[str, tuple[Any, ...]]:
+    """Return the switches that are no constants of a family, with what a missing one stands for."""
     constants = {key for keys in family.hyperparameters.values() for key in keys}
-    return sorted({*_SWITCHES} - constants)
+    released = {key: (value,) for key, value in family.config.items()}
+    usual = _SWITCHES | released | dict(family.switches)
+    return {key: usual[key] for key in _SWITCHES if key not in constants}
+
+
+def _entry(config: Mapping[str, Any], key: str) -> object:
+    """Return an entry of a config; None where it has none, or null."""
+    return _scaled_rotation(config) if key == "rope_scaling" else config.get(key)
+
+
+def _scaled_rotation(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how a config has rotations scaled; None for plain ones, however they are spelled."""
+    for key in ("rope_parameters", "rope_scaling"):  # the first since transformers 5
+        rows = config.get(key)
+        rows = {} if not isinstance(rows, dict) else rows
+        scaled = {name: value for name, value in rows.items() if name != "rope_theta"}
+        if scaled and scaled.get("rope_type", scaled.get("type", "")) not in _PLAIN_ROTATIONS:
+            return scaled
+    return None
+
+
+def _alike(one: object, other: object, usual: tuple[Any, ...]) -> bool:
+    """Tell whether two values of a switch are the same, where a missing one is a usual one."""
+    if one is None or other is None:
+        said = other if one is None else one
+        return said is None or not usual or said in usual
+    return bool(one == other)
+
+
+def _shown(value: object, usual: tuple[Any, ...]) -> str:
+    text = repr(usual[0] if value is None else value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _unequal(name: str, ours: dict[str, float], theirs: dict[str, float]) -> list[Finding]:

@@ -27,7 +27,9 @@ _STEPPED = {2: 16, 3: 16, 6: 16}
 _OCTET = 8
 _ROWS = 1024  # compared at a time, as many as a tile has; blocks and most groups are not cut
 _SLACK = 1.02  # of half a step: ggml rounds scale and minimum after it chose the codes
-_LARGEST_STEP = 4  # of four-bit floats: from level 4 to 6, where the smallest levels are 0 and 0.5
+_LARGEST_STEP = {"mxfp4": 4, "nvfp4": 4, "iq4_nl": 24 / 11, "iq4_xs": 24 / 11}
+"""Largest distance of neighbouring levels, over the smallest: from 4 to 6, and from 0 to 0.5, in
+four-bit floats; from 89 to 113, and from -10 to 1, in ggml's IQ4."""
 _HALF_ULP = {DType.BF16: (2.0**-8, 2.0**-134), DType.F16: (2.0**-11, 2.0**-25)}
 """Half the distance of neighbours, over the power of two below a value; the least there is."""
 _CODE_ULP = {DType.F8_E4M3: (2.0**-3, 2.0**-17), DType.F8_E5M2: (2.0**-2, 2.0**-31)}
@@ -44,7 +46,8 @@ class Form:
         bits: Of codes that were made anew, after the release; None where there are none: the
             release's own codes are exact.
         block: Inputs that share a step which is told from the values; None where scales tell it.
-        floats: Format of codes that are four-bit floats; None for integers.
+        floats: Format of codes that are four-bit floats or other levels that are not equally far
+            apart; None for integers.
     """
 
     narrow: DType | None = None
@@ -63,7 +66,7 @@ class Form:
     def half_step(self) -> float:
         """Half of the largest step, in steps between the smallest codes, with some slack."""
         assert self.bits is not None  # noqa: S101  # only codes have steps
-        largest = 1 if self.floats is None else _LARGEST_STEP
+        largest = 1 if self.floats is None else _LARGEST_STEP[self.floats]
         return largest * (_SLACK / 2 + 2.0 ** (self.bits - 10))
 
 

@@ -83,7 +83,7 @@ _HYPERPARAMETERS = {  # xAI's key, then Hugging Face's
     "output_multiplier": ("output_multiplier_scale",),
     "attn_logit_cap": ("attn_logit_cap", "attn_logit_softcapping", "max_attn_value"),
     "rms_norm_eps": ("rms_norm_eps",),
-    "rope_theta": ("rope_theta",),
+    "rope_theta": ("rope_theta", "rope_parameters.rope_theta"),  # the second in transformers 5
     "context": ("sequence_len", "max_position_embeddings"),
     "selected_experts": ("num_selected_experts", "num_experts_per_tok"),
     "pad": ("pad_token", "pad_token_id"),

@@ -118,7 +118,7 @@ _HYPERPARAMETERS = {
     "router_logit_cap": ("router_logit_softcapping",),
     "final_logit_cap": ("final_logit_softcapping",),
     "rms_norm_eps": ("rms_norm_eps",),
-    "rope_theta": ("rope_theta",),
+    "rope_theta": ("rope_theta", "rope_parameters.rope_theta"),  # the second in transformers 5
     "temperature_context": ("attn_temperature_len",),
     "context": ("max_position_embeddings",),
     "selected_experts": ("num_experts_per_tok",),

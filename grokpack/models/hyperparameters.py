@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack.models.architecture import Constants
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from grokpack.models.family import Family, Model
 
 
@@ -20,7 +19,7 @@ _LARGEST_REAL = 3.4028234e38  # of float32
 _COUNTS = ("context", "selected_experts")
 _TOKENS = ("pad", "bos", "eos")  # some write -1 for a missing token
 _NO_TOKEN = -1
-_LONGEST = 24  # digits of a number that a message shows
+_LONGEST = 24  # characters of a value that a message shows
 
 
 def defaults(model: Model) -> Constants:
@@ -55,13 +54,15 @@ def stated(config: Mapping[str, Any], family: Family) -> dict[str, dict[str, flo
 
 
 def impossible(config: Mapping[str, Any], family: Family) -> list[str]:
-    """Describe constants of a config that no program can hold."""
+    """Describe constants of a config that no program can hold, or that are no numbers."""
     wrong, keys = [], family.hyperparameters
     for field in fields(Constants):
         for key in keys.get(field.name, ()):
-            number = _stated(config, key)
+            found, number = _held(config, key), _stated(config, key)
             if number is not None and not _possible(number, field.name):
                 wrong.append(f"{key} is {_short(number)} there, which no program can hold")
+            elif found is not None and number is None and field.name not in _TOKENS:
+                wrong.append(f"{key} is {_short(found)} there, which is no number")
     return wrong
 
 
@@ -72,13 +73,18 @@ def _number(config: Mapping[str, Any], key: str, name: str) -> float | None:
 
 def _stated(config: Mapping[str, Any], key: str) -> float | None:
     """Return a number of a config; None if the key is missing, or a text, a list or null."""
-    number = config.get(key)
-    if key == "rope_theta" and number is None:
-        nested = config.get("rope_parameters")  # moved here by transformers 5
-        number = nested.get(key) if isinstance(nested, dict) else None
+    number = _held(config, key)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return None
     return number
+
+
+def _held(config: Mapping[str, Any], key: str) -> object:
+    """Return an entry of a config, below others where the key has dots; None if it is missing."""
+    found: object = config
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def _possible(number: float, name: str) -> bool:
@@ -90,8 +96,8 @@ def _possible(number: float, name: str) -> bool:
     return abs(number) <= _LARGEST_REAL
 
 
-def _short(number: float) -> str:
-    text = str(number)
+def _short(found: object) -> str:
+    text = repr(found)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

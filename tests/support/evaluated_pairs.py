@@ -222,5 +222,8 @@ QUANTIZED: dict[str, dict[str, Any]] = {
     "int8": {"bits": 8, "to": "w8a8-int8", "method": "mse"},
     "gptq": {"bits": 4, "to": "gptq", "group": "32", "method": "rtn"},
     "q4_0.gguf": {"bits": 4, "to": "gguf", "type": "q4_0", "tokenizer": "none", "method": "mse"},
+    "iq4_nl.gguf": {"to": "gguf", "type": "iq4_nl", "tokenizer": "none"},
+    "nvfp4": {"to": "nvfp4"},
+    "fp8": {"to": "fp8"},
     "ckpt-0": {"bits": 8, "to": "ckpt-0", "tp": 1},
 }

@@ -52,7 +52,8 @@ NAME = "gguf"
 _MOST = 1024  # most layers that a model may have; Grok-1 has 64
 _COUNT = "block_count"  # key of the number of layers, in the header itself
 _GROUPS = "grokpack.scale_groups"
-_FLOATS = (GGMLType.MXFP4, GGMLType.NVFP4)
+_UNEVEN = (GGMLType.MXFP4, GGMLType.NVFP4, GGMLType.IQ4_NL, GGMLType.IQ4_XS)
+"""Types whose codes stand for levels that are not equally far apart."""
 _PROBED_COLUMNS = 4  # outputs whose blocks are compared, to tell the two origins apart
 
 
@@ -210,7 +211,7 @@ def _with_tensors(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> C
         views |= own
     model = bare.model.sized(scale_groups=groups)
     kinds = {e.name: own.info.type for e, own in held.items()}
-    floats = {name: kind.word for name, kind in kinds.items() if kind in _FLOATS}
+    floats = {name: kind.word for name, kind in kinds.items() if kind in _UNEVEN}
     bits = {
         e.name: own.info.type.bits
         for e, own in held.items()

@@ -100,7 +100,7 @@ def test_a_view_is_what_it_shows(model: Path, tmp_path: Path) -> None:
     assert findings(evaluated(model, view), Thresholds()) == []
 
 
-@pytest.mark.parametrize("name", ["int4", "hf", "q4_0.gguf"])
+@pytest.mark.parametrize("name", ["int4", "hf", "q4_0.gguf", "iq4_nl.gguf", "nvfp4"])
 def test_a_quantized_or_rounded_copy_of_another_model_is_found(
     other: Path, forms: dict[str, Path], name: str
 ) -> None:

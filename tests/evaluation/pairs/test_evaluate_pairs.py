@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.core.errors import GrokpackError
+from grokpack.evaluation.config_comparison import differences, unheeded
 from grokpack.evaluation.network_verdict import suspects
 from tests.support.altering import (
     alter,
@@ -90,3 +93,60 @@ def test_the_first_part_beyond_its_limit_is_named(model: Path, other: Path) -> N
     assert [(part.name, part.layer) for part in suspects(found)] == [("experts", 0), ("experts", 1)]
     (row,) = [row for row in errors(found) if row.code == "GP141"]
     assert row.message == "layer 0, experts is the first part beyond its limit; 1 part more is"
+
+
+SWITCHES = {
+    "rope_scaling": {"type": "linear", "factor": 2.0},
+    "rope_parameters": {"rope_type": "yarn", "factor": 2.0},
+    "hidden_act": "silu",
+    "sliding_window": 4096,
+    "moe_router_renormalize": True,
+    "router_logit_softcapping": 30.0,
+    "final_logit_softcapping": 30.0,
+    "partial_rotary_factor": 0.5,
+    "residual_moe": True,
+}
+PLAIN = {
+    "rope_scaling": {"rope_type": "default"},
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+    "hidden_act": "gelu",
+    "sliding_window": -1,
+    "router_logit_softcapping": 0.0,
+    "residual_moe": False,
+}
+
+
+@pytest.mark.parametrize("key", SWITCHES)
+def test_a_switch_that_one_config_lacks_is_the_networks_own(
+    model: Path, other: Path, key: str
+) -> None:
+    named = "rope_scaling" if key == "rope_parameters" else key
+    set_constant(other, **{key: SWITCHES[key]})
+    for pair in ((model, other), (other, model)):
+        (row,) = differences(*(open_checkpoint(str(path)) for path in pair))
+        assert (row.code, row.message) == ("GP143", f"{named} is not the same in both")
+        assert repr(SWITCHES[key]) in (row.expected, row.found)
+    (note,) = unheeded(open_checkpoint(str(other)))
+    assert named in note
+    assert repr(SWITCHES[key]) in note
+
+
+@pytest.mark.parametrize("key", PLAIN)
+def test_a_switch_that_changes_nothing_is_no_difference(model: Path, other: Path, key: str) -> None:
+    set_constant(other, **{key: PLAIN[key]})
+    first, second = open_checkpoint(str(model)), open_checkpoint(str(other))
+    assert [*differences(first, second), *differences(second, first), *unheeded(second)] == []
+
+
+def test_each_place_where_configs_keep_the_rotation_counts(model: Path, other: Path) -> None:
+    set_constant(other, rope_parameters={"rope_theta": 500_000.0, "rope_type": "default"})
+    (row,) = differences(open_checkpoint(str(model)), open_checkpoint(str(other)))
+    assert row.found == "rope_theta 10000, rope_parameters.rope_theta 500000"
+
+
+@pytest.mark.parametrize("said", ["1e-6", [1e-5], True, {"value": 1e-5}])
+def test_a_constant_that_is_no_number_is_refused(model: Path, other: Path, said: object) -> None:
+    set_constant(other, rms_norm_eps=said)
+    with pytest.raises(GrokpackError, match="is no number") as caught:
+        evaluated(model, other)
+    assert caught.value.code == "GP202"
