@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from grokpack.report.invocation import Invocation
 
+_SECONDS = "[0-9]{1,11}"  # up to the year 5138: calendars here end with 9999
 _now: ContextVar[tuple[str, float]] = ContextVar("command line and seconds since 1970")
 
 
@@ -32,4 +34,5 @@ def current() -> Invocation:
 
     line, began = _now.get()
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return Invocation(line, datetime.fromtimestamp(int(given) if given.isdecimal() else began, UTC))
+    seconds = int(given) if re.fullmatch(_SECONDS, given) else began
+    return Invocation(line, datetime.fromtimestamp(seconds, UTC))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from grokpack.core.escaping import escape_prose
+from grokpack.core.escaping import escape_line, escape_prose
 from grokpack.report.invocation import versions
 from grokpack.report.style import CSS
 
@@ -133,7 +133,7 @@ def whole(document: AnswerJson[Status, Data], invocation: Invocation, page: Page
         page: What it holds.
     """
     command = document["schema"].split("/")[1]
-    typed = element("p", element("code", invocation.command_line), class_="typed")
+    typed = element("p", element("code", escape_line(invocation.command_line)), class_="typed")
     head = element(
         "header",
         element(

@@ -112,6 +112,18 @@ def test_the_page_of_every_command_says_what_was_typed_when_and_by_which_version
     assert f"grokpack {__version__}, Python {platform.python_version()}, numpy" in page.text
 
 
+@pytest.mark.parametrize("time", ["", "9" * 30, "-5", "\u0665"])
+def test_what_was_typed_is_one_line_and_begun_at_a_time_that_can_be(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, time: str
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", time)
+    odd = tmp_path / "a\n::error::b\x1b"
+    odd.symlink_to(model)
+    page = report(tmp_path, "verify", odd)
+    assert r"a\n::error::b\x1b' --progress none" in page.text
+    assert re.search(r"Begun 20\d\d-", page.text)
+
+
 def test_the_page_of_two_checkpoints_names_both(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
