@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MEASURED = 32
 """Weights whose error is measured together."""
+LANES = 16
+"""Columns are searched in multiples of them; those beyond the last are zeros."""
 _SPAN = 512  # columns that are quantized at a time
 TYPES: dict[str, tuple[Make, int, int]] = {
     "q5_0": (make_q5_0, 32, 31),
@@ -77,8 +79,9 @@ class Quantizer:
             there = slice(column + own.start, column + own.stop)
 
             def read(rows: slice, there: slice = there) -> np.ndarray:
-                made: np.ndarray = values[rows, there].astype(np.float32)
-                made *= scales[groups[rows], there]
+                count = there.stop - there.start
+                made = np.zeros((rows.stop - rows.start, -(-count // LANES) * LANES), np.float32)
+                np.multiply(values[rows, there], scales[groups[rows], there], out=made[:, :count])
                 return made
 
             with np.errstate(all="ignore"):
@@ -103,16 +106,18 @@ class Quantizer:
             x = read(rows)
             known = None if importance is None else Known(importance[rows], mean)
             made = self._make(x, known, self._search)
-            blocks[:, at] = made.packed.T
+            blocks[:, at] = made.packed[:, : len(out)].T
             to = slice(at * measured, (at + 1) * measured)
             self._measure(x, made, sums[:, to], counts[:, to])
 
     def _measure(self, x: np.ndarray, made: Block, sums: np.ndarray, counts: np.ndarray) -> None:
-        found = np.empty(sums.shape, np.float32), np.empty(counts.shape, np.int32)
         shape = (-1, MEASURED, x.shape[1])
+        found = tuple(
+            np.empty((len(own), own.shape[1], x.shape[1]), own.dtype) for own in (sums, counts)
+        )
         arrays = (own.reshape(shape) for own in (x, made.restored, made.codes))
         self._search.measure(*arrays, self._top, *found)
-        sums[...], counts[...] = found
+        sums[...], counts[...] = (own[..., : sums.shape[2]] for own in found)
 
 
 def _mean_square(parts: Iterable[np.ndarray], count: int) -> np.ndarray:

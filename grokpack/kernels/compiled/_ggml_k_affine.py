@@ -1,4 +1,3 @@
-# min and max treat NaN differently from these comparisons
 """Search for scale and minimum of K-quants, compiled: `grokpack.kernels._ggml_k_search.affine`.
 
 Codes of the best trial are not kept: its multiplier and base are, and give them again.
@@ -6,194 +5,162 @@ Codes of the best trial are not kept: its multiplier and base are, and give them
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, inner
-from grokpack.kernels.compiled._ggml_blocks_of_32 import (
-    INFINITE,
-    MAGIC,
-    ONE,
-    ZERO,
+from grokpack.kernels.compiled._float_vectors import (
+    LANES,
+    Floats,
+    Mask,
     Scalar,
-    pick,
+    all_of,
+    choose,
+    clip,
+    fill,
+    gather,
+    keep_rolled,
+    magnitude,
+    rounded,
+    store,
+    store_bytes,
+    vector,
 )
-from grokpack.kernels.compiled._ggml_k_lanes import (
-    BASE,
-    BEST,
-    FAR,
-    FOUND,
-    FOUR,
-    HIGH,
-    KEPT,
-    KEPT_SCALE,
-    LEAST,
-    LOW,
-    NEXT,
-    NEXT_2,
-    NEXT_3,
-    NEXT_4,
-    NEXT_5,
-    ROWS,
-    SCALE,
-    SUM,
-    SUM_2,
-    SUM_3,
-    SUM_W,
-    SUM_X,
-    TRY,
-    WIDTH,
-    load,
-    scratch,
-)
+from grokpack.kernels.compiled._ggml_blocks_of_32 import INFINITE, ONE, ZERO, F
+from grokpack.kernels.compiled._ggml_k_lanes import scratch
+
+Weights: TypeAlias = tuple[np.ndarray, np.ndarray, int]
+"""Weights of a sub-block in rows of a vector, what their errors count, and how many they are."""
+Fit: TypeAlias = tuple[Floats, Floats, Floats, Floats]
+"""Scale and minimum; the multiplier and base that give the codes."""
+Sums: TypeAlias = tuple[Floats, Floats, Floats]
+"""Weighted sums of codes, of their squares, of codes times weights."""
+_BELOW_HALF = F(0.49)  # of a step, far enough for the rounding of a product
 
 
 @inner
-def _survey(x: np.ndarray, w: np.ndarray, lanes: np.ndarray) -> None:
+def _survey(known: Weights) -> tuple[Floats, Floats, Floats, Floats]:
     """Find the range, and the weighted sums that no trial changes."""
-    for c in range(WIDTH):
-        lanes[LOW + c] = lanes[HIGH + c] = x[c]
-        lanes[SUM_W + c] = lanes[SUM_X + c] = ZERO
-    for at in range(0, len(x), FOUR):
-        rows, weights = x[at : at + FOUR], w[at : at + FOUR]
-        for c in range(WIDTH):
-            low, high = lanes[LOW + c], lanes[HIGH + c]
-            sum_w, sum_x = lanes[SUM_W + c], lanes[SUM_X + c]
-            for i in range(ROWS):
-                v, weight = rows[i * WIDTH + c], weights[i * WIDTH + c]
-                low, high = pick(v < low, v, low), pick(v > high, v, high)
-                sum_w += weight
-                sum_x += weight * v
-            lanes[LOW + c], lanes[HIGH + c] = low, high
-            lanes[SUM_W + c], lanes[SUM_X + c] = sum_w, sum_x
-    for c in range(WIDTH):
-        lanes[LOW + c] = pick(lanes[LOW + c] > ZERO, ZERO, lanes[LOW + c])
+    x, w, count = known
+    low = high = vector(x, 0)
+    sum_w = sum_x = fill(ZERO)
+    for at in range(0, count, LANES):
+        v, weight = vector(x, at), vector(w, at)
+        low, high = choose(v < low, v, low), choose(v > high, v, high)
+        sum_w += weight
+        sum_x += weight * v
+    return low, high, sum_w, sum_x
 
 
 @inner
-def _code(y: Scalar, top: Scalar) -> Scalar:
+def affine_code(v: Floats, multiplier: Floats, base: Floats, top: Floats) -> Floats:
     """Round to a code from 0 on; NaN becomes 0."""
-    whole = (y + MAGIC) - MAGIC
-    whole = max(ZERO, whole)
-    return min(top, whole)
+    return clip(rounded(multiplier * (v - base)), fill(ZERO), top)
 
 
 @inner
-def _multiplier(steps: Scalar, span: Scalar) -> Scalar:
+def _multiplier(steps: Scalar, span: Floats) -> Floats:
     """Return steps per unit of a range; 0 where they are infinitely many.
 
     ggml's `nearest_int` makes code 0 of infinity.
     """
-    found = np.divide(steps, span)
-    return found if abs(found) < INFINITE else ZERO
+    found = fill(steps) / span
+    return choose(magnitude(found) < fill(INFINITE), found, fill(ZERO))
 
 
 @inner
 def _find_codes(
-    x: np.ndarray, w: np.ndarray, top: Scalar, k: np.ndarray, lanes: np.ndarray
-) -> None:
-    """Make codes above LOW by TRY, with sums for least squares in SUM, SUM_2 and SUM_3."""
-    for c in range(WIDTH):
-        lanes[SUM + c] = lanes[SUM_2 + c] = lanes[SUM_3 + c] = ZERO
-    for at in range(0, len(x), FOUR):
-        rows, weights, codes = x[at : at + FOUR], w[at : at + FOUR], k[at : at + FOUR]
-        for c in range(WIDTH):
-            multiplier, low = lanes[TRY + c], lanes[LOW + c]
-            sum_l, sum_l2, sum_xl = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
-            for i in range(ROWS):
-                v = rows[i * WIDTH + c]
-                found = _code(multiplier * (v - low), top)
-                codes[i * WIDTH + c] = found
-                weighted = weights[i * WIDTH + c] * found
-                sum_l += weighted
-                sum_l2 += weighted * found
-                sum_xl += weighted * v
-            lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c] = sum_l, sum_l2, sum_xl
+    known: Weights,
+    trial: tuple[Floats, Floats],
+    bounds: tuple[Floats, Floats],
+    inside: bool,  # noqa: FBT001
+    k: np.ndarray,
+) -> Sums:
+    """Make the codes of a trial, and their sums for least squares.
+
+    Args:
+        known: The sub-block.
+        trial: Multiplier and base.
+        bounds: Least and largest code.
+        inside: True if no code is beyond them.
+        k: Receives codes.
+    """
+    x, w, count = known
+    multiplier, low = trial
+    sum_l = sum_l2 = sum_xl = fill(ZERO)
+    for at in range(0, count, LANES):
+        v = vector(x, at)
+        found = rounded(multiplier * (v - low))
+        if not inside:
+            found = clip(found, *bounds)
+        store(found, k, at)
+        weighted = vector(w, at) * found
+        sum_l += weighted
+        sum_l2 += weighted * found
+        sum_xl += weighted * v
+        keep_rolled()
+    return sum_l, sum_l2, sum_xl
 
 
 @inner
 def _find_error(
-    x: np.ndarray,
-    w: np.ndarray,
+    known: Weights,
+    scale: Floats,
+    least: Floats,
     absolute: bool,  # noqa: FBT001
     k: np.ndarray,
-    lanes: np.ndarray,
-) -> None:
-    """Sum the weighted error of codes with SCALE and LEAST in FOUND."""
-    for c in range(WIDTH):
-        lanes[FOUND + c] = ZERO
-    for at in range(0, len(x), FOUR):
-        rows, weights, codes = x[at : at + FOUR], w[at : at + FOUR], k[at : at + FOUR]
-        for c in range(WIDTH):
-            scale, least, found = lanes[SCALE + c], lanes[LEAST + c], lanes[FOUND + c]
-            for i in range(ROWS):
-                e = (scale * codes[i * WIDTH + c] + least) - rows[i * WIDTH + c]
-                found += weights[i * WIDTH + c] * (abs(e) if absolute else e * e)
-            lanes[FOUND + c] = found
+) -> Floats:
+    """Sum the weighted error of a trial's codes."""
+    x, w, count = known
+    found = fill(ZERO)
+    for at in range(0, count, LANES):
+        e = (scale * vector(k, at) + least) - vector(x, at)
+        found += vector(w, at) * (magnitude(e) if absolute else e * e)
+    return found
 
 
 @inner
-def _regress(lanes: np.ndarray) -> None:
-    """Solve the least squares for SCALE and LEAST; HIGH is kept, FAR receives the determinant."""
-    for c in range(WIDTH):
-        sum_l, sum_l2, sum_xl = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
-        sum_w, sum_x = lanes[SUM_W + c], lanes[SUM_X + c]
-        det = sum_w * sum_l2 - sum_l * sum_l
-        this = np.divide(sum_w * sum_xl - sum_x * sum_l, det)
-        least = np.divide(sum_l2 * sum_x - sum_l * sum_xl, det)
-        above = least > ZERO
-        lanes[SCALE + c] = np.divide(sum_xl, sum_l2) if above else this
-        lanes[LEAST + c] = ZERO if above else least
-        lanes[FAR + c] = det
+def _are_within(ends: tuple[Floats, Floats], top: Floats) -> Mask:
+    """Return the lanes where values between these ends are rounded to codes."""
+    one, other = ends
+    least, most = fill(-_BELOW_HALF), top + fill(_BELOW_HALF)
+    return (one > least) & (other > least) & (one < most) & (other < most)
 
 
 @inner
-def _keep_better(lanes: np.ndarray) -> None:
-    """Keep the trial in columns where it has less weighted error."""
-    for c in range(WIDTH):
-        better = (lanes[FAR + c] > ZERO) & (lanes[FOUND + c] < lanes[BEST + c])
-        low = lanes[LOW + c]
-        lanes[NEXT + c] = pick(better, lanes[FOUND + c], lanes[BEST + c])
-        lanes[NEXT_2 + c] = pick(better, lanes[TRY + c], lanes[KEPT + c])
-        lanes[NEXT_3 + c] = pick(better, low, lanes[BASE + c])
-        lanes[NEXT_4 + c] = pick(better, lanes[LEAST + c], low)
-        lanes[NEXT_5 + c] = pick(better, lanes[SCALE + c], lanes[KEPT_SCALE + c])
-    for c in range(WIDTH):
-        lanes[BEST + c], lanes[KEPT + c] = lanes[NEXT + c], lanes[NEXT_2 + c]
-        lanes[BASE + c], lanes[LOW + c] = lanes[NEXT_3 + c], lanes[NEXT_4 + c]
-        lanes[KEPT_SCALE + c] = lanes[NEXT_5 + c]
-
-
-@inner
-def _search(
-    x: np.ndarray,
-    w: np.ndarray,
+def search_affine(
+    known: Weights,
     steps: np.ndarray,
     absolute: bool,  # noqa: FBT001
     k: np.ndarray,
-    lanes: np.ndarray,
-) -> None:
-    """Leave what gives the best codes in KEPT and BASE, scale and minimum in KEPT_SCALE and LOW."""
-    top = steps[0]
-    _survey(x, w, lanes)
-    for c in range(WIDTH):
-        low, high = lanes[LOW + c], lanes[HIGH + c]
-        multiplier = ZERO if high == low else _multiplier(top, high - low)
-        lanes[TRY + c] = lanes[KEPT + c] = multiplier
-        lanes[SCALE + c] = lanes[KEPT_SCALE + c] = (
-            ZERO if high == low else np.divide(ONE, np.divide(top, high - low))
-        )
-        lanes[BASE + c] = lanes[LEAST + c] = low
-    _find_codes(x, w, top, k, lanes)
-    _find_error(x, w, absolute, k, lanes)
-    for c in range(WIDTH):
-        lanes[BEST + c] = -ONE if lanes[HIGH + c] == lanes[LOW + c] else lanes[FOUND + c]
+) -> Fit:
+    """Run `make_qkx2_quants`, or `make_qkx3_quants`, for the columns of a vector."""
+    top = fill(steps[0])
+    zero = top - top  # not to be known when this is compiled: bounds of zero take two instructions
+    first, high, sum_w, sum_x = _survey(known)
+    low = choose(first > zero, zero, first)
+    flat, sound = high == low, sum_x == sum_x  # noqa: PLR0124  # false for NaN alone
+    scale = choose(flat, zero, fill(ONE) / (top / (high - low)))
+    kept, base = choose(flat, zero, _multiplier(steps[0], high - low)), low
+    _find_codes(known, (kept, low), (zero, top), False, k)  # noqa: FBT003
+    best = choose(flat, fill(-ONE), _find_error(known, scale, low, absolute, k))
     for step in steps[1:]:
-        for c in range(WIDTH):
-            lanes[TRY + c] = _multiplier(step, lanes[HIGH + c] - lanes[LOW + c])
-        _find_codes(x, w, top, k, lanes)
-        _regress(lanes)
-        _find_error(x, w, absolute, k, lanes)
-        _keep_better(lanes)
+        multiplier = _multiplier(step, high - low)
+        ends = multiplier * (first - low), multiplier * (high - low)
+        inside = all_of(sound & _are_within(ends, top))
+        sum_l, sum_l2, sum_xl = _find_codes(known, (multiplier, low), (zero, top), inside, k)
+        det = sum_w * sum_l2 - sum_l * sum_l
+        this = (sum_w * sum_xl - sum_x * sum_l) / det
+        least = (sum_l2 * sum_x - sum_l * sum_xl) / det
+        above = least > zero
+        this, least = choose(above, sum_xl / sum_l2, this), choose(above, zero, least)
+        found = _find_error(known, this, least, absolute, k)
+        better = (det > zero) & (found < best)
+        best, scale = choose(better, found, best), choose(better, this, scale)
+        kept, base = choose(better, multiplier, kept), choose(better, low, base)
+        low = choose(better, least, low)
+    return scale, low, kept, base
 
 
 @compiled
@@ -206,19 +173,20 @@ def _affine(
     values: tuple[np.ndarray, np.ndarray],
     work: tuple[np.ndarray, ...],
 ) -> None:
-    xs, ws, k, lanes = work
-    rows, (scale, least) = x.shape[1], values
+    xs, ws, k, _lanes = work
+    (scales, minima), top = values, fill(steps[0])
+    rows, columns = x.shape[1], x.shape[2]
     for sub in range(len(x)):
-        for left in range(0, x.shape[2], WIDTH):
-            width = load(x[sub], left, xs)
-            load(w[sub], left, ws)
-            _search(xs[: rows * WIDTH], ws[: rows * WIDTH], steps, absolute, k, lanes)
+        for left in range(0, columns, LANES):
+            start, count = sub * rows * columns + left, rows * LANES
+            gather(x, start, columns, xs[:count])
+            gather(w, start, columns, ws[:count])
+            scale, least, kept, base = search_affine((xs, ws, count), steps, absolute, k)
+            store(scale, scales, sub * columns + left)
+            store(fill(-ONE) * least, minima, sub * columns + left)
             for r in range(rows):
-                for c in range(width):
-                    y = lanes[KEPT + c] * (xs[r * WIDTH + c] - lanes[BASE + c])
-                    codes[sub, r, left + c] = np.int8(_code(y, steps[0]))
-            for c in range(width):
-                scale[sub, left + c], least[sub, left + c] = lanes[KEPT_SCALE + c], -lanes[LOW + c]
+                code = affine_code(vector(xs, r * LANES), kept, base, top)
+                store_bytes(code, codes, start + r * columns)
 
 
 def affine(

@@ -66,6 +66,15 @@ def load(source: np.ndarray, left: int, to: np.ndarray) -> int:
 
 
 @inner
+def unload(k: np.ndarray, codes: np.ndarray) -> None:
+    """Copy the codes of a strip, whole numbers, to `i8[row, column]`."""
+    for r in range(len(codes)):
+        line, to = k[r * WIDTH : r * WIDTH + WIDTH], codes[r]
+        for c in range(len(to)):
+            to[c] = np.int8(line[c])
+
+
+@inner
 def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
     """Find the first value of largest magnitude in each column; skip NaN."""
     for c in range(WIDTH):

@@ -7,21 +7,19 @@ import numpy as np
 
 from grokpack.kernels import _ggml_q4_k as spec
 from grokpack.kernels.compiled import inner
-from grokpack.kernels.compiled._ggml_blocks_of_32 import (
-    BASE,
-    BLOCK,
-    ERROR,
-    HIGH,
-    INFINITE,
+from grokpack.kernels.compiled._float_vectors import (
     LANES,
-    LOW,
+    fill,
+    gather,
+    magnitude,
+    root,
+    store,
+    vector,
+)
+from grokpack.kernels.compiled._ggml_blocks_of_32 import (
+    BLOCK,
     MAGIC,
     ONE,
-    SUM,
-    SUM_2,
-    SUM_3,
-    SUM_4,
-    SUM_5,
     WIDTH,
     ZERO,
     D,
@@ -31,19 +29,13 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     Scalar,
     from_f16,
     pair_up,
-    pick,
     to_f16,
 )
+from grokpack.kernels.compiled._ggml_k_affine import search_affine
 
 SUBS, SUPER = 8, 256
-_STEPS = spec.STEPS
 _TOP4, _TOP6, _COUNT = F(15), F(63), F(32)
-# Lanes of a sub-block's search, in slots that only other fits use.
-_TRY, _SCALE, _KEPT, _THIS, _LEAST = 64, 128, 192, 320, 384
-_SUM_W, _SUM_X = SUM_4, SUM_5
-_NEXT, _NEXT_2, _NEXT_3, _NEXT_4, _NEXT_5 = LANES, LANES + 64, LANES + 128, LANES + 192, LANES + 256
-"""Lanes for what is chosen between a trial and what is kept; `_ggml_k_lanes` says why."""
-K_LANES = LANES + 320
+_STEPS = np.append(_TOP4, spec.STEPS)
 # Values of sub-blocks: rows of `subs f32[8 * SUBS, WIDTH]` from here on.
 SCALES, MINIMA, KEPT, BASES = 0, SUBS, 2 * SUBS, 3 * SUBS
 SIX, SIX_M = 4 * SUBS, 5 * SUBS  # their 6-bit numbers
@@ -66,121 +58,33 @@ def _code(y: Scalar) -> Scalar:
 
 
 @inner
-def _find_error(x: np.ndarray, w: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
-    """Sum the weighted error of codes with _THIS and _LEAST in SUM."""
-    for c in range(WIDTH):
-        lanes[SUM + c] = ZERO
-    for r in range(BLOCK):
-        line, weights, codes = x[r], w[r], k[r]
-        for c in range(WIDTH):
-            e = (lanes[_THIS + c] * codes[c] + lanes[_LEAST + c]) - line[c]
-            lanes[SUM + c] += weights[c] * (e * e)
+def _weigh(x: np.ndarray, w: np.ndarray) -> None:
+    """Set what the errors of a sub-block's weights count."""
+    squares = fill(ZERO)
+    for at in range(0, len(x), LANES):
+        v = vector(x, at)
+        squares += v * v
+    mean = root(squares / fill(_COUNT))
+    for at in range(0, len(x), LANES):
+        store(mean + magnitude(vector(x, at)), w, at)
 
 
 @inner
-def _find_codes(x: np.ndarray, w: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
-    """Make codes above LOW by _TRY, with the sums for least squares in SUM, SUM_2 and SUM_3."""
-    for c in range(WIDTH):
-        lanes[SUM + c] = lanes[SUM_2 + c] = lanes[SUM_3 + c] = ZERO
-    for r in range(BLOCK):
-        line, weights, codes = x[r], w[r], k[r]
-        for c in range(WIDTH):
-            v = line[c]
-            code = _code(lanes[_TRY + c] * (v - lanes[LOW + c]))
-            codes[c] = code
-            weighted = weights[c] * code
-            lanes[SUM + c] += weighted
-            lanes[SUM_2 + c] += weighted * code
-            lanes[SUM_3 + c] += weighted * v
-
-
-@inner
-def _survey(x: np.ndarray, w: np.ndarray, lanes: np.ndarray) -> None:
-    """Find the range of a sub-block, the weights of its errors, and its weighted sums."""
-    for c in range(WIDTH):
-        lanes[LOW + c] = lanes[HIGH + c] = x[0, c]
-        lanes[SUM + c] = lanes[_SUM_W + c] = lanes[_SUM_X + c] = ZERO
-    for r in range(0, BLOCK, 4):  # in fours, as in `find_farthest`
-        for c in range(WIDTH):
-            low, high, squares = lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c]
-            for i in range(4):
-                v = x[r + i, c]
-                squares += v * v
-                low = min(low, v)
-                high = max(high, v)
-            lanes[LOW + c], lanes[HIGH + c], lanes[SUM + c] = low, high, squares
-    for c in range(WIDTH):
-        lanes[SUM + c] = np.sqrt(lanes[SUM + c] / _COUNT)
-        lanes[LOW + c] = pick(lanes[LOW + c] > ZERO, ZERO, lanes[LOW + c])
-    for r in range(BLOCK):
-        line, weights = x[r], w[r]
-        for c in range(WIDTH):
-            weight = lanes[SUM + c] + abs(line[c])
-            weights[c] = weight
-            lanes[_SUM_W + c] += weight
-            lanes[_SUM_X + c] += weight * line[c]
-
-
-@inner
-def _finite(multiplier: Scalar) -> Scalar:
-    return multiplier if multiplier < INFINITE else ZERO
-
-
-@inner
-def _regress(lanes: np.ndarray) -> None:
-    """Solve the least squares for _THIS and _LEAST; D is positive if there is a solution."""
-    for c in range(WIDTH):
-        sum_l, sum_l2, sum_xl = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
-        sum_w, sum_x = lanes[_SUM_W + c], lanes[_SUM_X + c]
-        det = sum_w * sum_l2 - sum_l * sum_l
-        this = np.divide(sum_w * sum_xl - sum_x * sum_l, det)
-        least = np.divide(sum_l2 * sum_x - sum_l * sum_xl, det)
-        above = least > ZERO
-        lanes[_THIS + c] = np.divide(sum_xl, sum_l2) if above else this
-        lanes[_LEAST + c] = ZERO if above else least
-        lanes[D + c] = det
-
-
-@inner
-def _keep_better(lanes: np.ndarray) -> None:
-    """Keep the trial in columns where it has less weighted error."""
-    for c in range(WIDTH):
-        found, error, low = lanes[SUM + c], lanes[ERROR + c], lanes[LOW + c]
-        better = (lanes[D + c] > ZERO) & (found < error)
-        lanes[_NEXT + c] = pick(better, lanes[_TRY + c], lanes[_KEPT + c])
-        lanes[_NEXT_2 + c] = pick(better, low, lanes[BASE + c])
-        lanes[_NEXT_3 + c] = pick(better, lanes[_THIS + c], lanes[_SCALE + c])
-        lanes[_NEXT_4 + c] = pick(better, found, error)
-        lanes[_NEXT_5 + c] = pick(better, lanes[_LEAST + c], low)
-    for c in range(WIDTH):
-        lanes[_KEPT + c], lanes[BASE + c] = lanes[_NEXT + c], lanes[_NEXT_2 + c]
-        lanes[_SCALE + c], lanes[ERROR + c] = lanes[_NEXT_3 + c], lanes[_NEXT_4 + c]
-        lanes[LOW + c] = lanes[_NEXT_5 + c]
-
-
-@inner
-def search(x: np.ndarray, w: np.ndarray, k: np.ndarray, lanes: np.ndarray) -> None:
-    """Run `make_qkx2_quants` for a sub-block; _KEPT and BASE give its codes again."""
-    _survey(x, w, lanes)
-    for c in range(WIDTH):
-        low, high = lanes[LOW + c], lanes[HIGH + c]
-        multiplier = np.divide(_TOP4, high - low)
-        scale = ZERO if high == low else np.divide(ONE, multiplier)
-        lanes[_TRY + c] = _finite(multiplier)
-        lanes[_KEPT + c] = ZERO if high == low else lanes[_TRY + c]
-        lanes[BASE + c], lanes[_LEAST + c] = low, low
-        lanes[_SCALE + c], lanes[_THIS + c] = scale, scale
-    _find_codes(x, w, k, lanes)
-    _find_error(x, w, k, lanes)
-    for c in range(WIDTH):
-        lanes[ERROR + c] = -ONE if lanes[HIGH + c] == lanes[LOW + c] else lanes[SUM + c]
-    for step in _STEPS:
-        for c in range(WIDTH):
-            lanes[_TRY + c] = _finite(np.divide(step, lanes[HIGH + c] - lanes[LOW + c]))
-        _find_codes(x, w, k, lanes)
-        _regress(lanes)
-        _find_error(x, w, k, lanes)
-        _keep_better(lanes)
+def _search(
+    x: np.ndarray, work: tuple[np.ndarray, np.ndarray, np.ndarray], subs: np.ndarray
+) -> None:
+    """Find scale and minimum of each sub-block, and what gives its codes again."""
+    own, w, k = work
+    for sub in range(SUBS):
+        for c in range(0, WIDTH, LANES):
+            gather(x, sub * BLOCK * WIDTH + c, WIDTH, own)
+            _weigh(own, w)
+            known = own, w, len(own)
+            scale, least, kept, base = search_affine(known, _STEPS, False, k)  # noqa: FBT003
+            store(scale, subs, (SCALES + sub) * WIDTH + c)
+            store(fill(-ONE) * least, subs, (MINIMA + sub) * WIDTH + c)
+            store(kept, subs, (KEPT + sub) * WIDTH + c)
+            store(base, subs, (BASES + sub) * WIDTH + c)
 
 
 @inner
@@ -221,18 +125,12 @@ def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> No
 def fit_q4_k(
     x: np.ndarray,
     q: np.ndarray,
-    w: np.ndarray,
-    k: np.ndarray,
+    work: tuple[np.ndarray, np.ndarray, np.ndarray],
     subs: np.ndarray,
     heads: np.ndarray,
-    lanes: np.ndarray,
 ) -> None:
     """Quantize `f32[256, WIDTH]` to codes, numbers of sub-blocks, and `heads f32[2, WIDTH]`."""
-    for sub in range(SUBS):
-        search(x[sub * BLOCK : (sub + 1) * BLOCK], w, k, lanes)
-        for c in range(WIDTH):
-            subs[SCALES + sub, c], subs[MINIMA + sub, c] = lanes[_SCALE + c], -lanes[LOW + c]
-            subs[KEPT + sub, c], subs[BASES + sub, c] = lanes[_KEPT + c], lanes[BASE + c]
+    _search(x, work, subs)
     _six_bits(subs, SCALES, SIX, READ, heads[0])
     _six_bits(subs, MINIMA, SIX_M, READ_M, heads[1])
     for sub in range(SUBS):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import allocate, compiled, inner
+from grokpack.kernels.compiled._float_vectors import LANES
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BLOCK,
     HEAD,
@@ -27,7 +28,6 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     source_of,
 )
 from grokpack.kernels.compiled._ggml_q4_k import (
-    K_LANES,
     SUBS,
     SUPER,
     fit_q4_k,
@@ -71,12 +71,12 @@ def _search_work() -> tuple[np.ndarray, ...]:
 
 def _work_k() -> tuple[np.ndarray, ...]:
     """Allocate scratch for a quantizer to blocks of 256."""
-    lanes = allocate((K_LANES,), np.float32)
-    w, k = (allocate((BLOCK, WIDTH), np.float32) for _ in range(2))
+    _x, _q, lanes = scratch()
+    own, w, k = (allocate((BLOCK * LANES,), np.float32) for _ in range(3))
     x, q = allocate((SUPER, WIDTH), np.float32), allocate((SUPER, WIDTH), np.int8)
     packed = allocate((_BYTES4_K, WIDTH), np.int8)
     subs, heads = allocate((8 * SUBS, WIDTH), np.float32), allocate((2, WIDTH), np.float32)
-    return (x, q, lanes, packed, w, k, subs, heads)
+    return (x, q, lanes, packed, own, w, k, subs, heads)
 
 
 def quantize_q8_0(
@@ -294,14 +294,14 @@ def _quantize_q4_k(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, packed, w, k, subs, heads = work
+    x, q, lanes, packed, own_x, w, k, subs, heads = work
     blocks = sums.shape[1] * BLOCK // SUPER
     for step in range(_steps(out, blocks)):
         at, done, end = _place(step, out, blocks)
         if done >= end:
             continue
         load(source, at * SUPER, done, end - done, q, x, lanes)
-        fit_q4_k(x, q, w, k, subs, heads, lanes)
+        fit_q4_k(x, q, (own_x, w, k), subs, heads)
         pack_q4_k(q, subs, heads, packed)
         line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
         put(packed, line)
