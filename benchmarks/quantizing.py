@@ -19,7 +19,8 @@ import numpy as np
 from benchmarks.figures import tell
 from grokpack.kernels import fp8, groupwise
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.groupwise import BF16, HISTOGRAM_BINS, LSQ, MSE, RTN
+from grokpack.kernels.group_steps import BF16, LSQ, MSE, RTN
+from grokpack.kernels.groupwise import HISTOGRAM_BINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

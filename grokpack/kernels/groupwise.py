@@ -11,10 +11,10 @@ computes for the same scale and zero point (quantization/lifecycle/forward.py, `
 Symmetric groups have zero = half. Sums of a group are float32, added in the order of rows.
 
 Methods, with what they leave of normal weights at 4 bits, groups of 128 and bfloat16 steps, as the
-ratio of signal to error (symmetric, asymmetric):
+ratio of signal to error (symmetric, asymmetric); `group_steps` has their formulas:
 
     RTN  19.1, 20.0 dB  step from the extremes, as compressed-tensors' `calculate_qparams`
-    MSE  19.9, 20.4 dB  the best of that step and `FACTORS` times it, by squared error
+    MSE  19.9, 20.4 dB  the best of several steps, each fitted to its codes by least squares
     LSQ  20.3, 20.5 dB  as MSE; where it is symmetric, the step may be negative, so that -half is at
                         the side of the larger extreme; then least squares of the values on the
                         codes moves step and zero point, `REFINEMENTS` times, if that is better
@@ -34,22 +34,7 @@ from __future__ import annotations
 
 import numpy as np
 
-RTN, MSE, LSQ = 0, 1, 2
-F32, BF16, F16 = 0, 1, 2
-
-FACTORS = {
-    4: np.array([k / 32 for k in range(19, 36) if k != 32], np.float32),  # noqa: PLR2004
-    8: np.array([k / 256 for k in range(243, 260) if k != 256], np.float32),  # noqa: PLR2004
-}
-"""Sixteen steps to try beside RTN's, as fractions of it. At 4 bits, 0.59 to 1.09: normal groups of
-128 have their best between 0.65 and 1.05, and four times as many candidates from 0.3 on gain 0.02
-dB. At 8 bits clipping saves little, and the gain is in how values meet the grid."""
-
-REFINEMENTS = 2
-"""Rounds of least squares; two more gain less than 0.005 dB."""
-
-SMALLEST = (2.0**-126, 2.0**-126, 2.0**-24)
-"""Least step of each precision: normal in float32 and bfloat16; in float16 the least of all."""
+from grokpack.kernels.group_steps import clamped, fit, in_order
 
 OCTAVES = (-32, 4)
 HISTOGRAM_BINS = 4 * (OCTAVES[1] - OCTAVES[0]) + 2
@@ -63,7 +48,6 @@ HISTOGRAM_EDGES = (
 """Start of bin i and, in the next element, its end."""
 
 _STRIP = 1 << 17  # values at a time, so that results stay in the cache
-_MAGNITUDE = np.int32(0x7FFFFFFF)
 FRACTION_BITS = 23
 QUARTER_BITS = 21  # bits of float32 below those that count quarters of an octave
 FIRST_QUARTER = 4 * (127 + OCTAVES[0])
@@ -119,181 +103,11 @@ def quantize(  # noqa: PLR0913, PLR0917  # what a band of a weight and its codes
             with np.errstate(all="ignore"):
                 x = values[rows, source].astype(np.float32) * scales[rows // per_group, source]
                 weights = None if importance is None else importance[rows, None]
-                step, zero = _fit(x, bits, method, symmetric, precision, weights)
+                step, zero = fit(x, bits, method, symmetric, precision, weights)
                 steps[g, strip], zeros[g, strip] = step, zero.astype(np.uint8)
                 if len(out):
                     codes = _encode(x, step, zero, bits, sums[:, g, strip], counts[:, g, strip])
                     _pack(codes, out[g * len(out) * group // len(values) :, strip])
-
-
-def _fit(
-    x: np.ndarray,
-    bits: int,
-    method: int,
-    symmetric: bool,  # noqa: FBT001
-    precision: int,
-    weights: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return step and zero point of each column of a group, `f32[column]`."""
-    top = np.float32((1 << bits) - 1)
-    high, low = _extremes(x)
-    step, zero = _reference(high, low, top, symmetric, precision)
-    if method == RTN:
-        return step, zero
-    search = _Search(x, top, step, zero, weights)
-    largest = np.maximum(high.view(np.int32), low.view(np.int32)).view(np.float32)
-    base = largest / (top * np.float32(0.5)) if symmetric else (high + low) / top
-    flipped = symmetric and method == LSQ
-    sign = np.where((high > low) & flipped, np.float32(-1), np.float32(1))
-    for factor in FACTORS[bits]:
-        tried = sign * _rounded(base * factor, precision)
-        search.take(tried, zero if symmetric else _centred(high, low, tried, top))
-    if method == LSQ:
-        tried, at = search.step, search.zero
-        for _ in range(REFINEMENTS):
-            tried, at = _regressed(x, tried, at, top, symmetric, precision, weights)
-            search.take(tried, at)
-    return search.step, search.zero
-
-
-def _extremes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return magnitudes of the largest value above and below zero; NaN if there is one.
-
-    As integers, bits of positive floats are in the order of their values, those of negative floats
-    in the order of their magnitudes, and NaN is beyond infinity in both.
-    """
-    bits = x.view(np.int32)
-    high = np.maximum(bits.max(axis=0), 0).view(np.float32)
-    low = (np.where(bits < 0, bits & _MAGNITUDE, 0).max(axis=0)).astype(np.int32)
-    return high, low.view(np.float32)
-
-
-def _reference(
-    high: np.ndarray,
-    low: np.ndarray,
-    top: np.float32,
-    symmetric: bool,  # noqa: FBT001
-    precision: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose like compressed-tensors (quantization/utils/helpers.py, `calculate_qparams`)."""
-    half = (top + np.float32(1)) * np.float32(0.5)
-    largest = np.maximum(high.view(np.int32), low.view(np.int32)).view(np.float32)
-    step = _rounded(
-        largest / (top * np.float32(0.5)) if symmetric else (high + low) / top, precision
-    )
-    step = np.where(largest == 0, np.float32(1), step)
-    if symmetric:
-        return step, np.full_like(step, half)
-    zero = _clamped(low / step - half, -half, half - np.float32(1))
-    return step, np.rint(zero) + half
-
-
-def _rounded(step: np.ndarray, precision: int) -> np.ndarray:
-    """Round a positive step to nearest even of a precision, and up to its least."""
-    if precision == BF16:
-        import ml_dtypes
-
-        step = step.astype(ml_dtypes.bfloat16).astype(np.float32)
-    elif precision == F16:
-        step = step.astype(np.float16).astype(np.float32)
-    least = np.float32(SMALLEST[precision])
-    held: np.ndarray = np.where(step < least, least, step)
-    return held
-
-
-def _clamped(
-    t: np.ndarray, low: np.ndarray | np.float32, high: np.ndarray | np.float32
-) -> np.ndarray:
-    """Clamp to a range; NaN becomes the low end."""
-    t = np.where(t > low, t, low)
-    clamped: np.ndarray = np.where(t < high, t, high)
-    return clamped
-
-
-def _centred(high: np.ndarray, low: np.ndarray, step: np.ndarray, top: np.float32) -> np.ndarray:
-    """Return the zero point with which codes clip equally at both ends."""
-    half = np.float32(0.5)
-    middle = top * half - ((high - low) * half) * (np.float32(1) / step)
-    zero: np.ndarray = np.rint(_clamped(middle, np.float32(0), top))
-    return zero
-
-
-def _in_order(terms: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Sum columns in float32, row after row, with rows weighted, `f32[row, 1]`."""
-    total = np.zeros(terms.shape[1], np.float32)
-    for row in terms if weights is None else terms * weights:
-        total += row
-    return total
-
-
-def _nearest(
-    x: np.ndarray, step: np.ndarray, zero: np.ndarray, top: np.float32
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return x in units of the step, and the nearest code minus the zero point."""
-    t = x * (np.float32(1) / step)
-    return t, np.rint(_clamped(t, -zero, top - zero))
-
-
-class _Search:
-    """Search for the step and zero point of least squared error, from the reference's on.
-
-    Errors are compared in units of the reference's step, so that none underflows.
-    """
-
-    def __init__(
-        self,
-        x: np.ndarray,
-        top: np.float32,
-        step: np.ndarray,
-        zero: np.ndarray,
-        weights: np.ndarray | None,
-    ) -> None:
-        self.x, self.top, self.step, self.zero, self._weights = x, top, step, zero, weights
-        self._unit = np.float32(1) / step
-        self._least = self._error(step, zero)
-
-    def _error(self, step: np.ndarray, zero: np.ndarray) -> np.ndarray:
-        t, q = _nearest(self.x, step, zero, self.top)
-        weight = step * self._unit
-        error: np.ndarray = _in_order((t - q) * (t - q), self._weights) * weight * weight
-        return error
-
-    def take(self, step: np.ndarray, zero: np.ndarray) -> None:
-        """Try a step and a zero point; on a tie the earlier ones stay."""
-        error = self._error(step, zero)
-        better = error < self._least
-        self._least = np.where(better, error, self._least)
-        self.step = np.where(better, step, self.step)
-        self.zero = np.where(better, zero, self.zero)
-
-
-def _regressed(
-    x: np.ndarray,
-    step: np.ndarray,
-    zero: np.ndarray,
-    top: np.float32,
-    symmetric: bool,  # noqa: FBT001
-    precision: int,
-    weights: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the step and zero point of least squared error for given codes.
-
-    The zero point is that of the line through t = x / step and q, rounded; the step is that of the
-    line through zero for the codes counted from there.
-    """
-    t, q = _nearest(x, step, zero, top)
-    st, sq, stq, sqq = (_in_order(terms, weights) for terms in (t, q, t * q, q * q))
-    n = np.float32(len(x)) if weights is None else _in_order(weights)[0]
-    moved = zero
-    if not symmetric:
-        slope = (n * stq - st * sq) / (n * sqq - sq * sq)
-        offset = (st - slope * sq) / n
-        moved = np.rint(_clamped(zero - offset / slope, np.float32(0), top))
-    by = zero - moved
-    slope = (stq + by * st) / (sqq + (by + by) * sq + (n * by) * by)
-    slope = np.where(slope > 0, slope, np.float32(1))
-    sign = np.where(step < 0, np.float32(-1), np.float32(1))
-    return sign * _rounded(sign * step * slope, precision), moved
 
 
 def _encode(
@@ -307,10 +121,10 @@ def _encode(
     """Encode a group, `u8[group, column]`, and fill its errors."""
     half = np.float32(1 << (bits - 1))
     shift = zero - half
-    q = np.rint(_clamped(x / step + shift, -half, half - np.float32(1)))
+    q = np.rint(clamped(x / step + shift, -half, half - np.float32(1)))
     e = x - (q - shift) * step
     for to, terms in zip(sums, (x * x, e * e, x * e), strict=True):
-        to[...] = _in_order(terms)
+        to[...] = in_order(terms)
     counts[0] = np.count_nonzero((q == -half) | (q == half - 1), axis=0)
     counts[1] = np.count_nonzero((q == shift) & (x != 0), axis=0)
     codes: np.ndarray = (q + half).astype(np.uint8)

@@ -14,6 +14,9 @@ PRECISIONS = {DType.F32: 0, DType.BF16: 1, DType.F16: 2}
 """Numbers, in the kernels, of the dtypes to which scales are rounded."""
 WORD_BITS = 32
 Numbers = Literal["int", "mxfp4", "nvfp4", "fp8"]
+_SEARCH = "search 2"
+"""Part of the digest of plans that search for scales of integers: a run that an older search began
+cannot be continued by another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class QuantizationScheme:
 
     def describe(self) -> list[object]:
         """Return the scheme as JSON, for the plan's digest."""
-        other: list[object] = [] if self.numbers == "int" else [self.numbers]
+        searched = self.numbers == "int" and self.method != "rtn"
+        other: list[object] = [_SEARCH] if searched else []
+        other += [] if self.numbers == "int" else [self.numbers]
         other += [] if self.outputs == 1 else [self.outputs]
         return [self.bits, self.group, self.method, self.symmetric, self.scales.value, *other]

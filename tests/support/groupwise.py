@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from grokpack.kernels import dispatch, groupwise
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.groupwise import BF16, F16, F32, LSQ, MSE, RTN
+from grokpack.kernels.group_steps import BF16, F16, F32, LSQ, MSE, RTN
 from tests.support.kernel_arrays import floats
 
 needs_compiler = pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")

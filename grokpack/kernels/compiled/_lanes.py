@@ -17,7 +17,6 @@ from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line
 
 LANES = LINE  # of int8
 BLOCK = 8 * LANES  # values of eight rows; groups are multiples of eight
-TILE = 4 * BLOCK  # values that passes over several candidates keep in the cache
 
 INVERSE, LEAST, MOST, ERROR, SUM_T, SUM_Q, SUM_TQ, SUM_QQ, STEP, ZERO, SIGN = range(11)
 """Rows of a trial: 1 / step; lowest and highest code minus the zero point; sums of d * d, of t = x
@@ -101,42 +100,6 @@ def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
                 high = one if one > high else high  # noqa: FURB136
                 low = other if other > low else low  # noqa: FURB136
             ends[lane], ends[LANES + lane] = high, low
-
-
-@inner
-def _square(t: np.float32, low: np.float32, high: np.float32) -> np.float32:
-    """Return the squared distance of a value, in units of the step, from its code."""
-    c = t if t > low else low  # noqa: FURB136
-    c = c if c < high else high  # noqa: FURB136
-    d = t - np.rint(c)
-    square: np.float32 = d * d
-    return square
-
-
-@inner
-def errors(group: np.ndarray, trial: np.ndarray) -> None:
-    """Add squared errors to `ERROR` of a trial, `f32[TRIAL_ROWS * LANES]`."""
-    for at in range(0, len(group), BLOCK):
-        block = group[at : at + BLOCK]
-        for lane in range(LANES):
-            inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
-            total = trial[_E + lane]
-            for i in range(8):
-                total += _square(block[i * LANES + lane] * inverse, low, high)
-            trial[_E + lane] = total
-
-
-@inner
-def weighted_errors(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
-    """Add squared errors with rows weighted."""
-    for at in range(0, len(group), BLOCK):
-        block, own = group[at : at + BLOCK], weights[at // LANES : at // LANES + 8]
-        for lane in range(LANES):
-            inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
-            total = trial[_E + lane]
-            for i in range(8):
-                total += _square(block[i * LANES + lane] * inverse, low, high) * own[i]
-            trial[_E + lane] = total
 
 
 @inner

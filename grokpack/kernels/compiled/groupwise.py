@@ -15,9 +15,10 @@ from grokpack.kernels.compiled._byte_copies import copy
 from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
 from grokpack.kernels.compiled._group_encoding import CHOICE_ROWS, encode
 from grokpack.kernels.compiled._group_fitting import fit
-from grokpack.kernels.compiled._lanes import BLOCK, LANES, STEP, TRIAL_ROWS, ZERO, load
+from grokpack.kernels.compiled._group_search import Scratch, search_scratch
+from grokpack.kernels.compiled._lanes import BLOCK, LANES, TRIAL_ROWS, load
+from grokpack.kernels.group_steps import DIVISORS
 from grokpack.kernels.groupwise import (
-    FACTORS,
     FIRST_QUARTER,
     FRACTION_BITS,
     HISTOGRAM_BINS,
@@ -25,7 +26,6 @@ from grokpack.kernels.groupwise import (
 )
 
 _EDGE = 16  # words of a cache line: squares of 16 by 16 consist of whole lines
-_REFERENCE = np.ones(1, np.float32)
 _FRACTION = np.uint32((1 << FRACTION_BITS) - 1)
 _LEADING = 1 << FRACTION_BITS
 _SHIFT, _QUARTERS, _NOT_FINITE = (np.uint32(n) for n in (FRACTION_BITS, QUARTER_BITS, 255))
@@ -49,11 +49,12 @@ def quantize(  # noqa: PLR0913, PLR0917
     importance: np.ndarray | None = None,
 ) -> None:
     """Call the compiled twin of `groupwise.quantize`."""
-    factors = np.append(_REFERENCE, FACTORS[bits])
+    divisors = np.array(DIVISORS[bits])
     scratch = (
         np.zeros(group * LANES, np.float32),
         np.empty(BLOCK, np.int8),
-        np.empty((len(factors) + 1, TRIAL_ROWS * LANES), np.float32),
+        np.empty((3, TRIAL_ROWS * LANES), np.float32),
+        np.empty(2 * LANES, np.float32),
         np.empty(2 * LANES, np.int32),
         np.empty(CHOICE_ROWS * LANES, np.float32),
         np.empty(2 * LANES, np.int32),
@@ -66,7 +67,8 @@ def quantize(  # noqa: PLR0913, PLR0917
         np.ones(len(values), np.float32) if importance is None else importance,
         (column, per_group, group, bits, method, precision),
         (symmetric, importance is not None),
-        factors,
+        divisors,
+        search_scratch(len(divisors)),
         scratch,
         out.reshape(-1).view(np.uint8),
         steps,
@@ -82,9 +84,10 @@ def _quantize(  # noqa: PLR0913, PLR0917
     wide: bool,  # noqa: FBT001
     scales: np.ndarray,
     importance: np.ndarray,
-    form: tuple[int, int, int, int, int, int],
+    numbers: tuple[int, int, int, int, int, int],
     flags: tuple[bool, bool],
-    factors: np.ndarray,
+    divisors: np.ndarray,
+    search: Scratch,
     scratch: tuple[np.ndarray, ...],
     out: np.ndarray,
     steps: np.ndarray,
@@ -93,11 +96,10 @@ def _quantize(  # noqa: PLR0913, PLR0917
     counts: np.ndarray,
 ) -> None:
     """Quantize all columns; `raw` and `out` are bytes, `wide` means that the values are float32."""
-    column, per_group, rows, bits, method, precision = form
-    group, codes, trials, ends, choice, tally, line = scratch
+    column, per_group, rows, bits, method, precision = numbers
+    group, codes, trials, best, ends, choice, tally, line = scratch
     columns, size, unit = steps.shape[1], 4 if wide else 1, 4 if bits == 4 else 1  # noqa: PLR2004
     pitch, step = scales.shape[1] * size, columns * unit
-    best = trials[len(factors)]
     octets = group.view(np.uint8)
     half = np.float32(1 << (bits - 1))
     for g in range(len(steps)):
@@ -112,7 +114,8 @@ def _quantize(  # noqa: PLR0913, PLR0917
                 source = (row, column + first, per_group)
                 load(raw, (at, pitch, width), scales, source, codes, group)
             own = importance[row : row + rows]
-            fit(group, own, (bits, method, precision), flags, factors, ends, trials)
+            form = bits, method, precision
+            fit(group, own, form, flags, divisors, ends, search, trials, best)
             _note(best, steps[g, first : first + width], zeros[g, first : first + width])
             if len(out) == 0:
                 continue
@@ -131,8 +134,8 @@ def _quantize(  # noqa: PLR0913, PLR0917
 def _note(best: np.ndarray, steps: np.ndarray, zeros: np.ndarray) -> None:
     """Copy steps and zero points to the output."""
     for lane in range(len(steps)):
-        steps[lane] = best[STEP * LANES + lane]
-        zeros[lane] = np.uint8(np.int32(best[ZERO * LANES + lane]))
+        steps[lane] = best[lane]
+        zeros[lane] = np.uint8(np.int32(best[LANES + lane]))
 
 
 @inner
@@ -141,8 +144,8 @@ def _choose(best: np.ndarray, half: np.float32, choice: np.ndarray, tally: np.nd
     choice[:] = np.float32(0)
     tally[:] = 0
     for lane in range(LANES):
-        choice[lane] = best[STEP * LANES + lane]
-        choice[LANES + lane] = best[ZERO * LANES + lane] - half
+        choice[lane] = best[lane]
+        choice[LANES + lane] = best[LANES + lane] - half
 
 
 @inner

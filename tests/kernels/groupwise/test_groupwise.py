@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from grokpack.kernels import groupwise
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.groupwise import BF16, F16, F32, LSQ, RTN
+from grokpack.kernels.group_steps import BF16, F16, F32, LSQ, RTN
 from tests.support.groupwise import (
     FORMS,
     Made,
