@@ -48,7 +48,8 @@ def _client(site: Bucket, session: Any, **options: Any) -> Any:  # noqa: ANN401 
         **options,
     )
     where = {"endpoint_url": site.endpoint, "region_name": site.region or SOMEWHERE}
-    client = session.create_client("s3", config=config, **where)
+    with aws_settings.usable():
+        client = session.create_client("s3", config=config, **where)
     client.meta.events.register("response-received.s3", _note_response)
     return client
 

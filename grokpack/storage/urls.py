@@ -6,11 +6,16 @@ splits them.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from grokpack.core.errors import GrokpackError, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WEB = ("http", "https")
 SCHEMES = (*WEB, "s3", "gs", "hf")
@@ -18,12 +23,13 @@ _MARK = "://"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[\w.-]{1,253})(:\d{1,5})?")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+_VIEWS = "blame|blob|commits?|edit|raw|resolve|tree"
 _REPOSITORY = re.compile(
-    r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)"
-    r"(?:/(?:tree|blob|resolve|raw)(?:/(?P<revision>[^/]+))?)?(?P<below>(?:/.*)?)"
+    r"(?:api/)?(?:models/)?(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(?:\.git)?"
+    rf"(?:/(?:{_VIEWS})(?:/(?P<revision>refs/[^/]+/[^/]+|[^/]+))?)?(?P<below>(?:/.*)?)"
 )
+_PULL_REQUEST = re.compile(r"([^/@]+@refs)/(pr|convert)/([^/]+)")
 _NO_OWNERS = ("api", "blog", "collections", "datasets", "docs", "models", "papers", "spaces")
-_NO_NAME = "its first part is no name of a bucket or an owner"
 _ROOT_PARTS = {"hf": 1}  # parts of the path that belong to the root: `hf://org/repo`
 
 
@@ -60,31 +66,53 @@ def parse(url: str) -> Url:
             names are joined to it.
     """
     scheme, _, rest = url.partition(_MARK)
+    page = _hub_page(rest) if scheme in WEB else None
+    if page is not None:
+        return parse(page)
     host, _, path = rest.partition("/")
     path = path.strip("/")
-    if scheme not in SCHEMES:
-        raise _unusable(url, f"`{scheme}` is none of {', '.join(SCHEMES)}")
-    if not host or "@" in host:
-        raise _unusable(url, "it names no host" if not host else "it holds a user's name")
-    if any(mark in rest for mark in "?#\\") or not rest.isprintable():
-        raise _unusable(url, "a query, a fragment or such characters cannot be part of a folder")
-    if any(part in ("", ".", "..") for part in path.split("/")) and path:
-        raise _unusable(url, "its path is not a plain one")
-    fault = host_fault(host) if scheme in WEB else None if _NAME.fullmatch(host) else _NO_NAME
+    fault = next(_faults(scheme, host, path, rest), None)
     if fault is not None:
         raise _unusable(url, fault)
+    if scheme == "hf":
+        path = _PULL_REQUEST.sub(r"\1%2F\2%2F\3", path, count=1)
+    return Url(scheme, host, path)
+
+
+def _faults(scheme: str, host: str, path: str, rest: str) -> Iterator[str | None]:
+    """Yield why these cannot be the parts of a URL; at last the fault of its host, or None."""
+    if scheme not in SCHEMES:
+        yield f"`{scheme}` is none of {', '.join(SCHEMES)}"
+    if not host or "@" in host:
+        yield "it names no host" if not host else "it holds a user's name"
+    if any(mark in rest for mark in "?#\\") or not rest.isprintable():
+        yield "a query, a fragment or such characters cannot be part of a folder"
+    if path and {"", ".", ".."} & {*path.split("/")}:
+        yield "its path is not a plain one"
+    if scheme not in WEB and _NAME.fullmatch(host) is None:
+        yield "its first part is no name of a bucket or an owner"
+    if scheme == "hf" and host in _NO_OWNERS:
+        yield f"`{host}` is no owner of models, which are hf://OWNER/NAME"
     if scheme == "hf" and not path:
-        raise _unusable(url, "a repository is named as hf://OWNER/NAME")
-    page = _repository(path) if scheme in WEB and host.lower() in _HUB_HOSTS else None
-    return parse(page) if page else Url(scheme, host, path)
+        yield "a repository is named as hf://OWNER/NAME"
+    yield host_fault(host) if scheme in WEB else None
 
 
-def _repository(path: str) -> str | None:
-    """Return the `hf://` URL of what a page of the hub shows; None for other pages."""
-    match = _REPOSITORY.fullmatch(path)
-    if match is None or match["owner"] in _NO_OWNERS:
+def _hub_page(rest: str) -> str | None:
+    """Return the `hf://` URL of what a page of the hub shows; None for other addresses.
+
+    A page is one of the site, or of the mirror that the environment names. What follows a question
+    mark or a number sign is how it is shown: `?download=true`, `#files`.
+    """
+    host, _, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
+    address = f"{host.lower().removesuffix(':443')}/{path}"
+    mirror = os.environ.get("HF_ENDPOINT", "").partition(_MARK)[2].strip().strip("/")
+    sites = (site for site in (*_HUB_HOSTS, mirror) if site and address.startswith(f"{site}/"))
+    site = next(sites, None)
+    match = site and _REPOSITORY.fullmatch(address.removeprefix(site).strip("/"))
+    if not match or match["owner"] in _NO_OWNERS:
         return None
-    revision = f"@{match['revision']}" if match["revision"] else ""
+    revision = "@" + match["revision"].replace("/", "%2F") if match["revision"] else ""
     return f"hf://{match['owner']}/{match['name']}{revision}{unquote(match['below'])}"
 
 

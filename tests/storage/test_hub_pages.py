@@ -36,6 +36,14 @@ LISTING = "api/models/xai-org/grok-1/tree/main/"
         ("xai-org/grok-1/resolve/main/x.gguf", "hf://xai-org/grok-1@main/x.gguf"),
         ("xai-org/grok-1/tree/refs%2Fpr%2F1", "hf://xai-org/grok-1@refs%2Fpr%2F1"),
         ("xai-org/grok-1/ckpt-0/tensor00000_000", "hf://xai-org/grok-1/ckpt-0/tensor00000_000"),
+        ("xai-org/grok-1/tree/refs/pr/1/x", "hf://xai-org/grok-1@refs%2Fpr%2F1/x"),
+        ("xai-org/grok-1/raw/main/config.json", "hf://xai-org/grok-1@main/config.json"),
+        ("xai-org/grok-1/resolve/main/x?download=true", "hf://xai-org/grok-1@main/x"),
+        ("xai-org/grok-1/tree/main#files", "hf://xai-org/grok-1@main"),
+        ("xai-org/grok-1/commit/0a1b2c", "hf://xai-org/grok-1@0a1b2c"),
+        ("xai-org/grok-1.git", "hf://xai-org/grok-1"),
+        ("xai-org/grok-2.5", "hf://xai-org/grok-2.5"),
+        ("api/models/xai-org/grok-1/tree/main", "hf://xai-org/grok-1@main"),
         ("datasets/xai-org/grok-1", f"{SITE}/datasets/xai-org/grok-1"),
         ("xai-org", f"{SITE}/xai-org"),
     ],
@@ -43,6 +51,32 @@ LISTING = "api/models/xai-org/grok-1/tree/main/"
 def test_a_page_is_the_repository_that_it_shows(address: str, url: str) -> None:
     assert str(parse(f"{SITE}/{address}")) == url
     assert str(parse(f"https://hf.co/{address}")) == url.replace("huggingface.co", "hf.co")
+
+
+@pytest.mark.parametrize("site", ["HuggingFace.co", "huggingface.co:443", "www.huggingface.co"])
+def test_the_site_has_several_names(site: str) -> None:
+    assert str(parse(f"https://{site}/xai-org/grok-1/tree/main")) == "hf://xai-org/grok-1@main"
+
+
+@pytest.mark.parametrize("mirror", ["https://mirror.example", "http://mirror.example:8080/hf/"])
+def test_a_page_of_the_mirror_in_use_is_its_repository(
+    mirror: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = f"{mirror.rstrip('/')}/xai-org/grok-1/resolve/main/x"
+    assert str(parse(page)) == page
+    monkeypatch.setenv("HF_ENDPOINT", mirror)
+    assert str(parse(page)) == "hf://xai-org/grok-1@main/x"
+    assert str(parse("https://elsewhere.example/xai-org/grok-1")).startswith("https://")
+
+
+def test_a_pull_request_is_a_revision() -> None:
+    assert parse("hf://xai-org/grok-1@refs/pr/1/x").path == "grok-1@refs%2Fpr%2F1/x"
+
+
+@pytest.mark.parametrize("kind", ["datasets", "spaces"])
+def test_what_holds_no_models_is_refused(kind: str) -> None:
+    with pytest.raises(GrokpackError, match="no owner of models"):
+        parse(f"hf://{kind}/xai-org/grok-1")
 
 
 def test_a_revision_with_a_slash_is_asked_for_as_one_word() -> None:

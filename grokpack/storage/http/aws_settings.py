@@ -19,6 +19,8 @@ EXTRA = "buckets"  # extra that installs botocore
 _ENDPOINTS = "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"
 _REGIONS = "AWS_REGION", "AWS_DEFAULT_REGION"
 _SECRETS = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
+_NUMBERS = "AWS_MAX_ATTEMPTS", "AWS_METADATA_SERVICE_NUM_ATTEMPTS", "AWS_METADATA_SERVICE_TIMEOUT"
+_MOST = 3600  # attempts, or seconds
 _VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -29,6 +31,24 @@ _VARIABLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
 """Variables that say whose keys to use; AWS's two files may say it, too."""
+_UNUSABLE = (
+    "ConfigParseError",
+    "InfiniteLoopConfigError",
+    "InvalidChecksumConfigError",
+    "InvalidConfigError",
+    "InvalidDefaultsMode",
+    "InvalidIMDSEndpointError",
+    "InvalidIMDSEndpointModeError",
+    "InvalidMaxRetryAttemptsError",
+    "InvalidRetryConfigurationError",
+    "InvalidRetryModeError",
+    "InvalidS3AddressingStyleError",
+    "InvalidS3UsEast1RegionalEndpointConfigError",
+    "InvalidSTSRegionalEndpointsConfigError",
+    "PartialCredentialsError",
+    "UnknownCredentialError",
+)
+"""botocore's names for settings that it cannot use."""
 _CREDENTIALS = "AWS_SHARED_CREDENTIALS_FILE", "credentials"
 _CONFIG = "AWS_CONFIG_FILE", "config"
 """Variable and name of each of AWS's two files."""
@@ -49,6 +69,8 @@ def session() -> Any:  # noqa: ANN401  # botocore's
         return None
     for variable in _SECRETS:
         settings.secret(variable)
+    for variable in _NUMBERS:
+        settings.whole_number(variable, 1, _MOST)
     made = new_session()
     region = settings.region(*_REGIONS)
     if region is not None:  # botocore knows one of the two variables
@@ -91,6 +113,7 @@ def usable() -> Iterator[None]:
         GrokpackError: GP346.
     """
     errors = import_extra("botocore.exceptions", EXTRA)
+    unusable = (ValueError, OSError, *(getattr(errors, name) for name in _UNUSABLE))
     try:
         yield
     except errors.ProfileNotFound as error:
@@ -99,13 +122,7 @@ def usable() -> Iterator[None]:
         name = error.kwargs["profile"]
         why = f"there is no profile `{name}` in {places}"
         raise settings.unusable(variable, why) from error
-    except (
-        errors.ConfigParseError,
-        errors.InfiniteLoopConfigError,
-        errors.InvalidConfigError,
-        errors.PartialCredentialsError,
-        errors.UnknownCredentialError,
-    ) as error:
+    except unusable as error:
         hint = "`aws configure list` shows what AWS's own program makes of them"
         raise UnusableValue(f"AWS's settings cannot be used: {error}", hint=hint) from error
 

@@ -42,7 +42,8 @@ class Answer:
         """Extract the response from an error of botocore."""
         said = getattr(error, "response", None) or {}  # None if the connection broke
         about = said.get("ResponseMetadata", {})
-        after_s = seconds(about.get("HTTPHeaders", {}).get("retry-after"))
+        headers = about.get("HTTPHeaders", {})
+        after_s = seconds(headers.get("retry-after"), headers.get("date"))
         return cls(about.get("HTTPStatusCode"), str(said.get("Error", {}).get("Code", "")), after_s)
 
 

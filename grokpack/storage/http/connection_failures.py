@@ -56,7 +56,7 @@ def failed_attempt(error: Exception, url: str, proxy: str | None, *, known: bool
     lasting = _refused_by_proxy(causes, proxy) or _untrusted(causes, url, proxy)
     if lasting is None and not known:
         lasting = _unresolved(causes, url, proxy)
-    return lasting or _passing(causes, error)
+    return lasting or _passing(causes, error, proxy)
 
 
 def wants_login(proxy: str | None, reason: str) -> LastingFailure:
@@ -124,10 +124,11 @@ def _who(causes: Causes, url: str, proxy: str | None) -> str:
     return urlsplit(url).netloc
 
 
-def _passing(causes: Causes, error: Exception) -> RetryableFailure:
+def _passing(causes: Causes, error: Exception, proxy: str | None) -> RetryableFailure:
     """Return the trouble with a connection that may succeed on a retry."""
     if _first(causes, exceptions.ConnectTimeoutError):
-        return RetryableFailure(f"no connection within {connections.CONNECT_S:.0f} s")
+        through = f" through the proxy {proxy}" if proxy else ""
+        return RetryableFailure(f"no connection{through} within {connections.CONNECT_S:.0f} s")
     if _first(causes, exceptions.ReadTimeoutError) or _first(causes, TimeoutError):
         return RetryableFailure(f"nothing came for {connections.SILENCE_S:.0f} s")
     return _cut(causes) or RetryableFailure(_reason(str(error) or type(error).__name__))

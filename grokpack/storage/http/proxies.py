@@ -86,14 +86,15 @@ def _settings(scheme: str) -> Iterator[tuple[str, str]]:
 
 
 def _parse(variable: str, value: str) -> Proxy:
-    """Parse `[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/]`."""
+    """Parse `[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/...]`."""
     scheme, mark, rest = value.partition("://")
     scheme, rest = (scheme.lower(), rest) if mark else ("http", value)
     login, at, host = rest.rpartition("@")
     user, _, password = login.partition(":")
     redaction.add_secrets(password, unquote(password))
-    host = host.rstrip("/")
+    host = host.partition("/")[0]
     fault = host_fault(host)
+    scheme = "socks4" if scheme == "socks" else scheme  # as curl has it, and desktops set it
     if scheme not in _SCHEMES:
         fault = f"a proxy speaks {', '.join(_SCHEMES)}"
     if fault is not None:

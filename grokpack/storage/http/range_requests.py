@@ -19,6 +19,7 @@ from grokpack.storage.http import settings
 from grokpack.storage.http.connections import SILENCE_S
 from grokpack.storage.http.redirects import answered, follow
 from grokpack.storage.http.responses import (
+    FORBIDDEN_BY_LAW,
     NO_SUCH_RANGE,
     PARTIAL,
     WHOLE,
@@ -29,6 +30,7 @@ from grokpack.storage.http.responses import (
     RefusedRequest,
     RetryableFailure,
     UnexpectedResponse,
+    check_encoding,
     described,
     plain,
     tag,
@@ -84,6 +86,7 @@ def document(request: Request[Any], resource: Resource, limit_bytes: int) -> tup
     """
 
     def receive(response: urllib3.BaseHTTPResponse) -> tuple[bytes, str]:
+        check_encoding(response)
         data = response.read(limit_bytes + 1)
         response.read(1)  # nothing, which it is only at the end of a whole response
         if response.status != WHOLE or len(data) > limit_bytes:
@@ -107,6 +110,8 @@ def read(
         wanted["If-Match"] = seen.tag
 
     def receive(response: urllib3.BaseHTTPResponse) -> None:
+        if response.status == NO_SUCH_RANGE:
+            raise FileChanged("it is empty now")
         start, stop, facts = described(response)
         if facts != seen:
             raise FileChanged(difference(seen, facts))
@@ -133,6 +138,8 @@ def refused(resource: Resource, reason: str) -> GrokpackError:
     """Return the error for a file that may not be read."""
     facts = (("answer", reason),)
     hint = resource.site.refused_hint(reason)
+    if reason.startswith(f"{FORBIDDEN_BY_LAW} "):
+        hint = "the server must not give it to this place for legal reasons; take another source"
     return AccessRefused("access is refused", Place(resource.path), facts, hint)
 
 

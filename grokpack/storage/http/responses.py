@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ _MOST_WHOLE_BYTES = 1 << 20  # of a file that may come whole for a range request
 WHOLE, PARTIAL, NO_SUCH_RANGE = 200, 206, 416
 _EXPLANATION_BYTES = 2048  # of an error's body, in which S3 names the reason
 _MOVED = (301, 302, 303, 307, 308)
-BUSY = (408, 425, 429, 500, 502, 503, 504, 509)
+BUSY = frozenset({408, 425, 429, *range(500, 600)} - {501, 505, 511})
+"""Statuses that say "later": all of a server's own failures but those that it names as lasting."""
 REFUSED, _GONE, _CHANGED = (401, 403), (404, 410), 412
+FORBIDDEN_BY_LAW = 451
+_AS_STORED = ("", "identity", "aws-chunked")
+"""Encodings of bytes that come as they are; the last is how a client of S3 once sent them."""
 REFUSED_CODES = (
     "AuthorizationHeaderMalformed",
     "ExpiredToken",
@@ -31,7 +36,7 @@ REFUSED_CODES = (
 )
 """S3's names for refusals that come with status 400."""
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_EMPTY = re.compile(r"bytes \*/0")
+_EMPTY_RANGE = "bytes */0"
 _CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
@@ -69,7 +74,7 @@ class LastingFailure(Exception):
 
 
 class RefusedRequest(Exception):
-    """Refused access: status 401 or 403, or S3's 400 with a code that says so."""
+    """Refused access: status 401, 403 or 451, or S3's 400 with a code that says so."""
 
 
 class FileGone(Exception):
@@ -84,8 +89,7 @@ def described(response: urllib3.BaseHTTPResponse) -> tuple[int, int, FileFacts]:
     """Return the first byte of a response, one past its last, and the file's size and tag."""
     length = response.headers.get("Content-Length")
     declared = int(length) if length and length.isdecimal() else None
-    if (response.headers.get("Content-Encoding") or "identity").lower() != "identity":
-        raise UnexpectedResponse("it sent the bytes in an encoding that was not asked for")
+    check_encoding(response)
     if response.status == WHOLE:
         return _described_whole(response, declared)
     match = _RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
@@ -95,6 +99,16 @@ def described(response: urllib3.BaseHTTPResponse) -> tuple[int, int, FileFacts]:
     if not start < stop <= size or declared not in (None, stop - start):
         raise UnexpectedResponse(f"{length} bytes are not `{match[0]}`")
     return start, stop, FileFacts(size, tag(response))
+
+
+def check_encoding(response: urllib3.BaseHTTPResponse) -> None:
+    """Check that a body is sent as it is, not compressed.
+
+    Raises:
+        UnexpectedResponse: It is not.
+    """
+    if (response.headers.get("Content-Encoding") or "").strip().lower() not in _AS_STORED:
+        raise UnexpectedResponse("it sent the bytes in an encoding that was not asked for")
 
 
 def _described_whole(
@@ -137,7 +151,7 @@ def received(
     status = response.status
     if status in (WHOLE, PARTIAL):
         return receive(response), None
-    if status == NO_SUCH_RANGE and _EMPTY.fullmatch(response.headers.get("Content-Range") or ""):
+    if status == NO_SUCH_RANGE and _is_empty(response):
         response.read(_EXPLANATION_BYTES)
         return receive(response), None
     body = response.read(_EXPLANATION_BYTES)
@@ -152,23 +166,38 @@ def received(
     raise _failure(response, reason)
 
 
+def _is_empty(response: urllib3.BaseHTTPResponse) -> bool:
+    """Return whether a file has no byte at all; some servers leave out how many it has."""
+    return (response.headers.get("Content-Range") or _EMPTY_RANGE).strip() == _EMPTY_RANGE
+
+
 def _failure(response: urllib3.BaseHTTPResponse, reason: str) -> Exception:
     """Return the exception for a response without data."""
     status = response.status
     if status in BUSY:
-        return RetryableFailure(
-            f"it answered {reason}", after_s=seconds(response.headers.get("Retry-After"))
-        )
+        after_s = seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
+        return RetryableFailure(f"it answered {reason}", after_s)
     if status in (_CHANGED, NO_SUCH_RANGE):
         return FileChanged(f"the server answers {reason}")
-    if status in REFUSED or reason.partition(" ")[2] in REFUSED_CODES:
+    if status in (*REFUSED, FORBIDDEN_BY_LAW) or reason.partition(" ")[2] in REFUSED_CODES:
         return RefusedRequest(reason)
     if status in _GONE:
         return FileGone(reason)
     return UnexpectedResponse(f"it answered {reason}")
 
 
-def seconds(retry_after: str | None) -> float | None:
-    """Parse Retry-After in seconds; dates are ignored, because clocks disagree."""
+def seconds(retry_after: str | None, now: str | None) -> float | None:
+    """Parse Retry-After: seconds, or a date, which is taken by the server's own clock.
+
+    Args:
+        retry_after: The header.
+        now: The header `Date` of the same response.
+    """
     text = (retry_after or "").strip()
-    return float(text) if text.isdecimal() and len(text) < 7 else None  # noqa: PLR2004  # digits
+    if text.isdecimal() and len(text) < 7:  # noqa: PLR2004  # digits
+        return float(text)
+    try:
+        left = parsedate_to_datetime(text) - parsedate_to_datetime(now or "")
+    except (TypeError, ValueError):  # one with a time zone and one without, or no dates
+        return None
+    return max(left.total_seconds(), 0.0)

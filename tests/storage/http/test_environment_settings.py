@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from grokpack.core.errors import GrokpackError
+from grokpack.storage.bucket_client import new_client
 from grokpack.storage.http import services, settings
-from grokpack.storage.http.services import of
+from grokpack.storage.http.services import bucket, of
 from grokpack.storage.urls import parse
 from tests.support.checkpoints import GOLDEN
 from tests.support.servers import impatient
@@ -107,6 +108,32 @@ def test_a_region_that_would_be_another_host_is_named(
     services.forget()
     with pytest.raises(GrokpackError, match=f"{variable} cannot be used"):
         of(parse("s3://b/x"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "named"),
+    [
+        ("AWS_MAX_ATTEMPTS", "many", "AWS_MAX_ATTEMPTS"),
+        ("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "-1", "AWS_METADATA_SERVICE_NUM_ATTEMPTS"),
+        ("AWS_METADATA_SERVICE_TIMEOUT", "5s", "AWS_METADATA_SERVICE_TIMEOUT"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://evil.example/x", "evil.example"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere", "/nowhere"),
+        ("AWS_DEFAULTS_MODE", "quick", "quick"),
+        ("AWS_REQUEST_CHECKSUM_CALCULATION", "sha", "request_checksum_calculation"),
+    ],
+)
+def test_a_setting_that_botocore_cannot_use_is_named(
+    variable: str, text: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable not in ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_WEB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-nobody")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/reader")
+    monkeypatch.setenv(variable, text)
+    services.forget()
+    with pytest.raises(GrokpackError, match=named) as caught:
+        new_client(bucket(parse("s3://b/x")))
+    assert caught.value.code == "GP346"
 
 
 @pytest.mark.parametrize("file", ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"])

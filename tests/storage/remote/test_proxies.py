@@ -43,6 +43,8 @@ def _anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         ({"http_proxy": "http://p:1"}, "http", "http://p:1"),
         ({"http_proxy": "p:1"}, "http", "http://p:1"),
+        ({"http_proxy": "http://p:1/path?query"}, "http", "http://p:1"),
+        ({"all_proxy": "socks://p:1/"}, "http", "socks4://p:1"),
         ({"http_proxy": "p:1"}, "https", None),
         ({"HTTP_PROXY": "p:1"}, "http", "http://p:1"),
         ({"HTTP_PROXY": "p:1", "REQUEST_METHOD": "GET"}, "http", None),
@@ -111,7 +113,7 @@ def test_hosts_are_exempt_as_curl_exempts_them(
     assert (find_proxy("http", host, 80) is None) == direct
 
 
-@pytest.mark.parametrize("value", ["ftp://p:1", "http://", "http://p:x", "socks://p:1", "p:99999"])
+@pytest.mark.parametrize("value", ["ftp://p:1", "http://", "http://p:x", "socks6://p:1", "p:99999"])
 def test_a_setting_that_names_no_proxy_is_an_error_that_names_the_variable(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
