@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint import meant_paths
+from grokpack.checkpoint.checkpoint import Checkpoint
 from grokpack.checkpoint.readers import (
     expected_counts,
     reader_registry,
@@ -30,7 +31,7 @@ from grokpack.formats import zstd_seekable
 from grokpack.models import registry
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint.checkpoint import Checkpoint, Survey
+    from grokpack.checkpoint.checkpoint import Survey
     from grokpack.checkpoint.readers.reader_row import Reader
     from grokpack.core.finding import Finding
     from grokpack.core.paths import StrPath
@@ -188,6 +189,13 @@ def open_checkpoint(path: StrPath, head_dim: int | None = None) -> Checkpoint:
     if wrong or found.checkpoint is None:
         raise _incomplete(found, wrong)
     return found.checkpoint
+
+
+def surveyed(source: Survey | Checkpoint) -> Survey:
+    """Return a survey as it is; of a checkpoint that was opened, a new survey of its headers."""
+    if isinstance(source, Checkpoint):
+        return survey(source.place, source.geometry.head_dim)
+    return source
 
 
 def refuse_stale(found: Survey) -> None:

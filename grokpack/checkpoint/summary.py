@@ -195,12 +195,19 @@ def _piece(piece: Piece, stored: str | None) -> PieceJson:
     return row if stored is None else {**row, "array": stored}
 
 
-def document(survey: Survey, patterns: list[str] | None = None) -> InspectionJson:
+def document(survey: Survey | Checkpoint, patterns: list[str] | None = None) -> InspectionJson:
     """Return everything about a checkpoint as JSON values: `data` of `grokpack inspect --json`.
+
+    Args:
+        survey: Its survey, or the checkpoint itself.
+        patterns: Names of the tensors to describe, or words of them; all by default.
 
     Raises:
         GrokpackError: GP210 if the dimensions are not known, GP216 for a wrong pattern.
     """
+    from grokpack.checkpoint.open_checkpoint import surveyed
+
+    survey = surveyed(survey)
     checkpoint = readable(survey)
     geometry = checkpoint.geometry
     counted = checkpoint.model.parameters()

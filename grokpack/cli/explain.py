@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
-from grokpack.core.errors import UnusableValue
+from grokpack.core.errors import Place, UnusableValue
+
+if TYPE_CHECKING:
+    from grokpack.core.documents.answer_json import ReasonsJson
 
 
 def _codes() -> list[str]:
@@ -34,7 +38,11 @@ def explain(
     session: Session,
     code: Annotated[
         str | None,
-        typer.Argument(metavar="CODE", help="For example GP204", autocompletion=_codes),
+        typer.Argument(
+            metavar="CODE|FILE.json",
+            help="For example GP204; or what --json or --report FILE.json wrote",
+            autocompletion=_codes,
+        ),
     ] = None,
     schema: Annotated[
         str | None,
@@ -48,7 +56,8 @@ def explain(
 ) -> None:
     """Say what an error code means and what to do.
 
-    Lists all codes without one; with --schema prints what a command's JSON looks like.
+    Lists all codes without one. Of the JSON of a command it says what each code in it means, where
+    it was found, and what to do there. With --schema prints what a command's JSON looks like.
     """
     from grokpack.core.error_codes import CODES
     from grokpack.report import code_text
@@ -63,7 +72,31 @@ def explain(
     if code is None:
         session.result(code_text.listing(CODES), {})
         return
-    row = CODES.get(code.upper())
-    if row is None:
+    row = CODES.get(code.upper()) or CODES.get(f"GP{code}")
+    if row is not None:
+        session.result(code_text.page(row), {})
+        return
+    if not code.endswith(".json"):
         raise UnusableValue(f"there is no code `{code}`", hint="`grokpack explain` lists them")
-    session.result(code_text.page(row), {})
+    session.result(code_text.of_answer(_answer(code)), {})
+
+
+def _answer(path: str) -> ReasonsJson:
+    """Read what the JSON document of a command says of its findings and errors.
+
+    Raises:
+        GrokpackError: GP346 if the file is another; GP209 and GP214 if it cannot be read.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from grokpack import storage
+    from grokpack.core.documents.answer_json import ReasonsJson
+
+    document = storage.read_json(os.path.expanduser(path))
+    try:
+        return TypeAdapter(ReasonsJson).validate_python(document)
+    except ValidationError as error:
+        hint = "name a file that `--report FILE.json` wrote, or `--json > FILE.json`"
+        raise UnusableValue(
+            "this is not the answer of a command", Place(path), hint=hint
+        ) from error

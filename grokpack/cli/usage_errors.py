@@ -14,13 +14,14 @@ def usage_error(error: Any) -> UnusableValue | WrongUsage | None:  # noqa: ANN40
     context = getattr(error, "ctx", None)
     parameter = getattr(error, "param", None)
     missing = hasattr(error, "param_type")
+    label, name = "option", getattr(error, "option_name", None)
     if parameter is not None:
-        name = max(parameter.opts, key=len) if parameter.opts else str(parameter.name)
-    else:
-        name = getattr(error, "option_name", None)
+        name = max(parameter.opts, key=len)
+        if parameter.param_type_name == "argument":
+            label, name = "argument", parameter.metavar or name
     near = sorted(getattr(error, "possibilities", None) or ())
     lists = f"`{context.command_path if context else 'grokpack'} --help` lists what there is"
     hint = f"did you mean {' or '.join(near)}? {lists}" if near else lists
     kind = UnusableValue if parameter is not None and not missing else WrongUsage
     said = error.message if near else error.format_message()
-    return kind(said.rstrip("."), None, (("option", name),) if name else (), hint)
+    return kind(said.rstrip("."), None, ((label, name),) if name else (), hint)

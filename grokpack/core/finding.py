@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from grokpack.core.escaping import escape_line
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Hashable, Iterable
 
     from grokpack.core.documents.answer_json import FindingJson
+
+T = TypeVar("T")
+
+_MANY = 4  # findings of one kind from which on they are told together
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,18 @@ class Finding:
             "found": self.found,
             "severity": self.severity,
         }
+
+
+def alike(found: Iterable[T], kind: Callable[[T], Hashable]) -> list[list[T]]:
+    """Put findings of one kind together where there are many; a few stay on their own."""
+    kinds: dict[Hashable, list[T]] = {}
+    for one in found:
+        kinds.setdefault(kind(one), []).append(one)
+    return [
+        group
+        for same in kinds.values()
+        for group in ([same] if len(same) >= _MANY else [[one] for one in same])
+    ]
 
 
 def of_kinds(findings: Iterable[Finding], *codes: str) -> list[Finding]:

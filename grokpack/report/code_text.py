@@ -4,32 +4,87 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from grokpack.core.error_codes import CODES
+from grokpack.core.escaping import escape_line
 from grokpack.report import terminal
+from grokpack.report.name_ranges import name_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from grokpack.core.documents.answer_json import ErrorJson, FindingJson, ReasonsJson
     from grokpack.core.error_codes import Code
 
 _WIDEST = 96  # characters of a line
+_MOST_PLACES = 6  # where a code was found, before the rest is counted
 
 
 def page(code: Code) -> str:
     """Render everything about one code."""
+    return _page(code, (("Do", code.remedy),))
+
+
+def of_answer(document: ReasonsJson) -> str:
+    """Render what the codes of a command's JSON document mean, and what to do about each here."""
+    said = [*map(_of_finding, document["findings"]), *map(_of_error, document["errors"])]
+    kinds = {code: [one for one in said if one.code == code] for code in CODES}
+    pages = [_here(CODES[code], alike) for code, alike in kinds.items() if alike]
+    return "\n\n".join(pages) or f"nothing to explain: the answer was `{document['status']}`"
+
+
+class _Said(NamedTuple):
+    """Finding or error as a document has it: code, place, values, and what to do."""
+
+    code: str
+    place: str | None
+    facts: list[tuple[str, str]]
+    remedy: str | None
+
+
+def _of_finding(row: FindingJson) -> _Said:
+    facts = (("expected", row["expected"]), ("found", row["found"]))
+    held = [(label, value) for label, value in facts if value]
+    return _Said(row["code"], row["file"] or row["tensor"], held, row.get("fix"))
+
+
+def _of_error(row: ErrorJson) -> _Said:
+    facts = [(fact["label"], fact["value"]) for fact in row["facts"]]
+    return _Said(row["code"], row["file"], facts, row["hint"])
+
+
+def _here(code: Code, said: Sequence[_Said]) -> str:
+    """Render a code with where it was found, and the remedy that was given there, if there was."""
+    places = name_ranges(dict.fromkeys(one.place for one in said if one.place))
+    more = [f"and {len(places) - _MOST_PLACES} more"] if len(places) > _MOST_PLACES else []
+    remedies = [*dict.fromkeys(one.remedy for one in said if one.remedy)] or [code.remedy]
+    here = ", ".join([*places[:_MOST_PLACES], *more])
+    facts = said[0].facts if len(said) == 1 else []
+    return _page(code, [("Here", here), *facts, ("Do", "; ".join(remedies[:_MOST_PLACES]))])
+
+
+def _page(code: Code, rows: Iterable[tuple[str, str]]) -> str:
     width = min(terminal.text_width(sys.stdout) or _WIDEST, _WIDEST)
-    rows = (("Do", code.remedy), ("Exit status", str(int(code.exit_status))))
     lines = [
         f"{code.id}  {code.title}",
         textwrap.fill(code.meaning, width, initial_indent="  ", subsequent_indent="  "),
     ]
-    for label, text in rows:
-        lead = f"  {label:<11}  "
-        lines.append(
-            textwrap.fill(text, width, initial_indent=lead, subsequent_indent=" " * len(lead))
-        )
+    for label, text in (*rows, ("Exit status", str(int(code.exit_status)))):
+        lead = f"  {escape_line(label):<11}  "
+        lines += _filled(escape_line(text), lead, width) if text else []
     return "\n".join(lines)
+
+
+def _filled(text: str, lead: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def listing(codes: Mapping[str, Code]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.error_codes import CODES
+from grokpack.core.finding import alike
 from grokpack.report import error_text, html
+from grokpack.report.name_ranges import name_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,25 +15,48 @@ if TYPE_CHECKING:
     from grokpack.core.documents.answer_json import ErrorJson, FindingJson
     from grokpack.report.html import Html
 
+_MOST_RANGES = 50  # of names in a cell
+
 
 def findings(found: Sequence[FindingJson]) -> Html:
     """Make the section of what a check found."""
     if not found:
         return html.section("Findings", html.element("p", "None."))
-    rows = [
-        (
-            html.element("code", row["code"]),
-            html.element("span", row["severity"], class_="bad" if _is_bad(row) else None),
-            row["message"],
-            html.join(html.element("div", html.name(at)) for at in _places(row)),
-            html.join(html.element("div", fact) for fact in error_text.compared(row)),
-            _command(row.get("fix")),
-        )
-        for row in found
-    ]
+    kinds = alike(found, lambda row: (row["severity"], row["code"], row["message"]))
+    rows = [_row(kind[0]) if len(kind) == 1 else _row_of_many(kind) for kind in kinds]
     head = ("code", "severity", "what", "where", "expected and found", "what to do")
     table = html.table(*_filled(head, rows))
     return html.section(f"Findings: {len(found)}", table, _meanings(row["code"] for row in found))
+
+
+def _row(one: FindingJson) -> Sequence[Html]:
+    return (
+        *_kind(one, one["message"]),
+        html.join(html.element("div", html.name(at)) for at in _places(one)),
+        html.join(html.element("div", fact) for fact in error_text.compared(one)),
+        _command(one.get("fix")),
+    )
+
+
+def _row_of_many(kind: Sequence[FindingJson]) -> Sequence[Html]:
+    """Say once what was found of many files, with ranges of their names."""
+    files = dict.fromkeys(_places(one)[0] if _places(one) else "" for one in kind)
+    ranges = name_ranges(files)
+    more = len(ranges) - _MOST_RANGES
+    rest = f"and {more:,} more; the JSON document has all" if more > 0 else None
+    return (
+        *_kind(kind[0], f"{kind[0]['message']}: {len(files):,} files"),
+        html.join(
+            html.element("div", place) for place in (*map(html.name, ranges[:_MOST_RANGES]), rest)
+        ),
+        html.of(None),
+        html.of(None),
+    )
+
+
+def _kind(one: FindingJson, message: str) -> tuple[Html, Html, Html]:
+    severity = html.element("span", one["severity"], class_="bad" if _is_bad(one) else None)
+    return html.element("code", one["code"]), severity, html.of(message)
 
 
 def errors(reasons: Sequence[ErrorJson]) -> Html:
@@ -77,7 +102,7 @@ def _meanings(codes: Iterable[str]) -> Html:
         html.element(
             "div",
             html.element("dt", html.element("code", code), f" {CODES[code].title}"),
-            html.element("dd", CODES[code].meaning, " ", CODES[code].remedy),
+            html.element("dd", html.prose(f"{CODES[code].meaning} {CODES[code].remedy}")),
         )
         for code in dict.fromkeys(codes)
         if code in CODES

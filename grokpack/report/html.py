@@ -70,6 +70,13 @@ def name(text: str) -> Html:
     return element("code", Html(of(text).replace("/", "/<wbr>")))
 
 
+def prose(text: str) -> Html:
+    """Show a sentence, and as code what it has between backticks."""
+    return join(
+        element("code", part) if number % 2 else part for number, part in enumerate(text.split("`"))
+    )
+
+
 def badge(word: str, *, is_good: bool) -> Html:
     """Make a badge for a state: a word, with a colour to underline it."""
     kind = "good" if is_good else "idle" if word == "skipped" else "bad"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.byte_size import byte_size
 from grokpack.report import error_statistics_sections, html, numbers, plan_text
 from grokpack.report.html import Page
+from grokpack.report.shown_paths import shown_path
 
 if TYPE_CHECKING:
     from grokpack.core.documents.plan_json import EstimateJson, PlanAnswer, PlanJson
@@ -23,7 +24,7 @@ def page(document: PlanAnswer) -> Page:
         sections.append(_estimate(data["estimate"]))
     if "account" in data:
         sections += error_statistics_sections.sections(data["account"])
-    return Page(data["out"], sections)
+    return Page(shown_path(data["out"]), sections)
 
 
 def _run(data: PlanJson) -> Html:

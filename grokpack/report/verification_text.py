@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
 from grokpack.core.byte_size import byte_size
-from grokpack.core.errors import OtherFormat
+from grokpack.core.errors import OtherFormat, SourceUnreadable
 from grokpack.core.escaping import escape_line
-from grokpack.core.finding import of_kinds, only_errors
+from grokpack.core.finding import alike, of_kinds, only_errors
 from grokpack.models import registry
 from grokpack.report import numbers
 from grokpack.report.name_ranges import name_ranges
@@ -19,23 +19,20 @@ from grokpack.verification.download_state import progress
 from grokpack.verification.repair import repair_command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from grokpack.core.finding import Finding
     from grokpack.verification.download_state import Progress
     from grokpack.verification.verify_structure import Verdict
 
 _MOST_SHOWN = 50  # findings; more say nothing new
-_ALIKE = 4  # findings of one kind from which on their files are listed together
 _MOST_RANGES = 6  # of names, before the rest is counted
 
 
 def render(verdict: Verdict, seconds: float) -> str:
     """Render findings, the verdict, and what to do."""
     lines: list[str] = []
-    kinds = _kinds(verdict.findings)
-    for alike in kinds[:_MOST_SHOWN]:
-        own = _finding(verdict, alike[0]) if len(alike) == 1 else _together(verdict, alike)
+    kinds = alike(verdict.findings, lambda one: (one.severity, one.code, one.message))
+    for kind in kinds[:_MOST_SHOWN]:
+        own = _finding(verdict, kind[0]) if len(kind) == 1 else _together(verdict, kind)
         lines += [own, ""]
     more = sum(map(len, kinds[_MOST_SHOWN:]))
     lines += [f"and {more} findings more (`--json` has all)", ""] if more else []
@@ -57,21 +54,9 @@ def render(verdict: Verdict, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def _kinds(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Put findings together that say the same of many files."""
-    kinds: dict[tuple[str, ...], list[Finding]] = {}
-    for finding in findings:
-        kinds.setdefault((finding.severity, finding.code, finding.message), []).append(finding)
-    return [
-        group
-        for alike in kinds.values()
-        for group in ([alike] if len(alike) >= _ALIKE else [[one] for one in alike])
-    ]
-
-
-def _together(verdict: Verdict, alike: list[Finding]) -> str:
+def _together(verdict: Verdict, kind: list[Finding]) -> str:
     """Say once what was found of many files, and list them by ranges of their names."""
-    first, files = alike[0], dict.fromkeys(f.file or f.tensor or "" for f in alike)
+    first, files = kind[0], dict.fromkeys(f.file or f.tensor or "" for f in kind)
     ranges = name_ranges(files)
     more = [f"and {len(ranges) - _MOST_RANGES} more"] if len(ranges) > _MOST_RANGES else []
     counted = f"{len(files)} {'files' if first.file else 'tensors'}"
@@ -113,9 +98,11 @@ def _damage(verdict: Verdict) -> str:
         return f"incomplete: {lacking}{_arrived(state)}"
     if verdict.unreadable:
         return f"not known: {bad} of {numbers.file_count(expected)} cannot be read"
+    unread = len({f.file for f in of_kinds(verdict.findings, SourceUnreadable.CODE)})
+    also = f"; {unread} of these cannot be read, which says nothing of them" if unread else ""
     rest = "is as it should be" if others == 1 else "are as they should be"
     tail = f"; the other {others} {rest}" if others else ""
-    return f"damaged: {bad} of {numbers.file_count(expected)}{tail}"
+    return f"damaged: {bad} of {numbers.file_count(expected)}{also}{tail}"
 
 
 def _arrived(state: Progress) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ANNEX = ".git/annex/objects"
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -72,4 +73,7 @@ def writing(operation: str, path: str) -> Iterator[None]:
             raise GrokpackError(
                 "GP401", f"disk is full: {reason}", Place(path), hint=hint
             ) from error
-        raise WriteFailed(f"cannot write: {reason}", Place(path)) from error
+        failed = WriteFailed(f"cannot write: {reason}", Place(path))
+        if getattr(error, "errno", None) in _FORBIDDEN:
+            failed.hint = "see who may write there: `ls -ld`; or name another place"
+        raise failed from error

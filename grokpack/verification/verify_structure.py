@@ -150,16 +150,17 @@ def _unread(path: str, error: GrokpackError) -> Verdict:
     return Verdict(found, tuple(findings), _checks("failed"), refusal=error)
 
 
-def verify_structure(survey: Survey, path: str | None = None) -> Verdict:
+def verify_structure(survey: Survey | Checkpoint, path: str | None = None) -> Verdict:
     """Check everything that can be known without reading the payload.
 
     Beyond the survey it looks for duplicate tensors and, if there is a manifest, compares the size
     and the last tile of every file, which in the release holds the scales.
 
     Args:
-        survey: The survey of the headers.
+        survey: The survey of the headers, or the checkpoint itself.
         path: The path that the user gave, if that is not the checkpoint's folder.
     """
+    survey = open_checkpoint.surveyed(survey)
     findings = list(survey.findings)
     checkpoint = survey.checkpoint
     if checkpoint is not None:

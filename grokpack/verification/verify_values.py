@@ -16,6 +16,7 @@ from grokpack.core.tensors import SCALES_SUFFIX, TensorSpec, scales_name
 from grokpack.kernels.tally import FloatTally
 from grokpack.verification.value_locations import describe_index
 from grokpack.verification.value_statistics import ArrayTally, tally_all
+from grokpack.verification.verify_structure import Verdict, verify_structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from grokpack.transforms.protocols import LazyArray
     from grokpack.verification.read_options import ReadOptions
     from grokpack.verification.value_statistics import CountingSizes
-    from grokpack.verification.verify_structure import Verdict
 
 _VALUES = (
     ("GP120", "nan", "tensor holds NaN", "values"),
@@ -78,7 +78,7 @@ def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> StatisticsJson:
 
 
 def verify_values(
-    verdict: Verdict,
+    verdict: Verdict | Checkpoint,
     listen: Listener = ignore_event,
     cuts: CountingSizes | None = None,
     limits: ReadOptions | None = None,
@@ -86,11 +86,13 @@ def verify_values(
     """Add findings about values to a verdict: NaN, infinities, scales that are not positive.
 
     Args:
-        verdict: The verdict on the structure.
+        verdict: The verdict on the structure, or the checkpoint itself.
         listen: Receives progress.
         cuts: Sizes in which the work is cut; no finding depends on them.
         limits: Workers that count, and when to stop.
     """
+    if not isinstance(verdict, Verdict):
+        verdict = verify_structure(verdict)
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None:
         return verdict

@@ -70,18 +70,21 @@ def test_a_variable_is_named_that_gave_a_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "option", "hint"),
+    ("words", "facts", "hint"),
     [
-        (("reshard", "--tq", "3"), "--tq", "--tp"),
-        (("verfy", "x"), None, "grokpack --help"),
-        (("synth",), "out", "grokpack synth --help"),
-        (("reshard", "a", "b"), None, "grokpack reshard --help"),
+        (("reshard", "--tq", "3"), {"option": "--tq"}, "--tp"),
+        (("verfy", "x"), {}, "grokpack --help"),
+        (("synth",), {"argument": "OUT"}, "grokpack synth --help"),
+        (("diff", "a"), {"argument": "B"}, "grokpack diff --help"),
+        (("reshard", "a", "b"), {}, "grokpack reshard --help"),
     ],
 )
-def test_what_no_command_understands(words: tuple[str, ...], option: str | None, hint: str) -> None:
+def test_what_no_command_understands(
+    words: tuple[str, ...], facts: dict[str, str], hint: str
+) -> None:
     found = error(*words)
     assert found["code"] == "GP347"
-    assert found["facts"].get("option") == option
+    assert found["facts"] == facts
     assert hint in found["hint"]
     assert found["help"] == "grokpack explain GP347"
 

@@ -139,8 +139,21 @@ def test_a_finding_stands_with_its_command_and_with_what_its_code_means() -> Non
     page = Page(findings_section.findings([{**found, "fix": fix}]))
     assert fix in page.text
     assert CODES["GP101"].meaning in page.text
-    assert CODES["GP101"].remedy in page.text
+    assert CODES["GP101"].remedy.replace("`", "") in page.text
     assert "expected" not in page.text  # of columns without a value
+
+
+def test_a_page_says_once_what_was_found_of_many_files() -> None:
+    found = [Finding("GP101", "file is missing", f"c/{n}").row() for n in (*range(900), 902, 904)]
+    page = Page(findings_section.findings(found))
+    assert "Findings: 902" in page.text
+    assert "file is missing: 902 files" in page.text
+    assert "c/0 to c/899" in page.text
+    assert page.text.count("GP101") == 2  # in the table, and where it is explained
+
+
+def test_words_between_backticks_are_code() -> None:
+    assert html.prose("run `a <b>` now") == "run <code>a &lt;b&gt;</code> now"
 
 
 def test_secrets_of_the_command_line_are_not_on_the_page(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from grokpack.checkpoint import summary
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.kernels import dispatch
 from grokpack.verification.value_locations import ValueLocations, describe_index
@@ -141,3 +142,10 @@ def test_an_unknown_implementation_is_a_usage_error(folder: Path) -> None:
     done = run("inspect", folder, "--stats", GROKPACK_KERNELS="fast")
     assert done.returncode == 2
     assert "GP308" in done.stderr
+
+
+def test_an_opened_checkpoint_is_verified_as_its_survey_is(tmp_path: Path) -> None:
+    source = open_checkpoint(str(synthesize(tmp_path / "m")))
+    assert verify_structure(source) == verify_structure(survey(source.place))
+    assert verify_values(source).checks["values"] == "ok"
+    assert summary.document(source) == summary.document(survey(source.place))

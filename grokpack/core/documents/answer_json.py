@@ -96,6 +96,14 @@ class ErrorJson(TypedDict):
     """The code's place in the documentation."""
 
 
+class ReasonsJson(TypedDict):
+    """Part of every document that says why it ends as it does."""
+
+    status: str
+    findings: Sequence[FindingJson]
+    errors: Sequence[ErrorJson]
+
+
 @described
 class AnswerJson(TypedDict, Generic[Status, Data]):
     """Document of a command that did not fail."""
