@@ -6,7 +6,7 @@ import json
 import random
 from typing import Any
 
-from grokpack.formats.tokenizers import tok_json
+from grokpack.formats.tokenizers import split_patterns, tok_json
 from grokpack.formats.tokenizers.tok_json import TokenTable
 from tests.support.project import DATA
 
@@ -35,4 +35,4 @@ def random_table(tokens: int, special: tuple[str, ...], seed: int) -> TokenTable
         if len(one + other) <= 10 and one + other not in ids:
             ids[one + other] = len(ids) + len(special)
             made.append(one + other)
-    return TokenTable(ids, {s: n for n, s in enumerate(special)}, tok_json.SPLITS["V1"])
+    return TokenTable(ids, {s: n for n, s in enumerate(special)}, split_patterns.SPLITS["V1"])

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core import optional_imports
-from grokpack.formats.tokenizers import tok_json
+from grokpack.formats.tokenizers import split_patterns, tok_json
 from grokpack.formats.tokenizers.byte_pairs import Merging
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class BytePairEncoder:
 
     def __init__(self, table: TokenTable, path: str) -> None:
         regex = optional_imports.import_extra("regex", "evaluate")
-        self._table = table
+        self._table, self._path = table, path
         try:
             self._pieces: Any = regex.compile(table.pattern)
         except regex.error as error:
@@ -67,9 +67,17 @@ class BytePairEncoder:
         return self.decode([token])
 
     def _regular(self, text: str) -> Iterator[int]:
-        """Yield the ids of a text without special tokens."""
-        for match in self._pieces.finditer(text):
-            yield from self._merged(match[0].encode())
+        """Yield the ids of a text without special tokens.
+
+        Raises:
+            GrokpackError: GP242 for a pattern that takes too long.
+        """
+        try:
+            for match in self._pieces.finditer(text, timeout=split_patterns.seconds(len(text))):
+                yield from self._merged(match[0].encode())
+        except TimeoutError as error:
+            what = "`pat_str` is a pattern that takes too long to split a text"
+            raise tok_json.broken(what, self._path) from error
 
     def _merged(self, piece: bytes) -> list[int]:
         """Return the ids of a piece; empty ones, of a pattern that matches nothing, have none."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.formats.tokenizers import tok_json, tokenizer_json, vocabulary
+from grokpack.formats.tokenizers import split_patterns, tok_json, tokenizer_json, vocabulary
 from grokpack.formats.tokenizers.byte_pair_encoder import BytePairEncoder
 from grokpack.formats.tokenizers.byte_spelling import spelled_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SPLITS = {tok_json.SPLITS["V1"]: "grok-2"}
+_SPLITS = {split_patterns.SPLITS["V1"]: "grok-2"}
 """llama.cpp's names of patterns; it cannot take one from a file."""
 
 

@@ -14,21 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place
 from grokpack.formats import bounded_json
+from grokpack.formats.tokenizers import split_patterns
 from grokpack.formats.tokenizers.byte_spelling import unspelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SPLITS = {
-    "V1": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-}
-"""Patterns of the pieces that are merged each by itself, by the names that files give them."""
 _MEMORY_BYTES = 320 << 20  # more than other documents may: 131,072 tokens are bound by 180 MiB
 _MOST_TOKENS = 327_680  # the largest vocabularies have 262,144
 _MOST_TOKEN_BYTES = 4096  # of the widest vocabularies, a token of 512 spaces is the longest
 _MOST_BYTES = 8 << 20  # of all tokens; those of the release are near one megabyte
-_MOST_PATTERN = 4096
 _BYTES = range(256)
 
 
@@ -138,13 +133,13 @@ def _pattern(document: dict[str, Any], path: str) -> str:
         GrokpackError: GP306 for a name that is not known, GP242 for a pattern that is none.
     """
     name, pattern = document.get("word_split"), document.get("pat_str")
-    if not isinstance(name, str) or name not in SPLITS:
+    if not isinstance(name, str) or name not in split_patterns.SPLITS:
         what = f"the tokenizer splits texts in a way that is not known: {name!r:.80}"
-        hint = f"known is {', '.join(SPLITS)}; `--tokenizer none` does without"
+        hint = f"known is {', '.join(split_patterns.SPLITS)}; `--tokenizer none` does without"
         raise GrokpackError("GP306", what, Place(path), hint=hint)
     if pattern is None:
-        return SPLITS[name]
-    if not isinstance(pattern, str) or not 0 < len(pattern) <= _MOST_PATTERN:
+        return split_patterns.SPLITS[name]
+    if not isinstance(pattern, str) or not split_patterns.is_bounded(pattern):
         raise broken("`pat_str` is not a pattern by which a text could be split", path)
     return pattern
 
