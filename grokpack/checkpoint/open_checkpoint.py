@@ -153,6 +153,8 @@ def _nothing_at(url: str) -> GrokpackError:
     tried = storage.explain_absence(url)
     sought = tuple(("looked for", name) for name in tried)
     hint = "name the folder of the files, or the whole URL of a GGUF file"
+    if url.startswith("hf://"):
+        hint = "see that repository, revision and folder exist; a private one needs HF_TOKEN"
     if tried:
         hint += "\nthe server lists no names: of other files, grokpack.json or an index must tell"
     return NothingThere("no checkpoint at this URL", Place(url), sought, hint)

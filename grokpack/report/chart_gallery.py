@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from grokpack.core.optional_imports import installation
 from grokpack.report import html
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def gallery(*shown: Chart) -> Html:
     try:
         from grokpack.report import chart_drawing
     except ImportError:
-        install = html.element("code", f"pip install 'grokpack[{EXTRA}]'")
+        install = html.element("code", installation(EXTRA))
         drawn = [html.element("p", "Not drawn: charts need matplotlib, by ", install, ".")]
     else:
         drawn = list(map(chart_drawing.figure, shown))

@@ -107,7 +107,8 @@ def _damage(verdict: Verdict) -> str:
 
 def _arrived(state: Progress) -> str:
     """Say how much of a download is there, and how many of its files have been begun."""
-    begun = f"; {state.on_their_way} are on their way" if state.on_their_way else ""
+    count = state.on_their_way
+    begun = f"; {count} {'is on its' if count == 1 else 'are on their'} way" if count else ""
     if not state.total or state.here is None:
         return begun
     missing, total = byte_size(state.total - state.here), byte_size(state.total)

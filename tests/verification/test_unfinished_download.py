@@ -76,7 +76,7 @@ def test_a_file_that_is_on_its_way_is_counted(tmp_path: Path, ending: str) -> No
     folder = synthesize(tmp_path / "m") / "ckpt-0"
     one = folder / "tensor00007_000"
     one.rename(one.with_name(one.name + ending))
-    assert "; 1 are on their way" in verify(folder).stdout
+    assert "; 1 is on its way" in verify(folder).stdout
 
 
 @pytest.mark.parametrize("grok2", [False, True])

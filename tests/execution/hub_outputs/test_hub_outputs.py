@@ -65,6 +65,13 @@ def test_large_files_go_in_parts_and_small_ones_together(hub: WritableHub, wide:
     assert last == "Add grokpack.json, written by grokpack"
 
 
+def test_a_repository_that_is_not_there_is_told_from_one_without_weights(hub: WritableHub) -> None:
+    assert hub.server.url
+    with pytest.raises(GrokpackError, match="no checkpoint at this URL") as nothing:
+        survey("hf://me/grok-3")
+    assert "a private one needs HF_TOKEN" in (nothing.value.hint or "")
+
+
 def test_a_long_upload_says_how_far_it_is(
     hub: WritableHub, wide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
