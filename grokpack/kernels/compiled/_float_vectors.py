@@ -35,6 +35,7 @@ _declare: _Any = cgutils.get_or_insert_function
 _type_callable: _Any = type_callable
 _lower_builtin: _Any = lower_builtin
 _SIZE = 4  # bytes of a value
+_MAGIC, _MANTISSA, _MIDDLE = 12582912.0, 0x7FFFFF, 0x400000  # of `nearest_by_bits`
 
 
 _Base: _Any = types.Type
@@ -85,7 +86,9 @@ _OPERATORS: tuple[tuple[_Any, ...], ...] = (
     ((operator.lt,), _FLOATS, _MASK, _comparing("<")),
     ((operator.gt,), _FLOATS, _MASK, _comparing(">")),
     ((operator.eq,), _FLOATS, _MASK, _comparing("==")),
+    ((operator.ne,), _FLOATS, _MASK, _comparing("!=")),
     ((operator.and_, operator.iand), _MASK, _MASK, ir.IRBuilder.and_),
+    ((operator.or_, operator.ior), _MASK, _MASK, ir.IRBuilder.or_),
 )
 for _row in _OPERATORS:
     _define(*_row)
@@ -165,12 +168,34 @@ def _pausing(_typing: _Any) -> tuple[_Any, _Any]:
     return types.void(), write
 
 
-def _reducing(_typing: _Any, mask: _Any) -> tuple[_Any, _Any]:
-    def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
-        word = ir.IntType(LANES)
-        return builder.icmp_unsigned("==", builder.bitcast(arguments[0], word), word(-1))
+def _reducing(sign: str, bits: int) -> Callable[[_Any, _Any], tuple[_Any, _Any]]:
+    """Return the generator of a comparison of a mask, taken as a number."""
 
-    return types.boolean(mask), write
+    def reduce(_typing: _Any, mask: _Any) -> tuple[_Any, _Any]:
+        def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
+            word = ir.IntType(LANES)
+            return builder.icmp_unsigned(sign, builder.bitcast(arguments[0], word), word(bits))
+
+        return types.boolean(mask), write
+
+    return reduce
+
+
+def _rounding(_typing: _Any, values: _Any) -> tuple[_Any, _Any]:
+    def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
+        kind = ir.VectorType(ir.IntType(32), LANES)
+        magic, low, middle = (
+            ir.Constant(vector, [value] * LANES)
+            for vector, value in (
+                (_FLOATS.vector, _MAGIC),
+                (kind, _MANTISSA),
+                (kind, _MIDDLE),
+            )
+        )
+        bits = builder.bitcast(builder.fadd(arguments[0], magic), kind)
+        return builder.sitofp(builder.sub(builder.and_(bits, low), middle), _FLOATS.vector)
+
+    return _FLOATS(values), write
 
 
 vector = cast("Callable[[np.ndarray, int], Floats]", intrinsic(_loading))
@@ -188,8 +213,11 @@ fill = cast("Callable[[Scalar], Floats]", intrinsic(_filling))
 choose = cast("Callable[[Mask, Floats, Floats], Floats]", intrinsic(_choosing))
 """Call `choose(mask, one, other)` for values of one where the mask is True."""
 
-all_of = cast("Callable[[Mask], bool]", intrinsic(_reducing))
+all_of = cast("Callable[[Mask], bool]", intrinsic(_reducing("==", -1)))
 """Call `all_of(mask)` to learn if it is True in every lane."""
+
+any_of = cast("Callable[[Mask], bool]", intrinsic(_reducing("!=", 0)))
+"""Call `any_of(mask)` to learn if it is True in some lane."""
 
 magnitude = cast("Callable[[Floats], Floats]", intrinsic(_calling("fabs")))
 """Call `magnitude(values)` for their distances from zero."""
@@ -200,6 +228,10 @@ root = cast("Callable[[Floats], Floats]", intrinsic(_calling("sqrt")))
 rounded = cast("Callable[[Floats], Floats]", intrinsic(_calling("rint")))
 """Call `rounded(values)` for the nearest whole numbers, of two the even one."""
 
+
+nearest_by_bits = cast("Callable[[Floats], Floats]", intrinsic(_rounding))
+"""Call `nearest_by_bits(values)` to round like ggml's `nearest_int`, which takes the bits of a sum:
+what is not a number, or beyond 2^22, becomes some other whole number."""
 
 keep_rolled = cast("Callable[[], None]", intrinsic(_pausing))
 """Call `keep_rolled()` in a loop that needs all registers: LLVM then takes its rows one by one.

@@ -173,7 +173,7 @@ def _affine(
     values: tuple[np.ndarray, np.ndarray],
     work: tuple[np.ndarray, ...],
 ) -> None:
-    xs, ws, k, _lanes = work
+    xs, ws, k = work[:3]
     (scales, minima), top = values, fill(steps[0])
     rows, columns = x.shape[1], x.shape[2]
     for sub in range(len(x)):

@@ -28,10 +28,10 @@ become a masked store, which takes ten times as long on some processors."""
 _LANES = 1344
 
 
-def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Allocate weights of a sub-block, what their errors count, their codes, and lanes."""
-    x, w, k = (allocate((_HIGHEST * WIDTH,), np.float32) for _ in range(3))
-    return x, w, k, allocate((_LANES,), np.float32)
+def scratch() -> tuple[np.ndarray, ...]:
+    """Allocate weights of a sub-block, what their errors count, products, codes, and lanes."""
+    work = allocate((5, max(_HIGHEST * WIDTH, _LANES)), np.float32)
+    return tuple(work)
 
 
 @inner
@@ -43,18 +43,6 @@ def nearest(y: Scalar) -> Scalar:
 
 
 @inner
-def code(y: Scalar, low: Scalar, high: Scalar) -> Scalar:
-    """Round to a code within bounds, as float32; NaN becomes 0.
-
-    Unlike `nearest` it takes infinity for a large number.
-    """
-    whole = (y + MAGIC) - MAGIC
-    whole = whole if y == y else ZERO  # noqa: PLR0124  # false for NaN alone
-    whole = max(low, whole)
-    return min(high, whole)
-
-
-@inner
 def load(source: np.ndarray, left: int, to: np.ndarray) -> int:
     """Copy a strip of a sub-block; return its width."""
     width: int = min(WIDTH, source.shape[1] - left)
@@ -63,15 +51,6 @@ def load(source: np.ndarray, left: int, to: np.ndarray) -> int:
         for c in range(width):
             line[c] = source[r, left + c]
     return width
-
-
-@inner
-def unload(k: np.ndarray, codes: np.ndarray) -> None:
-    """Copy the codes of a strip, whole numbers, to `i8[row, column]`."""
-    for r in range(len(codes)):
-        line, to = k[r * WIDTH : r * WIDTH + WIDTH], codes[r]
-        for c in range(len(to)):
-            to[c] = np.int8(line[c])
 
 
 @inner

@@ -1,8 +1,7 @@
 # min and max treat NaN differently from these comparisons
 """Searches for K-quants and IQ4, compiled: twins of `grokpack.kernels._ggml_k_search`.
 
-Each works on strips of 64 columns (lanes) of one sub-block, which is copied first. Codes of the
-best trial are not kept: its multiplier is, and gives them again.
+Those here work on strips of 64 columns (lanes) of one sub-block, which is copied first.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from grokpack.kernels.compiled._ggml_k_lanes import (
     SUM_X,
     TRY,
     WIDTH,
-    code,
     find_farthest,
     load,
     nearest,
     scratch,
 )
+from grokpack.kernels.compiled._ggml_k_symmetric import descent, symmetric
 
 __all__ = [
     "affine",
@@ -47,25 +46,8 @@ __all__ = [
     "requantize",
     "symmetric",
 ]
-_TINY, _PASSES, _TRIES = F(spec.TINY), spec.PASSES, spec.TRIES
-_OFFSETS, _LEVELS, _MIDDLES, _FIRST = spec.OFFSETS, spec.LEVELS, spec.MIDDLES, F(spec.LEVELS[0])
-
-
-@inner
-def _symmetric_sums(x: np.ndarray, w: np.ndarray, top: Scalar, lanes: np.ndarray) -> None:
-    """Sum products of weights and codes by TRY in SUM, of codes and codes in SUM_2."""
-    for c in range(WIDTH):
-        lanes[SUM + c] = lanes[SUM_2 + c] = ZERO
-    for at in range(0, len(x), FOUR):
-        rows, weights = x[at : at + FOUR], w[at : at + FOUR]
-        for c in range(WIDTH):
-            multiplier, sum_lx, sum_l2 = lanes[TRY + c], lanes[SUM + c], lanes[SUM_2 + c]
-            for i in range(ROWS):
-                v, weight = rows[i * WIDTH + c], weights[i * WIDTH + c]
-                k = code(multiplier * v, -top, top - ONE)
-                sum_lx += weight * v * k
-                sum_l2 += weight * k * k
-            lanes[SUM + c], lanes[SUM_2 + c] = sum_lx, sum_l2
+_TINY, _TRIES = F(spec.TINY), spec.TRIES
+_LEVELS, _MIDDLES, _FIRST = spec.LEVELS, spec.MIDDLES, F(spec.LEVELS[0])
 
 
 @inner
@@ -83,128 +65,10 @@ def _keep_larger(lanes: np.ndarray) -> None:
 
 
 @inner
-def _search_symmetric(x: np.ndarray, w: np.ndarray, top: Scalar, lanes: np.ndarray) -> None:
-    """Leave the multiplier of the best codes in KEPT, their scale in SCALE."""
-    find_farthest(x, lanes)
-    for c in range(WIDTH):
-        lanes[TRY + c] = lanes[KEPT + c] = np.divide(-top, lanes[FAR + c])
-    _symmetric_sums(x, w, top, lanes)
-    for c in range(WIDTH):
-        sum_lx, sum_l2 = lanes[SUM + c], lanes[SUM_2 + c]
-        lanes[SCALE + c] = ZERO if sum_l2 == ZERO else np.divide(sum_lx, sum_l2)
-        lanes[BEST + c] = lanes[SCALE + c] * sum_lx
-    for offset in _OFFSETS:
-        for c in range(WIDTH):
-            lanes[TRY + c] = np.divide(-(top + offset), lanes[FAR + c])
-        _symmetric_sums(x, w, top, lanes)
-        _keep_larger(lanes)
-
-
-@inner
-def _put(k: np.ndarray, top: Scalar, lanes: np.ndarray, codes: np.ndarray) -> None:
-    """Store codes around zero, `codes i8[row, column]`; 0 where all weights are zero."""
-    for r in range(len(codes)):
-        line, to = k[r * WIDTH : r * WIDTH + WIDTH], codes[r]
-        for c in range(len(to)):
-            to[c] = np.int8(ZERO if abs(lanes[FAR + c]) < _TINY else line[c] + top)
-
-
-@inner
 def _put_scales(lanes: np.ndarray, scale: np.ndarray) -> None:
     """Store the scales of a strip; 0 where all weights are zero."""
     for c in range(len(scale)):
         scale[c] = ZERO if abs(lanes[FAR + c]) < _TINY else lanes[SCALE + c]
-
-
-@compiled
-def _symmetric(
-    x: np.ndarray,
-    w: np.ndarray,
-    top: Scalar,
-    codes: np.ndarray,
-    scale: np.ndarray,
-    work: tuple[np.ndarray, ...],
-) -> None:
-    xs, ws, k, lanes = work
-    rows = x.shape[1]
-    for sub in range(len(x)):
-        for left in range(0, x.shape[2], WIDTH):
-            right = left + load(x[sub], left, xs)
-            load(w[sub], left, ws)
-            _search_symmetric(xs[: rows * WIDTH], ws[: rows * WIDTH], top, lanes)
-            for at in range(0, rows * WIDTH, WIDTH):
-                for c in range(WIDTH):
-                    k[at + c] = code(lanes[KEPT + c] * xs[at + c], -top, top - ONE)
-            _put(k, top, lanes, codes[sub, :, left:right])
-            _put_scales(lanes, scale[sub, left:right])
-
-
-def symmetric(x: np.ndarray, w: np.ndarray, top: int, codes: np.ndarray, scale: np.ndarray) -> None:
-    """Call the compiled twin of `_ggml_k_search.symmetric`."""
-    _symmetric(x, w, F(top), codes, scale, scratch())
-
-
-@inner
-def _move(x: np.ndarray, w: np.ndarray, k: np.ndarray, top: Scalar, lanes: np.ndarray) -> None:
-    """Move each code in turn, with the sums of all in SUM and SUM_2."""
-    for at in range(0, len(x), WIDTH):
-        line, weights, codes = x[at : at + WIDTH], w[at : at + WIDTH], k[at : at + WIDTH]
-        for c in range(WIDTH):
-            v, weight, own = line[c], weights[c], codes[c]
-            sum_lx, sum_l2 = lanes[SUM + c], lanes[SUM_2 + c]
-            lx, l2 = sum_lx - weight * v * own, sum_l2 - weight * own * own
-            whole = nearest(np.divide(v * l2, lx))
-            whole = max(-I(top), whole)
-            moved = F(min(I(top) - I(1), whole))
-            new_lx, new_l2 = lx + weight * v * moved, l2 + weight * moved * moved
-            better = (lx > ZERO) & (moved != own) & (new_l2 > ZERO)
-            better &= new_lx * new_lx * sum_l2 > sum_lx * sum_lx * new_l2
-            codes[c] = pick(better, moved, own)
-            lanes[SUM + c] = pick(better, new_lx, sum_lx)
-            lanes[SUM_2 + c] = pick(better, new_l2, sum_l2)
-
-
-@inner
-def _search_descent(
-    x: np.ndarray, w: np.ndarray, k: np.ndarray, top: Scalar, lanes: np.ndarray
-) -> None:
-    """Leave the codes in `k`, their scale in SCALE; `w` receives what errors count."""
-    find_farthest(x, lanes)
-    for c in range(WIDTH):
-        lanes[TRY + c] = np.divide(-top, lanes[FAR + c])
-    for at in range(0, len(x), WIDTH):
-        for c in range(WIDTH):
-            w[at + c] = x[at + c] * x[at + c]
-            k[at + c] = code(lanes[TRY + c] * x[at + c], -top, top - ONE)
-    _symmetric_sums(x, w, top, lanes)
-    for _ in range(_PASSES):
-        _move(x, w, k, top, lanes)
-    for c in range(WIDTH):
-        sum_lx, sum_l2 = lanes[SUM + c], lanes[SUM_2 + c]
-        lanes[SCALE + c] = np.divide(sum_lx, sum_l2) if sum_l2 > ZERO else ZERO
-
-
-@compiled
-def _descent(
-    x: np.ndarray,
-    top: Scalar,
-    codes: np.ndarray,
-    scale: np.ndarray,
-    work: tuple[np.ndarray, ...],
-) -> None:
-    xs, ws, k, lanes = work
-    count = x.shape[1] * WIDTH
-    for sub in range(len(x)):
-        for left in range(0, x.shape[2], WIDTH):
-            right = left + load(x[sub], left, xs)
-            _search_descent(xs[:count], ws[:count], k[:count], top, lanes)
-            _put(k, top, lanes, codes[sub, :, left:right])
-            _put_scales(lanes, scale[sub, left:right])
-
-
-def descent(x: np.ndarray, top: int, codes: np.ndarray, scale: np.ndarray) -> None:
-    """Call the compiled twin of `_ggml_k_search.descent`."""
-    _descent(x, F(top), codes, scale, scratch())
 
 
 positive = spec.positive
@@ -241,7 +105,7 @@ def _level_sums(x: np.ndarray, w: np.ndarray, lanes: np.ndarray) -> None:
 def _search_levels(
     x: np.ndarray, w: np.ndarray, scale: np.ndarray, work: tuple[np.ndarray, ...]
 ) -> None:
-    xs, ws, _k, lanes = work
+    xs, ws, lanes = work[0], work[1], work[4]
     count = x.shape[1] * WIDTH
     for sub in range(len(x)):
         for left in range(0, x.shape[2], WIDTH):
@@ -351,4 +215,4 @@ def measure(
     counts: np.ndarray,
 ) -> None:
     """Call the compiled twin of `_ggml_k_search.measure`."""
-    _measure(x, restored, codes, I(top), sums, counts, scratch()[3])
+    _measure(x, restored, codes, I(top), sums, counts, scratch()[4])
