@@ -80,6 +80,21 @@ def lay_out(path: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]
     return FileLayout(path, (Literal(header), *parts))
 
 
+def lay_out_like(file: FileLayout, path: str, boxes: Mapping[str, Box]) -> FileLayout:
+    """Lay out a file with the header of another: other regions, of the same shapes, in its order.
+
+    Args:
+        file: A file as `lay_out` makes it.
+        path: Path of the new file below the root.
+        boxes: The region of each array.
+    """
+    header, *parts = file.segments
+    moved = (
+        Part(part.array, boxes[part.array], part.dtype) for part in parts if isinstance(part, Part)
+    )
+    return FileLayout(path, (header, *moved))
+
+
 def check_written(path: str, header: bytes, nbytes: int) -> None:
     """Check that the safetensors library opens a written file, before it is published.
 

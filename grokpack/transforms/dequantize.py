@@ -232,6 +232,17 @@ def read_scales(
     Raises:
         GrokpackError: GP215 if rows do not fall into the requested number of groups.
     """
+    return to_f32(*read_scale_bits(tensor, box, reader, groups))
+
+
+def read_scale_bits(
+    tensor: TensorSpec, box: Box, reader: ArraySource, groups: int | None = None
+) -> tuple[np.ndarray, DType]:
+    """Return what `read_scales` does as raw bits, with their dtype.
+
+    Raises:
+        GrokpackError: GP215 if rows do not fall into the requested number of groups.
+    """
     assert tensor.scales is not None  # noqa: S101  # callers have looked
     per_group, rows = rows_per_group(tensor, groups), tensor.scales.shape[-2]
     low, high = box.start[-2] // per_group, -(-box.stop[-2] // per_group)
@@ -242,7 +253,7 @@ def read_scales(
         bits = reader.read(name, wanted)
     else:
         bits = Regroup(name, rows, groups).make(wanted, reader)
-    return to_f32(bits, tensor.scales.dtype)
+    return bits, tensor.scales.dtype
 
 
 def read_as_f32(tensor: TensorSpec, box: Box, reader: ArraySource) -> np.ndarray:

@@ -15,11 +15,13 @@ from grokpack.core.tensors import DType, TensorSpec
 from grokpack.kernels import transposed_weights
 from grokpack.kernels.block_kernels import KERNELS
 from grokpack.kernels.dispatch import twin
+from grokpack.kernels.float_casts import to_f32
 from grokpack.kernels.transposed_weights import Q8_BLOCK, Q8_BYTES
 from grokpack.transforms.dequantize import (
     as_matrix,
     column_blocks,
     implementation_for,
+    read_scale_bits,
     read_scales,
     rows_per_group,
 )
@@ -34,6 +36,24 @@ if TYPE_CHECKING:
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import InputImportance, SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
+
+
+_SIGN = np.uint16(0x8000)
+_SMALLEST_NORMAL = np.uint16(0x3880)  # 2 to the power of -14, in bfloat16
+_NORMALS = np.uint16(0x4780 - 0x3880)  # of one sign, below 65536
+
+
+def _all_normal(bits: np.ndarray) -> bool:
+    """Tell whether bfloat16 values are zeros or normal in float16, which has more digits then."""
+    magnitudes = bits & ~_SIGN
+    normal = magnitudes - _SMALLEST_NORMAL < _NORMALS  # what is smaller wraps around
+    return bool((normal | (magnitudes == 0)).all())
+
+
+def _in_float16(values: np.ndarray) -> np.ndarray:
+    """Round to float16; what is too large becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +96,20 @@ class PackQ8(Transform):
             GrokpackError: GP406 if it does not.
         """
         for box in self._matrices():
-            self.scales(box, reader)
+            if not self._fits(box, reader):
+                self.scales(box, reader)
 
     def fits(self, reader: ArraySource) -> bool:
         """Tell whether float16 holds every scale."""
-        return all(not len(self._narrowed(box, reader)[2]) for box in self._matrices())
+        return all(self._fits(box, reader) for box in self._matrices())
+
+    def _fits(self, block: Box, reader: ArraySource) -> bool:
+        """Tell whether float16 holds the scales of a block, those of bfloat16 by their bits."""
+        bits, dtype = read_scale_bits(self.tensor, block, reader, self.groups)
+        if dtype is DType.BF16 and _all_normal(bits):
+            return True
+        scales = to_f32(bits, dtype)
+        return bool((_in_float16(scales) == scales).all())
 
     def _matrices(self) -> Iterator[Box]:
         shape = self.tensor.values.shape
@@ -89,19 +118,12 @@ class PackQ8(Transform):
 
     def scales(self, block: Box, reader: ArraySource) -> np.ndarray:
         """Return the scales of a block of the weight as float16 bits, all of them exact."""
-        scales, narrow, wrong = self._narrowed(block, reader)
-        if len(wrong):
-            raise self._inexact(scales, wrong, block)
-        return narrow.view(np.uint16)
-
-    def _narrowed(
-        self, block: Box, reader: ArraySource
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the scales of a block, the same in float16, and the places of unequal ones."""
         scales = as_matrix(read_scales(self.tensor, block, reader, self.groups))
-        with np.errstate(over="ignore", invalid="ignore"):
-            narrow = scales.astype(np.float16)
-        return scales, narrow, np.argwhere(narrow.astype(np.float32) != scales)
+        narrow = _in_float16(scales)
+        wrong = narrow != scales
+        if wrong.any():
+            raise self._inexact(scales, np.argwhere(wrong), block)
+        return narrow.view(np.uint16)
 
     def _inexact(self, scales: np.ndarray, wrong: np.ndarray, block: Box) -> GrokpackError:
         group, column = (int(n) for n in wrong[0])

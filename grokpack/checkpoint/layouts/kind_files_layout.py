@@ -17,6 +17,7 @@ from grokpack.models.tensor_names import parse, rank_axis
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from grokpack.core.layout import Box
     from grokpack.core.tensors import ArraySpec
     from grokpack.models.architecture import Part, TensorRule
     from grokpack.models.family import Family
@@ -41,10 +42,17 @@ def lay_out(
         parsed = parse(convention, name)
         assert parsed is not None  # noqa: S101  # the names were made by the convention
         kinds[parsed.part].append(name)
-    files = [
-        _file(path, kinds[rule.part], convention, arrays, ranks)
-        for path, rule in paths(family, ranks).items()
-    ]
+    files: list[FileLayout] = []
+    first: dict[Part, FileLayout] = {}  # of the ranks that share a kind; the others have its header
+    for path, rule in paths(family, ranks).items():
+        boxes = _boxes(path, kinds[rule.part], convention, arrays, ranks)
+        like = first.get(rule.part)
+        files.append(
+            safetensors.lay_out_like(like, path, boxes)
+            if like
+            else safetensors.lay_out(path, boxes, arrays)
+        )
+        first.setdefault(rule.part, files[-1])
     return Layout(arrays, tuple((file,) for file in files))
 
 
@@ -67,10 +75,10 @@ def numbers(family: Family, path: str) -> tuple[int, int | None] | None:
     return int(match[2]), None if match[3] is None else int(match[3])
 
 
-def _file(
+def _boxes(
     path: str, names: list[str], convention: Convention, arrays: Mapping[str, ArraySpec], ranks: int
-) -> FileLayout:
-    """Lay out a file: whole arrays, or one rank's slices of them."""
+) -> dict[str, Box]:
+    """Return the regions that a file holds: whole arrays, or one rank's slices of them."""
     axis, match = rank_axis(convention, names[0]), _NAME.fullmatch(path)
     held = {
         shape: whole_box(shape)
@@ -78,5 +86,4 @@ def _file(
         else slice_box(shape, axis, int(match[3]), ranks)
         for shape in {arrays[name].shape for name in names}
     }
-    boxes = {name: held[arrays[name].shape] for name in names}
-    return safetensors.lay_out(path, boxes, arrays)
+    return {name: held[arrays[name].shape] for name in names}

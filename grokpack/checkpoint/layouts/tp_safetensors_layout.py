@@ -84,11 +84,12 @@ def _file_groups(
 ) -> Iterator[tuple[FileLayout, ...]]:
     shards = _shards(family, {name: row[0] for name, row in boxes.items()}, arrays)
     for file, names in safetensors.named(shards):
-        yield tuple(
-            safetensors.lay_out(
-                f"{folder}/{file}", {name: boxes[name][rank] for name in names}, arrays
-            )
-            for rank, folder in enumerate(folders)
+        own = [{name: boxes[name][rank] for name in names} for rank in range(len(folders))]
+        first = safetensors.lay_out(f"{folders[0]}/{file}", own[0], arrays)
+        others = zip(folders[1:], own[1:], strict=True)
+        yield (
+            first,
+            *(safetensors.lay_out_like(first, f"{folder}/{file}", held) for folder, held in others),
         )
 
 
