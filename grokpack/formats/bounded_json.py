@@ -7,6 +7,7 @@ first.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -45,13 +46,10 @@ def parse(data: bytes, place: Place | None = None, memory: int | None = None) ->
     """
     check_cost(data, place, memory)
     try:
-        document = json.loads(
-            data.decode().removeprefix(_BOM),
-            object_pairs_hook=_unique,
-            parse_constant=_no_number,
-            parse_float=_finite,
-        )
-        _check_depth(document)
+        text = data.decode().removeprefix(_BOM)
+        document = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if _count_names(document) != data.count(b":"):  # a name was dropped, or is in a text
+            json.loads(text, object_pairs_hook=_unique)
         if _SURROGATE.search(data):  # names of files that are not UTF-8 hold these
             json.dumps(document, ensure_ascii=False).encode(errors="surrogateescape")
     except UnicodeError as error:
@@ -113,13 +111,17 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check_depth(document: object) -> None:
-    """Refuse deeply nested containers, level by level and without recursion."""
+def _count_names(document: object) -> int:
+    """Count the entries of all objects, level by level; refuse what is deeply nested."""
+    count = 0
     level: list[Any] = [document] if type(document) in _CONTAINERS else []
     for _ in range(_MOST_DEPTH + 1):
         if not level:
-            return
-        inner = (outer.values() if type(outer) is dict else outer for outer in level)
+            return count
+        objects = [outer for outer in level if type(outer) is dict]
+        count += sum(map(len, objects))
+        lists = (outer for outer in level if type(outer) is list)
+        inner = itertools.chain(map(dict.values, objects), lists)
         nests = (values for values in inner if not _CONTAINERS.isdisjoint(map(type, values)))
         level = [one for values in nests for one in values if type(one) in _CONTAINERS]
     message = f"it is nested more than {_MOST_DEPTH} deep"
