@@ -104,6 +104,32 @@ def test_a_listing_in_pages_is_read_to_its_end(
     assert survey("s3://weights/models").whole
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<IsTruncated>1</IsTruncated><NextMarker>models/ckpt-0/a</NextMarker>",
+        "<IsTruncated> TRUE </IsTruncated>",
+        "<MaxKeys>1</MaxKeys>",
+    ],
+)
+def test_a_page_says_in_several_ways_that_it_was_cut(said: str, stocked: Server) -> None:
+    def page(asked: Asked) -> Answer:
+        first = "marker" not in asked.query
+        text = f"<Contents><Key>models/ckpt-0/{'a' if first else 'b'}</Key></Contents>"
+        text += said if first else "<IsTruncated>false</IsTruncated>"
+        return Answer(200, {}, f"<ListBucketResult>{text}</ListBucketResult>".encode())
+
+    stocked.route = page
+    assert storage.names(FOLDER) == ["a", "b"]
+
+
+def test_names_that_are_encoded_in_a_listing_are_decoded(stocked: Server) -> None:
+    body = b"<ListBucketResult><EncodingType>url</EncodingType>"
+    body += b"<Contents><Key>models/ckpt-0/a%2Bb+c</Key></Contents></ListBucketResult>"
+    stocked.route = lambda _: Answer(200, {}, body)
+    assert storage.names(FOLDER) == ["a+b c"]
+
+
 def test_a_token_that_comes_again_is_an_error(stocked: Server) -> None:
     stocked.route = lambda asked: listed(stocked, asked, first_token_again)
     with pytest.raises(GrokpackError, match="one that came before") as caught:
@@ -144,7 +170,16 @@ def test_a_listing_whose_second_page_is_not_given_is_an_error(
     assert caught.value.code == "GP209"
 
 
-@pytest.mark.parametrize("form", ["</{path}?cursor=1>; rel=next", '<{url}>; a="b"; rel="next"'])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "</{path}?cursor=1>; rel=next",
+        '<{url}>; a="b"; rel="next"',
+        '</first>; rel="prev", <{url}>; title="a, b; c"; rel=next',
+        '<{url}>;REL="last NEXT"',
+        '</{path}>; title="rel=next"; rel=prev, <{url}>; rel = "next"',
+    ],
+)
 def test_links_of_the_hub_are_followed_in_each_form(form: str, stocked: Server) -> None:
     def tree(asked: Asked) -> Answer:
         rows = [{"type": "file", "path": "b" if "cursor" in asked.query else "a"}]

@@ -19,6 +19,7 @@ _NO_BODY = hashlib.sha256(b"").hexdigest()
 _EXPORT = 'eval "$(aws configure export-credentials --format env)"'
 _HINTS = {
     "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket's server",
+    "InvalidObjectState": "it is archived: restore the object in its bucket, which takes hours",
     "InvalidAccessKeyId": "these keys are not known there: see that they are this service's",
     "RequestTimeTooSkewed": "set this machine's clock: signatures are good for a few minutes",
     "SignatureDoesNotMatch": "the secret key is not that of the access key; give both again",
@@ -91,12 +92,12 @@ class AwsCredentials:
 
     def refused_hint(self, reason: str) -> str:
         """Return the hint for refused access, for the status and what the server calls it."""
-        if self._shown is None:
-            how = "the bucket is not public; give keys: AWS_PROFILE=NAME, or for example\n"
-            return how + _EXPORT
         for code, hint in _HINTS.items():
             if code in reason:
                 return hint
+        if self._shown is None:
+            how = "the bucket is not public; give keys: AWS_PROFILE=NAME, or for example\n"
+            return how + _EXPORT
         if "Token" in reason:
             return "the token that was sent has expired, or was revoked; get another:\n" + _EXPORT
         return "the keys that were found do not allow it; give others, for example:\n" + _EXPORT

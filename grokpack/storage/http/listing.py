@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote_plus, urljoin, urlsplit
 from xml.parsers import expat
 
 from grokpack.core.errors import GrokpackError, MalformedInput, Place
@@ -31,8 +31,13 @@ PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
 _MOST_PAGES = 200
 _MOST_NAMES = 1 << 18  # 200 pages of a thousand, and the other names of a page
 _MOST_LEVELS = 16  # of nested elements; S3's pages have 4
-_NEXT = re.compile(r'<([^<>]+)>(?:\s*;[^,<>]*)?;\s*rel="?next\b', re.IGNORECASE)
+_LINK = re.compile(r'<([^<>]+)>((?:\s*;\s*[\w*-]+(?:\s*=\s*(?:"[^"]*"|[^\s",;]*))?)*)')
+_NEXT = re.compile(r';\s*rel\s*=\s*(?:"(?:[^"]*\s)?next[\s"]|next\b)', re.IGNORECASE)
+"""A link of the header `Link` with its parameters, and the one that leads to the next page."""
 _LISTING = "ListBucketResult"
+_NAMES = ("Key", "NextMarker", "Prefix")  # elements that hold names of objects
+_ABOUT = ("EncodingType", "IsTruncated", "MaxKeys", "NextContinuationToken")
+_TRUE = ("true", "1")
 _AFTER_SLASH = chr(ord("/") + 1)  # sorts right behind everything below a folder
 _FOLDER_MARKER = "_$folder$"  # ends the names of empty objects that stand for Hadoop's folders
 
@@ -165,7 +170,7 @@ def _asked(page: Resource, path: str, *, first: bool) -> tuple[bytes, str] | Non
 
 def _bucket_page(found: Listing, url: Url, data: bytes, path: str) -> Mark | None:
     """Add a page of S3's XML; return where the next one begins."""
-    texts = _Texts(("Key", "Prefix", "IsTruncated", "NextContinuationToken", "NextMarker"))
+    texts = _Texts((*_NAMES, *_ABOUT))
     try:
         texts.read(data)
     except expat.ExpatError as error:
@@ -174,6 +179,9 @@ def _bucket_page(found: Listing, url: Url, data: bytes, path: str) -> Mark | Non
         raise _broken(path, str(error)) from None
     if texts.root != _LISTING:
         raise _broken(path, f"it is a document of the kind `{plain(texts.root)}`")
+    if "url" in texts.found["EncodingType"]:
+        for name in _NAMES:
+            texts.found[name] = [unquote_plus(text) for text in texts.found[name]]
     prefix = f"{url.path}/" if url.path else ""
     keys, folders = texts.found["Key"], texts.found["Prefix"]
     _enter(found.files, prefix, (key for key in keys if not key.endswith(_FOLDER_MARKER)))
@@ -193,13 +201,22 @@ def _next_mark(texts: _Texts, path: str) -> Mark | None:
     )
     if token:
         return "continuation-token", token
-    if not any(text.strip().lower() == "true" for text in texts.found["IsTruncated"]):
+    if not _is_cut(texts):
         return None
     last = max((*texts.found["Key"], *texts.found["Prefix"]), default="")
     marker = next(filter(None, texts.found["NextMarker"]), last)
     if not marker:
         raise _broken(path, "it was cut, and nothing says where it goes on")
     return "marker", marker
+
+
+def _is_cut(texts: _Texts) -> bool:
+    """Return whether a page says that more names follow, or is full and says nothing."""
+    said = texts.found["IsTruncated"]
+    if said:
+        return any(text.strip().lower() in _TRUE for text in said)
+    most = next(iter(texts.found["MaxKeys"]), "").strip()
+    return most.isdecimal() and 0 < int(most) <= len(texts.found["Key"])
 
 
 class _Texts:
@@ -237,7 +254,7 @@ class _Texts:
 
     @staticmethod
     def _declare(*_: object) -> None:
-        message = "it defines entities"
+        message = "it declares a document type, as a web page does"
         raise ValueError(message)
 
     def _begin(self, name: str, _attributes: object) -> None:
@@ -286,11 +303,11 @@ def _page_mark(link: str) -> Mark | None:
 
 def _next_page(header: str, asked: str, path: str) -> str:
     """Return the URL of the page after one, which a mirror may serve elsewhere; empty if none."""
-    match = _NEXT.search(header)
-    if match is None:
+    target = next((link[1] for link in _LINK.finditer(header) if _NEXT.search(link[2])), None)
+    if target is None:
         return ""
     try:
-        link = str(urljoin(asked, match[1]))
+        link = str(urljoin(asked, target))
         parts = urlsplit(link)
     except ValueError as error:
         raise _broken(path, str(error)) from error

@@ -110,21 +110,35 @@ def read(
         wanted["If-Match"] = seen.tag
 
     def receive(response: urllib3.BaseHTTPResponse) -> None:
-        if response.status == NO_SUCH_RANGE:
-            raise FileChanged("it is empty now")
-        start, stop, facts = described(response)
-        if facts != seen:
-            raise FileChanged(difference(seen, facts))
-        if (start, stop) != (offset, offset + body.nbytes):
-            raise UnexpectedResponse(f"it sent bytes {start:,} to {stop:,} instead")
+        _check_range(response, offset, body.nbytes, seen)
         body.take(request, response)
 
     try:
-        _persist(request, resource, wanted, body.nbytes, receive)
+        _persist(request, resource, wanted, body.nbytes, receive, final=(FileChanged,))
+    except FileChanged as error:
+        raise changed(resource.path, str(error)) from None
     except FileGone:
         raise changed(resource.path, "it is gone") from None
     except RefusedRequest as error:
         raise refused(resource, str(error)) from None
+
+
+def _check_range(
+    response: urllib3.BaseHTTPResponse, offset: int, nbytes: int, seen: FileFacts
+) -> None:
+    """Check that a response has the bytes that were asked for, of the version that was seen.
+
+    Raises:
+        FileChanged: The file is another one by now.
+        UnexpectedResponse: The bytes are others.
+    """
+    if response.status == NO_SUCH_RANGE:
+        raise FileChanged("it is empty now")
+    start, stop, facts = described(response)
+    if facts != seen:
+        raise FileChanged(difference(seen, facts))
+    if (start, stop) != (offset, offset + nbytes):
+        raise UnexpectedResponse(f"it sent bytes {start:,} to {stop:,} instead")
 
 
 def changed(path: str, how: str) -> GrokpackError:
@@ -156,21 +170,23 @@ def _persist(
     wanted: Mapping[str, str],
     nbytes: int,
     receive: Callable[[urllib3.BaseHTTPResponse], T],
+    final: tuple[type[RetryableFailure], ...] = (),
 ) -> T:
     """Repeat a request until it succeeds, fails for good, or has failed too often.
 
     Raises:
-        GrokpackError: GP213, GP221, GP223 or GP243 for what the attempts came to.
+        RetryableFailure: An attempt failed in a way that is final here.
+        GrokpackError: GP221, GP223 or GP243 for what the attempts came to.
     """
     began, tried, lies = time.monotonic(), 0, 0
     while True:
         request.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
         try:
             return follow(request, resource, wanted, receive)
-        except FileChanged as error:
-            raise changed(resource.path, str(error)) from None
         except LastingFailure as failure:
             raise out_of_reach(resource.path, failure) from None
+        except final:
+            raise
         except RetryableFailure as trouble:
             tried, lies = tried + 1, lies + isinstance(trouble, UnexpectedResponse)
             known = urlsplit(resource.url()).netloc in answered

@@ -35,9 +35,9 @@ REFUSED_CODES = (
     "TokenRefreshRequired",
 )
 """S3's names for refusals that come with status 400."""
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)
 _EMPTY_RANGE = "bytes */0"
-_CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
+_CODE = re.compile(rb"<Code>([A-Za-z.]{1,60})</Code>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ class FileGone(Exception):
     """Status 404 or 410."""
 
 
-class FileChanged(Exception):
-    """The file is not the one that was opened."""
+class FileChanged(UnexpectedResponse):
+    """Answer that the file is not the one that was asked for, as far as the server knows."""
 
 
 def described(response: urllib3.BaseHTTPResponse) -> tuple[int, int, FileFacts]:

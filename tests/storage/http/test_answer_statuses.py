@@ -81,6 +81,16 @@ def test_a_file_whose_first_byte_is_out_of_range_is_empty(
     assert storage.FileBytes(f"{server.url}/file").size() == 0
 
 
+@pytest.mark.parametrize("status", [412, 416])
+def test_a_first_look_that_is_refused_for_another_version_is_no_change(
+    status: int, server: Server
+) -> None:
+    answering(server, status, {"Content-Range": "bytes */9"})
+    with pytest.raises(GrokpackError) as caught:
+        file_info.look(f"{server.url}/file")
+    assert (caught.value.code, len(server.asked)) == ("GP223", 3)
+
+
 def test_a_file_that_has_become_empty_has_changed(server: Server) -> None:
     path = f"{server.url}/file"
     assert storage.FileBytes(path).size() == 1 << 18
