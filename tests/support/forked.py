@@ -45,6 +45,8 @@ _NOT_LOADED = {
     "templates",
 }  # see what is read at the start
 _ENVIRONMENT = dict(os.environ)
+_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+"""Variables that the server has in any case. `evaluate`, run in a test's own process, sets them."""
 
 
 class Request(NamedTuple):
@@ -73,9 +75,7 @@ def run_in(
     """Run a command in an environment; in full where that has what is read at the start."""
     request = Request([*map(str, words)], str(cwd or Path.cwd()), environment)
     command = [*COMMAND, *request.words]
-    names = environment.keys() | _ENVIRONMENT.keys()
-    changed = {name for name in names if environment.get(name) != _ENVIRONMENT.get(name)}
-    if any(name.startswith(_READ_AT_THE_START) for name in changed):
+    if any(name.startswith(_READ_AT_THE_START) for name in _changed(environment)):
         whole = {"PYTHONPATH": str(ROOT), **environment}
         return subprocess.run(command, capture_output=True, check=False, cwd=cwd, env=whole)
     with (
@@ -88,6 +88,12 @@ def run_in(
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(command, status, out.read(), err.read())
+
+
+def _changed(environment: Mapping[str, str]) -> set[str]:
+    """Names of variables that a forked process would not find as they are here."""
+    ours = environment.items() - _ONE_THREAD.items()
+    return {name for name, _ in ours ^ (_ENVIRONMENT.items() - _ONE_THREAD.items())}
 
 
 def shim(folder: Path) -> None:
@@ -114,11 +120,10 @@ def server() -> str:
     """Start this process's server, which ends with it; returns where it listens."""
     folder = tempfile.TemporaryDirectory(prefix="forked-")
     place = f"{folder.name}/socket"
-    single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.forked", place],
         cwd=ROOT,
-        env={**_ENVIRONMENT, **single, "PYTHONPATH": str(ROOT)},
+        env={**_ENVIRONMENT, **_ONE_THREAD, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from grokpack.evaluation.network import blas_threads
 from tests.faults.crashing import places
 from tests.support import forked
 from tests.support.checkpoints import GOLDEN
@@ -29,6 +30,15 @@ def test_a_forked_command_has_its_own_folder_and_environment(tmp_path: Path) -> 
     named = forked.run("inspect", GROKPACK_CHECKPOINT=str(GOLDEN), GROKPACK_FORMAT="json")
     assert named.stdout.startswith("{")
     assert forked.run("inspect", cwd=tmp_path).returncode == 3
+
+
+def test_what_evaluating_leaves_in_the_environment_starts_nothing_in_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in blas_threads.VARIABLES:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(subprocess, "run", None)
+    assert forked.run("--version").returncode == 0
 
 
 def test_a_shell_finds_the_forked_command_and_its_status(tmp_path: Path) -> None:
