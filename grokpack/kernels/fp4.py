@@ -14,7 +14,7 @@ import numpy as np
 
 from grokpack.kernels._block_source import BlockSource
 from grokpack.kernels._ggml_blocks_of_32 import farthest, in_order, measure
-from grokpack.kernels.fp4_blocks import GGML, MX, MX_BYTES, NV, ROUNDERS, TOP, BlockForm
+from grokpack.kernels.fp4_blocks import GGML, MX, MX_BYTES, NV, TOP, BlockForm, nearest
 
 
 def quantize_fp4(  # noqa: PLR0913, PLR0917
@@ -106,19 +106,19 @@ def _search(
     form: BlockForm, x: np.ndarray, weights: np.ndarray, plain: np.ndarray, unit: np.float32
 ) -> np.ndarray:
     """Return the byte of least weighted squared error among the plain one and its trials."""
-    size, best = np.abs(x), plain
-    least = _squared_error(size, weights, form.scales(plain, unit))
+    size, best, first = np.abs(x), plain, form.numbers(plain)
+    least = _squared_error(size * (unit / first), weights)
+    reciprocal = np.float32(1) / first
     for trial in form.trials:
         other = np.clip(plain + trial, form.least, form.last)
-        error = _squared_error(size, weights, form.scales(other, unit))
+        number = form.numbers(other)
+        ratio = number * reciprocal
+        error = _squared_error(size * (unit / number), weights) * (ratio * ratio)
         best, least = np.where(error < least, other, best), np.where(error < least, error, least)
     return best
 
 
-def _squared_error(size: np.ndarray, weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the weighted squared error of magnitudes, `f32[column]`; that of ties is equal."""
-    y = size * (np.float32(1) / scale)
-    rounder = np.where(y < 2, ROUNDERS[0], np.where(y < 4, ROUNDERS[1], ROUNDERS[2]))  # noqa: PLR2004
-    level = np.minimum((y + rounder) - rounder, np.float32(6))
-    e = size - level * scale
-    return in_order(e * e * weights)
+def _squared_error(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted squared error of magnitudes in units of the scale, `f32[column]`."""
+    d = y - np.minimum(nearest(y), np.float32(6))
+    return in_order(d * d * weights)

@@ -40,8 +40,15 @@ about half as much again, under which the largest weight gets level 4."""
 _ROUND_UP = 0x200000
 """Bits of a quarter: compressed-tensors takes the next power of two from 1.75 of one on."""
 
-ROUNDERS = np.float32(1.5) * np.array([2**22, 2**23, 2**24], np.float32)
-"""Numbers whose sum with another rounds it to a multiple of 0.5, 1 and 2."""
+EXPONENT_BITS = 0x7F800000
+LEAST_POWER = 127 << 23
+"""Bits of one, below which levels are as far apart as above it."""
+SHIFT = 22 << 23
+"""Added to the bits of a power of two: times 2^22, at which float32 has the spacing of levels from
+that power on."""
+DROPPED_BITS = 22
+BIAS = 127 << 1
+"""Excess of a float32's exponent over that of E2M1, where codes count it."""
 
 
 def exponents(largest: np.ndarray) -> np.ndarray:
@@ -63,6 +70,17 @@ def power(exponent: np.ndarray) -> np.ndarray:
     """Return powers of two as float32; that of byte 0 is below the normal range."""
     bits = np.where(exponent == 0, 0x00400000, exponent << 23).astype(np.int32)
     return bits.view(np.float32)
+
+
+def nearest(sizes: np.ndarray) -> np.ndarray:
+    """Return the levels nearest to magnitudes, of two as near either; beyond 6 they go on.
+
+    A magnitude of one or more, times 2^22, has just the spacing of levels; adding it rounds to it.
+    """
+    bits = np.maximum(sizes.view(np.uint32), np.uint32(LEAST_POWER)) + np.uint32(SHIFT)
+    rounder = bits.view(np.float32)
+    levels: np.ndarray = (sizes + rounder) - rounder
+    return levels
 
 
 def to_e4m3(values: np.ndarray) -> np.ndarray:
@@ -109,7 +127,11 @@ class BlockForm:
 
     def scales(self, chosen: np.ndarray, unit: np.float32) -> np.ndarray:
         """Return the scales that bytes stand for."""
-        return power(chosen) if self.micro else from_e4m3(chosen) / unit
+        return self.numbers(chosen) / unit
+
+    def numbers(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the numbers that bytes stand for, which the scale of the matrix divides."""
+        return power(chosen) if self.micro else from_e4m3(chosen)
 
     @property
     def trials(self) -> np.ndarray:

@@ -42,17 +42,21 @@ def quantized(
 
 
 def in_blocks(
-    kernel: Any, values: np.ndarray, implementation: dispatch.Implementation = "numpy"
+    kernel: Any,
+    values: np.ndarray,
+    implementation: dispatch.Implementation = "numpy",
+    scales: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What a quantizer of GGUF's blocks fills."""
     inputs, columns = values.shape
-    ones = np.ones((1, columns), np.float32)
+    given_scales = np.ones((1, columns), np.float32) if scales is None else scales
     made = (
         np.empty((columns, inputs // 32 * 17), np.uint8),
         np.empty((3, inputs // 32, columns), np.float32),
         np.empty((2, inputs // 32, columns), np.int32),
     )
-    dispatch.twin(kernel, implementation)(values, ones, 0, inputs, *made)
+    made_by = dispatch.twin(kernel, implementation)
+    made_by(values, given_scales, 0, inputs // len(given_scales), *made)
     return made
 
 
@@ -181,4 +185,34 @@ def test_twins_leave_the_same_bits(x: np.ndarray, micro: bool, searched: bool) -
         np.testing.assert_array_equal(ours, theirs)
     kernel = fp4.search_mxfp4 if searched else fp4.quantize_mxfp4
     for ours, theirs in zip(in_blocks(kernel, x), in_blocks(kernel, x, "numba"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba is not there")
+@pytest.mark.parametrize("unit", [None, 37.5])
+@pytest.mark.parametrize("weights", [None, "one", "uneven"])
+def test_twins_leave_the_same_bits_of_codes_with_scales(
+    unit: float | None, weights: str | None
+) -> None:
+    rng = np.random.default_rng(7)
+    codes = np.clip(np.round(rng.normal(0, 40, (544, 131))), -128, 127).astype(np.int8)
+    scales = rng.uniform(-1, 1, (16, 131)).astype(
+        np.float32
+    )  # for 34 inputs each: fours straddle them
+    scales[3, ::5] = 0
+    known = {None: None, "one": np.ones(544, np.float32)}.get(
+        weights, rng.uniform(0.1, 2, 544).astype(np.float32)
+    )
+    for ours, theirs in zip(
+        quantized(codes, unit, known, scales=scales),
+        quantized(codes, unit, known, "numba", scales),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    kernel = fp4.quantize_mxfp4 if weights is None else fp4.search_mxfp4
+    for ours, theirs in zip(
+        in_blocks(kernel, codes, scales=scales),
+        in_blocks(kernel, codes, "numba", scales),
+        strict=True,
+    ):
         np.testing.assert_array_equal(ours, theirs)

@@ -1,133 +1,20 @@
-"""Passes over rows of FP8, 128 columns and four rows at a time; see `_lanes` for the form of loops.
-
-What takes one byte of a value is done apart from what takes four, so that each pass fills vector
-registers: signs and zeros go by as marks, and codes are counted once they are bytes.
-"""
+"""Passes over magnitudes that become FP8, and over their codes."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from grokpack.kernels.compiled import inner
-from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line
-from grokpack.kernels.compiled._byte_transposition import SIDE, transpose_square
-from grokpack.kernels.fp8 import BIAS, DROPPED_BITS, EXPONENT_BITS, LANES, LEAST_POWER, SHIFT
-
-ROWS = 4  # rows of an unrolled loop; LLVM leaves one of eight as it is, and then has no vectors
-BLOCK = ROWS * LANES
-PART = 128  # rows whose codes are held before they are stored; int8 of as many is fetched at once
+from grokpack.kernels.compiled._magnitudes import BLOCK, LANES, NOTHING, ROWS, SIGN, ZERO
+from grokpack.kernels.fp8 import BIAS, DROPPED_BITS, EXPONENT_BITS, LEAST_POWER, SHIFT
 
 _NIL = np.float32(0)
 _MAGNITUDE, _HALF_MAGNITUDE = np.uint32(0x7FFFFFFF), np.uint16(0x7FFF)
 _EXPONENT, _LEAST, _SHIFT = (np.uint32(n) for n in (EXPONENT_BITS, LEAST_POWER, SHIFT))
-_DROPPED, _TO_SIGN, _HALF = (np.uint32(n) for n in (DROPPED_BITS, 24, 16))
-_SIGN, _ZERO, _NOTHING = np.uint8(0x80), np.uint8(1), np.uint8(0)
-"""Marks of a value: its sign where its code has it, and that it is zero."""
+_DROPPED, _HALF = np.uint32(DROPPED_BITS), np.uint32(16)
 _BIAS = np.uint8(-BIAS % 256)
 _TOP = np.uint8(0x7E)
 """Code of the largest magnitude."""
-
-INT8, BFLOAT16, FLOAT32 = 1, 2, 4
-"""Kinds of values, by their bytes."""
-
-
-@inner
-def fetch(
-    raw: np.ndarray, place: tuple[int, int, int, int], columns: int, part: np.ndarray
-) -> None:
-    """Copy rows side by side; what is missing of the columns, and of fours of rows, becomes zero.
-
-    Rows of a matrix lie far apart, and often in the same few sets of the first-level cache.
-
-    Args:
-        raw: All values, as bytes.
-        place: Offset of the first value; bytes of a row; bytes of a value; rows.
-        columns: Columns, at most `LANES`.
-        part: Filled, as bytes.
-    """
-    at, pitch, size, rows = place
-    whole = size * LANES
-    part[rows * whole : -(-rows // ROWS) * ROWS * whole] = _NOTHING
-    if columns < LANES:
-        part[: rows * whole] = _NOTHING
-        for i in range(rows):
-            copy(raw, at + i * pitch, part, i * whole, columns * size)
-        return
-    for i in range(rows):
-        for n in range(0, whole, LINE):
-            copy_line(raw, at + i * pitch + n, part, i * whole + n)
-
-
-@inner
-def take_scales(
-    scales: np.ndarray,
-    source: tuple[int, int, int],
-    place: tuple[int, int],
-    own: np.ndarray,
-    marks: np.ndarray,
-) -> int:
-    """Copy the scales of four rows of int8.
-
-    Args:
-        scales: `f32[group, all columns]`.
-        source: First row and column; rows that share a row of scales.
-        place: Rows, at most four; columns, at most `LANES`.
-        own: Filled with magnitudes, `f32[BLOCK]`, zero where there is no scale.
-        marks: Filled with their marks, `u8[BLOCK]`.
-
-    Returns:
-        The first row beyond those that the same scales hold for.
-    """
-    row, column, per_group = source
-    rows, columns = place
-    if columns < LANES:
-        own[:] = _NIL
-    last = (row + rows - 1) // per_group
-    for i in range(ROWS):
-        group = min((row + i) // per_group, last)
-        for lane in range(columns):
-            own[i * LANES + lane] = scales[group, column + lane]
-    bits = own.view(np.uint32)
-    for n in range(BLOCK):
-        sign = np.uint8(np.uint8(bits[n] >> _TO_SIGN) & _SIGN)
-        marks[n] = np.uint8(sign | np.uint8(own[n] == _NIL))
-        own[n] = np.abs(own[n])
-    return (last + 1) * per_group if row // per_group == last else row
-
-
-@inner
-def scale_codes(
-    line: np.ndarray, own: np.ndarray, marks: np.ndarray, x: np.ndarray, found: np.ndarray
-) -> None:
-    """Make magnitudes `x`, `f32[BLOCK]`, and marks `found`, `u8[BLOCK]`, of int8 in a line."""
-    codes = line.view(np.int8)
-    for n in range(BLOCK):
-        x[n] = np.abs(np.float32(codes[n])) * own[n]
-    for n in range(BLOCK):
-        sign = np.uint8(np.uint8(line[n] & _SIGN) ^ marks[n])
-        found[n] = np.uint8(sign | np.uint8(line[n] == _NOTHING))
-
-
-@inner
-def widen(line: np.ndarray, x: np.ndarray, found: np.ndarray) -> None:
-    """Make magnitudes and marks likewise, of bfloat16."""
-    halves, bits = line.view(np.uint16), x.view(np.uint32)
-    for n in range(BLOCK):
-        bits[n] = np.uint32(np.uint32(halves[n] & _HALF_MAGNITUDE) << _HALF)
-    for n in range(BLOCK):
-        zero = np.uint8(np.uint16(halves[n] & _HALF_MAGNITUDE) == np.uint16(0))
-        found[n] = np.uint8(np.uint8(np.uint8(halves[n] >> np.uint16(8)) & _SIGN) | zero)
-
-
-@inner
-def split(line: np.ndarray, x: np.ndarray, found: np.ndarray) -> None:
-    """Make magnitudes and marks likewise, of float32."""
-    own, bits = line.view(np.uint32), x.view(np.uint32)
-    for n in range(BLOCK):
-        magnitude = np.uint32(own[n] & _MAGNITUDE)
-        sign = np.uint8(np.uint8(own[n] >> _TO_SIGN) & _SIGN)
-        bits[n] = magnitude
-        found[n] = np.uint8(sign | np.uint8(magnitude == np.uint32(0)))
 
 
 @inner
@@ -138,7 +25,7 @@ def raise_codes(codes: np.ndarray, largest: np.ndarray) -> None:
         row = codes[at : at + LANES]
         for lane in range(LANES):
             code = row[lane]
-            size = u8(_NOTHING - code) if u8(code & _SIGN) == _SIGN else code
+            size = u8(NOTHING - code) if u8(code & SIGN) == SIGN else code
             largest[lane] = size if size > largest[lane] else largest[lane]  # noqa: FURB136
 
 
@@ -252,39 +139,9 @@ def finish(words: np.ndarray, marks: np.ndarray, tally: np.ndarray, octets: np.n
             for i in range(ROWS):
                 code, mark = u8(block[i * LANES + lane] + _BIAS), own[i * LANES + lane]
                 ends = u8(ends + u8(code == _TOP))
-                gone = u8(gone + u8(u8(code | u8(mark & _ZERO)) == _NOTHING))
-                block[i * LANES + lane] = u8(code | u8(mark & _SIGN))
+                gone = u8(gone + u8(u8(code | u8(mark & ZERO)) == NOTHING))
+                block[i * LANES + lane] = u8(code | u8(mark & SIGN))
             tally[lane], tally[LANES + lane] = ends, gone
-
-
-@inner
-def put(octets: np.ndarray, out: np.ndarray, goal: tuple[int, int, int, int]) -> None:
-    """Copy the codes of a part to offset, pitch, rows and columns of the output."""
-    to, pitch, rows, columns = goal
-    for i in range(rows):
-        if columns == LANES:
-            for n in range(0, LANES, LINE):
-                copy_line(octets, i * LANES + n, out, to + i * pitch + n)
-        else:
-            copy(octets, i * LANES, out, to + i * pitch, columns)
-
-
-@inner
-def put_turned(
-    octets: np.ndarray, tile: np.ndarray, out: np.ndarray, goal: tuple[int, int, int, int]
-) -> None:
-    """Copy likewise, columns as rows: offset, pitch, and before that rows and columns."""
-    to, pitch, rows, columns = goal
-    for c in range(0, columns, SIDE):
-        for r in range(0, rows, SIDE):
-            transpose_square(octets, r * LANES + c, LANES, tile, r, PART)
-        for k in range(min(SIDE, columns - c)):
-            at = to + (c + k) * pitch
-            if rows == PART:
-                for n in range(0, PART, LINE):
-                    copy_line(tile, k * PART + n, out, at + n)
-            else:
-                copy(tile, k * PART, out, at, rows)
 
 
 @inner

@@ -10,29 +10,18 @@ from grokpack.kernels.compiled import allocate, compiled, inner
 from grokpack.kernels.compiled._byte_copies import LINE, prefetch
 from grokpack.kernels.compiled._byte_transposition import SIDE
 from grokpack.kernels.compiled._fp8_lanes import (
-    BFLOAT16,
-    BLOCK,
-    FLOAT32,
-    INT8,
-    PART,
-    ROWS,
     add_errors,
     encode,
-    fetch,
     finish,
     fold,
-    put,
-    put_turned,
     raise_codes,
     raise_halves,
     raise_words,
-    scale_codes,
     scale_largest,
-    split,
-    take_scales,
-    widen,
 )
-from grokpack.kernels.fp8 import FACTORS, LANES, LARGEST, MSE, SMALLEST
+from grokpack.kernels.compiled._magnitudes import BFLOAT16, BLOCK, INT8, LANES, ROWS, fetch, load
+from grokpack.kernels.compiled._part_stores import PART, put, put_turned
+from grokpack.kernels.fp8 import FACTORS, LARGEST, MSE, SMALLEST
 
 _STRIP = 16  # rows that a pass takes: their magnitudes and words stay in the first-level cache
 _NIL, _ONE = np.float32(0), np.float32(1)
@@ -163,26 +152,14 @@ def _load(
     `place` is the first row that was fetched, and where from there the strip begins. Scales are
     held for rows before `until`; return the first row beyond those that they are held for now.
     """
-    part, own, signs, magnitudes, found = scratch[:5]
-    size = shape[2]
-    column, per_group = source
-    _, bottom, left, count = block
-    for k in range(0, _padded(bottom - place[0] - place[1]), ROWS):
-        first = place[0] + place[1] + k
-        rows, at = min(ROWS, bottom - first), (place[1] + k) * LANES * size
-        line = part[at : at + BLOCK * size]
-        x = magnitudes[k * LANES : k * LANES + BLOCK]
-        marks = found[k * LANES : k * LANES + BLOCK]
-        if size == BFLOAT16:
-            widen(line, x, marks)
-        elif size == FLOAT32:
-            split(line, x, marks)
-        else:
-            if first + rows > until:
-                where = (first, column + left, per_group)
-                until = take_scales(scales, where, (rows, count), own, signs)
-            scale_codes(line, own, signs, x, marks)
-    return until
+    part, own, signs, x, marks = scratch[:5]
+    (column, per_group), size = source, shape[2]
+    first = place[0] + place[1]
+    where = (first, column + block[2], per_group, until)
+    rows = min(_STRIP, block[1] - first)
+    return load(
+        part[place[1] * LANES * size :], size, scales, where, (rows, block[3]), own, signs, x, marks
+    )
 
 
 @inner
@@ -300,7 +277,8 @@ def _write(  # noqa: PLR0913, PLR0917
         for lane in range(2 * LANES):
             tally[lane] += np.int32(few[lane])
         if turned:
-            put_turned(octets, tile, out, (left * shape[0] + part, shape[0], rows, count))
+            goal = (left * shape[0] + part, shape[0], rows, count)
+            put_turned(octets, tile, out, goal, (rows, rows))
         else:
             put(octets, out, (part * columns + left, columns, rows, count))
 
