@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.checkpoint import Checkpoint
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.readers import virtual_store_reader as views
 from grokpack.checkpoint.virtual_store import store_index
@@ -22,7 +23,6 @@ from grokpack.transforms.dequantize import Cast, Dequantize
 if TYPE_CHECKING:
     import tensorstore as ts
 
-    from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.layout import Box
     from grokpack.core.paths import StrPath
     from grokpack.core.tensors import Shape, TensorSpec
@@ -33,17 +33,20 @@ _FLOATS = (DType.BF16, DType.F16, DType.F32)
 _LONG_NAMES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
 
-def open(path: StrPath, head_dim: int | None = None) -> Opened:  # noqa: A001  # as in `grokpack.open`
+def open(path: StrPath | Checkpoint, head_dim: int | None = None) -> Opened:  # noqa: A001  # as in `grokpack.open`
     """Open a checkpoint's arrays by name, lazily: no value is read yet.
 
     Args:
-        path: A checkpoint of any format that grokpack reads, or a view of one.
+        path: A checkpoint of any format that grokpack reads, or a view of one; a path, or what
+            `open_checkpoint` gave.
         head_dim: Size of an attention head, if no config.json gives it.
 
     Raises:
         GrokpackError: GP226 if files changed since a view was made, and the errors of
             `open_checkpoint`.
     """
+    if isinstance(path, Checkpoint):
+        return Opened(path.place, path.geometry.head_dim)
     return Opened(os.fspath(path), head_dim)
 
 

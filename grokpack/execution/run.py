@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
+from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import DeadlineReached, GrokpackError, Interrupted, Place, SourceChanged
 from grokpack.core.events import Advanced, Finished, Listener, Started, ignore_event
 from grokpack.core.progress import Watch
@@ -63,6 +64,11 @@ class Outcome:
     published: bool = True
     outstanding_bytes: int = 0
     outstanding_parts: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        whole = "whole" if self.published else f"{byte_size(self.outstanding_bytes)} outstanding"
+        done = "an earlier run's" if self.already_done else f"in {self.seconds:.1f} s"
+        return f"<Outcome {self.out}: {byte_size(self.total_bytes)}, {whole}, {done}>"
 
 
 def execute(

@@ -72,9 +72,9 @@ def select(entries: Iterable[ModelTensor], pattern: str) -> list[ModelTensor]:
 def _nearest(names: list[str], pattern: str) -> list[str]:
     """Find patterns of as many words as this one that do match tensors."""
     wanted = len(_slashed(pattern).split("/"))
-    runs = dict.fromkeys(run for name in names for run in _runs(name, wanted))
+    runs = [run for name in names for run in _runs(name, wanted)]
     parts = _PARTS if wanted == 1 else ()
-    return difflib.get_close_matches(pattern, [*runs, *parts], _NEAR)
+    return difflib.get_close_matches(pattern, [*dict.fromkeys((*runs, *parts))], _NEAR)
 
 
 def _runs(name: str, count: int) -> Iterator[str]:

@@ -30,7 +30,8 @@ def render(found: Comparison, data: ComparisonJson) -> str:
     for row in sorted(unlike, key=lambda row: -row.relative)[:_MOST_SHOWN]:
         lines += _tensor(row)
     if len(unlike) > _MOST_SHOWN:
-        lines.append(f"and {len(unlike) - _MOST_SHOWN} tensors more (`--json` has all)")
+        more = numbers.others(len(unlike) - _MOST_SHOWN, "tensor")
+        lines.append(f"{more} (`--json` has all)")
     for label, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             most = 0 if unlike_sizes else _MOST_SHOWN  # no tensor is alike in models of other sizes

@@ -115,7 +115,7 @@ def _findings(seen: list[Finding]) -> list[str]:
     """List the first findings, and count the others."""
     lines = [_finding(row) for row in seen[:_MOST_FINDINGS]]
     if len(seen) > _MOST_FINDINGS:
-        lines.append(f"      and {len(seen) - _MOST_FINDINGS} findings more")
+        lines.append(f"      {numbers.others(len(seen) - _MOST_FINDINGS, 'finding')}")
     return lines
 
 

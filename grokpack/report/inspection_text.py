@@ -202,4 +202,4 @@ def _pieces(pieces: list[PieceJson]) -> list[str]:
         for p in pieces[:_FEW_PIECES]
     ]
     more = len(pieces) - len(rows)
-    return [*rows, f"           and {more} slices more"] if more > 0 else rows
+    return [*rows, f"           {numbers.others(more, 'slice')}"] if more > 0 else rows

@@ -48,6 +48,11 @@ def file_count(number: int) -> str:
     return f"{number} file{'s' * (number != 1)}"
 
 
+def others(number: int, noun: str) -> str:
+    """Count what is not shown: `and 1 tensor more`, `and 24 tensors more`."""
+    return f"and {number} {noun}{'s' * (number != 1)} more"
+
+
 def byte_rate(bytes_per_s: float) -> str:
     """Format bytes per second: `1.31 GB/s`."""
     return f"{byte_size(bytes_per_s)}/s"

@@ -35,7 +35,7 @@ def render(verdict: Verdict, seconds: float) -> str:
         own = _finding(verdict, kind[0]) if len(kind) == 1 else _together(verdict, kind)
         lines += [own, ""]
     more = sum(map(len, kinds[_MOST_SHOWN:]))
-    lines += [f"and {more} findings more (`--json` has all)", ""] if more else []
+    lines += [f"{numbers.others(more, 'finding')} (`--json` has all)", ""] if more else []
     lines += _verdict(verdict, seconds)
     fix = repair_command(verdict)
     if fix and progress(verdict) is not None:

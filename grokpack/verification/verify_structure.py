@@ -59,6 +59,12 @@ class Verdict:
     contents: ReadResult | None = None
     refusal: GrokpackError | None = None
 
+    def __repr__(self) -> str:
+        checks = ", ".join(f"{name} {result}" for name, result in self.checks.items())
+        count = len(self.findings)
+        found = f"{count} finding{'s' * (count != 1)}"
+        return f"<Verdict {self.survey.place}: {self.word}; {checks}; {found}>"
+
     @property
     def whole(self) -> bool:
         """True if no error was found."""

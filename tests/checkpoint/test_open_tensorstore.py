@@ -306,3 +306,13 @@ def test_a_star_import_leaves_pythons_own_open_alone() -> None:
     assert "open" not in names
     assert names["open_checkpoint"] is open_checkpoint
     assert "open" in dir(grokpack)
+
+
+def test_what_was_opened_is_taken_as_its_path_is() -> None:
+    checkpoint = open_checkpoint(str(GOLDEN))
+    assert list(grokpack.open(checkpoint)) == list(grokpack.open(str(GOLDEN)))
+
+
+def test_a_name_that_is_near_is_told_once() -> None:
+    with pytest.raises(KeyError, match="near: router'"):
+        grokpack.open(str(GOLDEN))["rooter"]

@@ -1,4 +1,4 @@
-"""Results of evaluations in a notebook: a line, or a small table, whatever they hold."""
+"""Results in a notebook: a line, or a small table, whatever they hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from grokpack.evaluation.candidate_evaluation import CandidateDistance, CandidatesEvaluation, Size
 from grokpack.evaluation.pair_evaluation import PairEvaluation
 from grokpack.evaluation.results import Evaluation, Loss
+from grokpack.execution.run import Outcome
 
 LOSS = Loss(1000, math.log(20.0), 0.01, 0.5)
 DISTANCE = "KL divergence 0.25 nats, likeliest token agrees 75.00%"
@@ -44,3 +45,11 @@ def test_a_result_is_a_line_and_a_table(result: Any, line: str, cells: list[str]
     table = result._repr_html_()
     assert table.startswith("<table><caption>Evaluation")
     assert all(f">{cell}</t" in table for cell in cells)
+
+
+def test_a_run_is_a_line_whatever_was_lost() -> None:
+    lost = {"tensors": {"w": {"relative": 0.1}}}
+    whole = Outcome("out", 5, 2_000_000, 1.5, account=lost)
+    assert repr(whole) == "<Outcome out: 2.00 MB, whole, in 1.5 s>"
+    part = Outcome("out", 5, 2_000_000, 1.5, published=False, outstanding_bytes=1000)
+    assert repr(part) == "<Outcome out: 2.00 MB, 1.0 kB outstanding, in 1.5 s>"

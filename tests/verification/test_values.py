@@ -147,5 +147,8 @@ def test_an_unknown_implementation_is_a_usage_error(folder: Path) -> None:
 def test_an_opened_checkpoint_is_verified_as_its_survey_is(tmp_path: Path) -> None:
     source = open_checkpoint(str(synthesize(tmp_path / "m")))
     assert verify_structure(source) == verify_structure(survey(source.place))
-    assert verify_values(source).checks["values"] == "ok"
+    verdict = verify_values(source)
+    assert verdict.checks["values"] == "ok"
+    checks = "structure ok, contents skipped, values ok"
+    assert repr(verdict) == f"<Verdict {source.place}: whole; {checks}; 0 findings>"
     assert summary.document(source) == summary.document(survey(source.place))
