@@ -153,6 +153,8 @@ def _nothing_at(url: str) -> GrokpackError:
     tried = storage.explain_absence(url)
     sought = tuple(("looked for", name) for name in tried)
     hint = "name the folder of the files, or the whole URL of a GGUF file"
+    if url.startswith(("s3://", "gs://")):
+        hint = "see that bucket and folder exist; or give the whole URL of a GGUF file"
     if url.startswith("hf://"):
         hint = "see that repository, revision and folder exist; a private one needs HF_TOKEN"
     if tried:

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 EXTRA = "hub"
 _THREADS = 4  # files that are uploaded at a time
+_TIMEOUTS = "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"
+_LONGEST_S = 86400
 _XET = "HF_HUB_DISABLE_XET"
 _CONFLICTS = (409, 412)
 _AGAIN = "see that the hub can be reached, and run the same command again; it continues"
@@ -250,7 +252,13 @@ class HubClient:
 
 
 def _import_library() -> Any:  # noqa: ANN401  # a module
-    """Import the client, which is to print nothing and to send as promised here."""
+    """Import the client, which is to print nothing and to send as promised here.
+
+    Raises:
+        GrokpackError: GP346 for a number of the environment that it could not be imported with.
+    """
+    for variable in _TIMEOUTS:
+        settings.whole_number(variable, 0, _LONGEST_S)
     hub = import_extra("huggingface_hub", EXTRA)
     if _XET not in os.environ:
         import_extra("huggingface_hub.constants", EXTRA).HF_HUB_DISABLE_XET = True

@@ -13,6 +13,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.storage.bucket_client import new_client
 from grokpack.storage.http import services, settings
 from grokpack.storage.http.services import bucket, of
+from grokpack.storage.hub_client import HubClient
 from grokpack.storage.urls import parse
 from tests.support.checkpoints import GOLDEN
 from tests.support.servers import impatient
@@ -134,6 +135,15 @@ def test_a_setting_that_botocore_cannot_use_is_named(
     with pytest.raises(GrokpackError, match=named) as caught:
         new_client(bucket(parse("s3://b/x")))
     assert caught.value.code == "GP346"
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
+def test_a_number_that_the_hubs_client_reads_is_named(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "10s")
+    with pytest.raises(GrokpackError, match=f"{variable} cannot be used"):
+        HubClient("hf://o/n").check()
 
 
 @pytest.mark.parametrize("file", ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"])
