@@ -27,6 +27,7 @@ PAGES = {
     "synth": "synth other --layers 2 --seed 1",
     "inspect": "inspect model",
     "statistics": "inspect model --stats",
+    "fit": "inspect model --fit 8x80GB",
     "verify": "verify model --values",
     "damaged": "verify damaged",
     "failed": "verify nowhere",

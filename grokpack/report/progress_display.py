@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _LINE_S = 30.0  # a log gets a line at least this often
+_WATCHED_LINE_S = 5.0  # and a terminal whose cursor cannot go back
 _LINE_SHARE = 0.1  # and at each tenth of the work
 _SPACING_S = 1.0  # but never more often than this
 _COMPILING = "compiling kernels, once"
@@ -122,11 +123,12 @@ class _Meter:
 
 
 class ProgressLines(_Meter):
-    """Progress as plain lines, one per tenth or half minute, with the time."""
+    """Progress as plain lines, one per tenth or half minute, with the time; more on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._shown, self._shown_at = 0.0, time.monotonic()
+        self._line_s = _WATCHED_LINE_S if stream.isatty() else _LINE_S
 
     def show(self, event: Event) -> None:
         """Write a line if one is due."""
@@ -151,14 +153,14 @@ class ProgressLines(_Meter):
 
     def _tell(self, event: Sending) -> None:
         now = time.monotonic()
-        if now - self._shown_at > _LINE_S:
+        if now - self._shown_at > self._line_s:
             self._shown_at = now
             self._line(_sending(event))
 
     def _is_due(self) -> bool:
         share = self.done / max(self.total, 1)
         since = time.monotonic() - self._shown_at
-        due = share - self._shown >= _LINE_SHARE or since > _LINE_S
+        due = share - self._shown >= _LINE_SHARE or since > self._line_s
         return share < 1 and since > _SPACING_S and due
 
     def _line(self, text: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from grokpack.core.error_codes import CODES
-from grokpack.core.events import Finished, Sending, Started, Warned
+from grokpack.core.events import Advanced, Finished, Sending, Started, Warned
 from grokpack.report import progress_display, terminal
 from tests.support import forked
 from tests.support.checkpoints import synthesize
@@ -144,6 +144,21 @@ def test_a_warning_is_seen_above_a_bar_and_in_lines() -> None:
         for event in (Started("reshard", 10), Warned("slow [disk]"), Finished("reshard", 1.0)):
             listen(event)
         assert "warning: slow [disk]" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("tty", "lines"), [(True, 16), (False, 3)])
+def test_a_terminal_is_never_silent_for_long(
+    monkeypatch: pytest.MonkeyPatch, tty: bool, lines: int
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("grokpack.report.progress_display.time.monotonic", lambda: now[0])
+    stream = Stream(tty=tty)
+    listen = progress_display.listener("lines", quiet=False, stream=stream)
+    listen(Started("convert", 10**6))
+    for _ in range(100):
+        now[0] += 1
+        listen(Advanced(1))
+    assert stream.getvalue().count("eta") == lines
 
 
 def test_what_has_gone_out_of_a_long_upload_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
