@@ -15,6 +15,7 @@ import numpy as np
 from gguf import GGMLQuantizationType
 
 from tests.oracle.forward import Array, load
+from tests.oracle.llama import importance
 from tests.oracle.llama.blocks import decoded, errors, released, tensors, unlike
 from tests.oracle.llama.checkpoints import Grokpack, Source, synthesize
 from tests.oracle.llama.figures import ANY, Figures, Report, as_llama, distances, divergence, logits
@@ -79,6 +80,7 @@ def check(report: Report, grokpack: Grokpack, deep: Source, work: Path) -> None:
         said = f"{len(names)} of {count} tensors differ"
         report.line(f"{kind}: lsq is {SEARCHED}", good=not names, said=said)
     _check_own(report, grokpack, shallow, work)
+    importance.check(report, grokpack, shallow, work)
 
 
 def _shallow(grokpack: Grokpack, out: Path) -> Source:
