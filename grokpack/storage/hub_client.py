@@ -62,11 +62,11 @@ class HubClient:
 
     @cached_property
     def _utils(self) -> Any:  # noqa: ANN401  # a module
-        return import_extra("huggingface_hub.utils", EXTRA)
+        return self._library.utils
 
     @cached_property
     def _constants(self) -> Any:  # noqa: ANN401  # a module
-        return import_extra("huggingface_hub.constants", EXTRA)
+        return self._library.constants
 
     @cached_property
     def _api(self) -> Any:  # noqa: ANN401  # huggingface_hub's
@@ -255,13 +255,14 @@ def _import_library() -> Any:  # noqa: ANN401  # a module
     """Import the client, which is to print nothing and to send as promised here.
 
     Raises:
-        GrokpackError: GP346 for a number of the environment that it could not be imported with.
+        GrokpackError: GP307 without it, GP346 for a number of the environment that it cannot read.
     """
     for variable in _TIMEOUTS:
         settings.whole_number(variable, 0, _LONGEST_S)
     hub = import_extra("huggingface_hub", EXTRA)
+    constants = import_extra("huggingface_hub.constants", EXTRA)
     if _XET not in os.environ:
-        import_extra("huggingface_hub.constants", EXTRA).HF_HUB_DISABLE_XET = True
+        constants.HF_HUB_DISABLE_XET = True
     utils = import_extra("huggingface_hub.utils", EXTRA)
     utils.disable_progress_bars()
     utils.logging.set_verbosity_error()
