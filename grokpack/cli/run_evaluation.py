@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli import evaluation_results, parsing
 from grokpack.cli.source_path import resolve
+from grokpack.cli.workers import own_memory
 from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
@@ -45,7 +46,7 @@ def options_of(
         network.precision,
         layers,
         parsing.parse_workers(network.workers),
-        parsing.parse_bytes("--memory", network.memory),
+        own_memory(parsing.parse_bytes("--memory", network.memory), session),
         session.stoppable(),
         network.gelu,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from grokpack.cli import parsing
 from grokpack.cli.options import PartedRunFlags, RunFlags
-from grokpack.cli.workers import open_workers
+from grokpack.cli.workers import open_workers, own_memory
 from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.escaping import escape_line
@@ -72,8 +72,11 @@ def _part(flags: PartedRunFlags) -> RunPart | None:
 def _limits(session: Session, flags: RunFlags, worker_options: WorkerOptions) -> RunOptions:
     from grokpack.execution.run_options import RunOptions
 
+    memory = parsing.parse_bytes("--memory", flags.memory)
+    if worker_options.executor is None:
+        memory = own_memory(memory, session)
     return RunOptions(
-        worker_options.process_memory(parsing.parse_bytes("--memory", flags.memory)),
+        worker_options.process_memory(memory),
         worker_options.threads,
         parsing.parse_seconds("--max-duration", flags.max_duration),
         flags.restart,

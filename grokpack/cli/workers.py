@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.cli import parsing
+from grokpack.core.byte_size import byte_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
+    from grokpack.cli.session import Session
     from grokpack.verification.read_options import ReadOptions
+
+_SHARE = 90  # percent of a container's memory that a run may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,19 @@ def with_workers(workers: WorkerOptions, limits: ReadOptions | None = None) -> R
 
     given = limits or ReadOptions()
     return replace(given, workers=workers.threads, executor=workers.executor, width=workers.width)
+
+
+def own_memory(asked_bytes: int, session: Session) -> int:
+    """Return the memory that this process keeps to: as asked for, or its container's if less."""
+    from grokpack import storage
+
+    limit = storage.memory_limit()
+    if limit is None or asked_bytes <= (left := limit * _SHARE // 100):
+        return asked_bytes
+    session.say(
+        f"note: this container may take {byte_size(limit)}: --memory counts as {byte_size(left)}"
+    )
+    return left
 
 
 @contextmanager

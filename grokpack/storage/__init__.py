@@ -8,6 +8,7 @@ and `open_sink` opens the destination of an output, a folder or a bucket.
 from __future__ import annotations
 
 from grokpack.storage.backend import ReadOverhead, Stamp
+from grokpack.storage.container_memory import memory_limit
 from grokpack.storage.fault_injection import faults
 from grokpack.storage.io_context import interruptible, stopping, with_context
 from grokpack.storage.locks import locked
@@ -109,6 +110,7 @@ __all__ = [
     "locked",
     "make_folder",
     "map_all",
+    "memory_limit",
     "names",
     "nearest_folder",
     "new_file",
