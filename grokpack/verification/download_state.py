@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from grokpack import storage
+from grokpack.checkpoint import manifest_file
 from grokpack.checkpoint.readers.unfinished_downloads import begun
 from grokpack.core.errors import OtherFormat
 from grokpack.core.finding import of_kinds, only_errors
@@ -42,12 +44,17 @@ def progress(verdict: Verdict) -> Progress | None:
     if any(finding.file in present for finding in of_kinds(wrong, "GP101")):
         return None  # a tensor is missing in a file that is there
     under_way = 0 if storage.is_url(checkpoint.folder) else len(begun(checkpoint))
-    if not _as_released(checkpoint):
+    if not (_as_released(checkpoint) and _told_by_model(verdict.survey.count_source)):
         return Progress(None, None, under_way)
     total = sum(tensor.nbytes for tensor in checkpoint.model.specs())
     pieces = checkpoint.layout.pieces().values()
     here = sum(piece.extent.nbytes for rows in pieces for piece in rows)
     return Progress(min(here, total), total, under_way)
+
+
+def _told_by_model(count_source: str | None) -> bool:
+    """Tell whether the layers that there should be are known, and not names of a manifest alone."""
+    return count_source is not None and os.path.basename(count_source) != manifest_file.FILE
 
 
 def _as_released(checkpoint: Checkpoint) -> bool:

@@ -63,6 +63,21 @@ def test_few_missing_files_are_named_each(tmp_path: Path) -> None:
     assert "incomplete: 1 of 26 files is not here whole; " in shown
 
 
+def test_a_share_is_told_only_where_the_number_of_layers_is_known(tmp_path: Path) -> None:
+    """Those that are there do not tell it, and a manifest lists files without their layers."""
+    folder = synthesize(tmp_path / "m") / "ckpt-0"
+    for path in (tmp_path / "m").rglob("*.json"):
+        path.unlink()
+    assert CliRunner().invoke(app, ["manifest", str(folder)]).exit_code == 0
+    (folder / "tensor00003_000").unlink()
+    for index in range(14, 26):
+        (folder / f"tensor{index:05d}_000").unlink()
+    assert "13 of 26 files are not here whole\n" in verify(folder).stdout
+    for path in (tmp_path / "m").rglob("*.json"):
+        path.unlink()
+    assert "1 of 14 files is not here whole\n" in verify(folder).stdout
+
+
 def test_other_damage_is_no_unfinished_download(tmp_path: Path) -> None:
     folder = synthesize(tmp_path / "m") / "ckpt-0"
     (folder / "tensor00007_000").unlink()
