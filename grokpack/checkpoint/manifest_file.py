@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FILE = "grokpack.json"
 SCHEMA = "grokpack/manifest/1"
+_NO_FILES = '\n "files": {}'
+_ROW = json.JSONEncoder(sort_keys=True, separators=(",\n   ", ": "))
 _DIGEST_CHARS = 32  # xxh3_128 in hex
 _MOST_PLAIN = 64  # tiles whose checksums are not compressed: those of files up to a gibibyte
 _MOST_TILES = 1 << 20
@@ -69,14 +71,29 @@ def render_rows(
         **description,
         "tile_bytes": TILE_BYTES,
         "checksum": "xxh3_128",
-        "files": dict(sorted(rows.items())),
+        "files": {},
     }
     if framings:
         document["framings"] = {
             "literals": [[base64.b64encode(b).decode() for b in row] for row in variants],
             "tensors": {name: variants.index(row) for name, row in sorted(framings.items())},
         }
-    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    text = json.dumps(document, indent=1, sort_keys=True)
+    return (text.replace(_NO_FILES, _rendered_files(rows)) + "\n").encode()
+
+
+def _rendered_files(rows: Mapping[str, FileRowJson]) -> str:
+    """Render rows of files, each by itself: Python indents slowly, and they may be thousands."""
+    if not rows:
+        return _NO_FILES
+    encoded = (f"{json.dumps(path)}: {_rendered_row(row)}" for path, row in sorted(rows.items()))
+    return _NO_FILES[:-1] + "\n  " + ",\n  ".join(encoded) + "\n }"
+
+
+def _rendered_row(row: FileRowJson) -> str:
+    if "decoded" in row:
+        return json.dumps(row, indent=1, sort_keys=True).replace("\n", "\n  ")
+    return f"{{\n   {_ROW.encode(row)[1:-1]}\n  }}"
 
 
 def file_row(nbytes: int, tiles: list[str], sha256: str | None = None) -> FileRowJson:

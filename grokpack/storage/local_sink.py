@@ -69,7 +69,7 @@ class LocalSink:
     def _where(self, path: str) -> str:
         """Return the current path of a file: its name, or that of its part."""
         part = path + part_files.PART
-        return part if reading.exists(part) else path
+        return part if os.path.lexists(part) else path
 
     def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002  # see `Sink`
         """Return no tickets: whoever sees the folder sees the parts."""
@@ -93,9 +93,7 @@ class LocalSink:
             place = path if published else self._where(path)
             if place != path:
                 part_files.refuse_taken(path)
-            state = ownership.regular(place)
-            whole = state is not None and state.st_size == written.nbytes
-            if not whole or ownership.changed_tiles(place, written):
+            if not ownership.is_as_written(place, written):
                 found.append(path)
         return found
 

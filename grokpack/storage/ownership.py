@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -61,12 +62,29 @@ def changed_tiles(path: str, written: WrittenParts) -> set[int]:
     Raises:
         GrokpackError: GP214 if the file cannot be read.
     """
-    tiles = sorted(written.sums)
     state = regular(path)
     if state is None or state.st_size != written.nbytes:
-        return set(tiles)
-    if not written.marks or mark_of(state) == max(written.marks, key=lambda mark: mark[1]):
+        return set(written.sums)
+    return _changed_since(path, state, written)
+
+
+def is_as_written(path: str, written: WrittenParts) -> bool:
+    """Return whether a file has its size and every tile that was written.
+
+    Raises:
+        GrokpackError: GP214 if the file cannot be read.
+    """
+    state = regular(path)
+    if state is None or state.st_size != written.nbytes:
+        return False
+    return not _changed_since(path, state, written)
+
+
+def _changed_since(path: str, state: os.stat_result, written: WrittenParts) -> set[int]:
+    """Return what `changed_tiles` does for a file in this state, which has its size."""
+    if not written.marks or mark_of(state) == max(written.marks, key=itemgetter(1)):
         return set()
+    tiles = sorted(written.sums)
     own = state.st_ino in {inode for inode, _ in written.marks}
     if own and not written.whole and not unlike(path, written, {tiles[0], tiles[-1]}):
         return set()
