@@ -40,6 +40,7 @@ class Searches(Protocol):
     level_codes: Callable[..., None]
     requantize: Callable[..., None]
     measure: Callable[..., None]
+    place: Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,8 @@ class Affine:
             widen_f16(head) * own.astype(np.float32)
             for head, own in zip(heads, numbers, strict=True)
         )
-        search.requantize(x, d, m, 0, top, codes)
-        restored = d[:, None] * codes.astype(np.float32) - m[:, None]
+        restored = np.empty_like(x)
+        search.requantize(x, d, m, 0, top, codes, restored)
         packed = self.pack(codes.reshape(flat.shape), numbers, heads)
         return Block(packed, codes.reshape(flat.shape), restored.reshape(flat.shape))
 
@@ -235,9 +236,9 @@ def _restore(
     x: np.ndarray, d: np.ndarray, middle: int, codes: np.ndarray, search: Searches
 ) -> np.ndarray:
     """Make the final codes for decoded scales, and what they mean."""
-    search.requantize(x, d, np.zeros_like(d), middle, 2 * middle - 1, codes)
-    made: np.ndarray = d[:, None] * (codes.astype(np.float32) - np.float32(middle))
-    return made
+    restored = np.empty_like(x)
+    search.requantize(x, d, np.zeros_like(d), middle, 2 * middle - 1, codes, restored)
+    return restored
 
 
 def make_q6_k(flat: np.ndarray, known: Known | None, search: Searches) -> Block:

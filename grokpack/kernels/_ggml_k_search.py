@@ -249,12 +249,34 @@ def level_codes(x: np.ndarray, multiplier: np.ndarray, codes: np.ndarray) -> Non
 
 
 def requantize(
-    x: np.ndarray, d: np.ndarray, m: np.ndarray, middle: int, top: int, codes: np.ndarray
+    x: np.ndarray,
+    d: np.ndarray,
+    m: np.ndarray,
+    middle: int,
+    top: int,
+    codes: np.ndarray,
+    restored: np.ndarray,
 ) -> None:
-    """Replace codes by those nearest to `(x + m) / d`, around `middle`, except where `d` is 0."""
+    """Make the final codes for decoded scales and minima, and the weights that they mean.
+
+    Args:
+        x: Weights.
+        d: Scales.
+        m: Minima, negated.
+        middle: The code of zero.
+        top: The largest code.
+        codes: Replaced by those nearest to `(x + m) / d`, except where `d` is 0.
+        restored: Receives decoded weights.
+    """
     y = (x + _rows(m)) / _rows(d)
     made = np.clip(nearest(y), -middle, top - middle) + middle
     codes[...] = np.where(_rows(d) == 0, codes, made)
+    restored[...] = _rows(d) * (codes.astype(np.float32) - np.float32(middle)) - _rows(m)
+
+
+def place(packed: np.ndarray, blocks: np.ndarray, at: int) -> None:
+    """Put one block of each column, `u8[byte, column]`, into `u8[column, byte]` from a byte on."""
+    blocks[:, at : at + len(packed)] = packed[:, : len(blocks)].T
 
 
 def measure(

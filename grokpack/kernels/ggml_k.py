@@ -97,8 +97,8 @@ class Quantizer:
     ) -> None:
         """Quantize some columns, block by block."""
         height, measured = self._height, self._height // MEASURED
-        blocks = out.reshape(len(out), sums.shape[1] // measured, -1)
-        each = [slice(at * height, (at + 1) * height) for at in range(blocks.shape[1])]
+        blocks = sums.shape[1] // measured
+        each = [slice(at * height, (at + 1) * height) for at in range(blocks)]
         mean = None
         if importance is not None and self._whole_columns:
             mean = _mean_square(map(read, each), len(each) * height)
@@ -106,7 +106,7 @@ class Quantizer:
             x = read(rows)
             known = None if importance is None else Known(importance[rows], mean)
             made = self._make(x, known, self._search)
-            blocks[:, at] = made.packed[:, : len(out)].T
+            self._search.place(made.packed, out, at * len(made.packed))
             to = slice(at * measured, (at + 1) * measured)
             self._measure(x, made, sums[:, to], counts[:, to])
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from grokpack.kernels import _ggml_k_search as spec
 from grokpack.kernels.compiled import compiled, inner
+from grokpack.kernels.compiled._byte_transposition import SIDE, transpose_square
 from grokpack.kernels.compiled._ggml_blocks_of_32 import ONE, ZERO, F, I, Scalar, pick
 from grokpack.kernels.compiled._ggml_k_affine import affine
 from grokpack.kernels.compiled._ggml_k_lanes import (
@@ -42,6 +43,7 @@ __all__ = [
     "level_codes",
     "levels",
     "measure",
+    "place",
     "positive",
     "requantize",
     "symmetric",
@@ -147,24 +149,56 @@ def level_codes(x: np.ndarray, multiplier: np.ndarray, codes: np.ndarray) -> Non
 
 @compiled
 def _requantize(
-    x: np.ndarray, d: np.ndarray, m: np.ndarray, middle: Scalar, top: Scalar, codes: np.ndarray
+    x: np.ndarray,
+    d: np.ndarray,
+    m: np.ndarray,
+    bounds: tuple[Scalar, Scalar],
+    codes: np.ndarray,
+    restored: np.ndarray,
 ) -> None:
+    middle, top = bounds
     for sub in range(len(x)):
         scales, minima = d[sub], m[sub]
         for r in range(x.shape[1]):
-            line, to = x[sub, r], codes[sub, r]
+            line, to, back = x[sub, r], codes[sub, r], restored[sub, r]
             for c in range(len(line)):
                 y = np.divide(line[c] + minima[c], scales[c])
                 found = max(-middle, nearest(y))
                 found = min(top - middle, found) + middle
-                to[c] = pick(scales[c] == ZERO, to[c], np.int8(found))
+                k = pick(scales[c] == ZERO, to[c], np.int8(found))
+                to[c] = k
+                back[c] = scales[c] * F(I(k) - middle) - minima[c]
 
 
 def requantize(
-    x: np.ndarray, d: np.ndarray, m: np.ndarray, middle: int, top: int, codes: np.ndarray
+    x: np.ndarray,
+    d: np.ndarray,
+    m: np.ndarray,
+    middle: int,
+    top: int,
+    codes: np.ndarray,
+    restored: np.ndarray,
 ) -> None:
     """Call the compiled twin of `_ggml_k_search.requantize`."""
-    _requantize(x, d, m, I(middle), I(top), codes)
+    _requantize(x, d, m, (I(middle), I(top)), codes, restored)
+
+
+@compiled
+def _place(packed: np.ndarray, blocks: np.ndarray, at: int) -> None:
+    pitch, step = packed.shape[1], blocks.shape[1]
+    height, width = len(packed), len(blocks)
+    rows, columns = height - height % SIDE, width - width % SIDE
+    for r in range(0, rows, SIDE):
+        for c in range(0, columns, SIDE):
+            transpose_square(packed, r * pitch + c, pitch, blocks, c * step + at + r, step)
+    for r in range(height):
+        for c in range(columns if r < rows else 0, width):
+            blocks[c, at + r] = packed[r, c]
+
+
+def place(packed: np.ndarray, blocks: np.ndarray, at: int) -> None:
+    """Call the compiled twin of `_ggml_k_search.place`."""
+    _place(np.ascontiguousarray(packed), blocks, at)
 
 
 @compiled
