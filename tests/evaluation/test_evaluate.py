@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 from grokpack.cli.app import app
 from grokpack.evaluation.network.logit_scores import Divergence, Scores
-from grokpack.kernels import dispatch
 from grokpack.models.grok1 import GROK1
 from tests.oracle import forward
 from tests.report.test_schemas import answer, check
@@ -26,7 +25,6 @@ from tests.support.checkpoints import GOLDEN, synthesize
 from tests.support.converting import WIDE, convert
 from tests.support.forked import run
 from tests.support.network import golden, prompts, tokenizer
-from tests.support.quantizing import FASTEST
 
 TOKENS = GOLDEN / "tokens.npy"
 
@@ -193,11 +191,8 @@ def test_the_first_wrong_layer_is_named(
         assert f"layer {layer}, {part}" in network["message"]
 
 
-def test_a_quantized_copy_is_no_wrong_network(
-    deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(dispatch.VARIABLE, FASTEST)
-    answer("quantize", deep, "--bits", "4", "--group", "32", "-o", tmp_path / "q4")
+def test_a_quantized_copy_is_no_wrong_network(deep: Path, tmp_path: Path) -> None:
+    answer("quantize", deep, "--group", "32", "--method", "rtn", "-o", tmp_path / "q4")
     np.save(tmp_path / "ids.npy", np.random.default_rng(1).integers(1, WIDE.vocab, 60))
     found = evaluated(deep, "--tokens", tmp_path / "ids.npy", "--against", tmp_path / "q4")
     assert found["data"]["suspects"] == []
