@@ -57,14 +57,18 @@ def _copying(
 
 def _fetching(_typing: _Any, source: _Any, _at: _Any) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
-        place = pointer(context, builder, signature.args[0], *arguments)
-        kind = ir.FunctionType(ir.VoidType(), [_BYTE, _INT, _INT, _INT])
-        fetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE], kind)
-        to_read, near, data = (ir.Constant(_INT, n) for n in (0, 3, 1))
-        builder.call(fetch, [place, to_read, near, data])
+        fetch(builder, pointer(context, builder, signature.args[0], *arguments))
         return context.get_dummy_value()
 
     return types.void(source, types.intp), write
+
+
+def fetch(builder: _Any, place: _Any) -> None:
+    """Generate the prefetch of the cache line at an address."""
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE, _INT, _INT, _INT])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE], kind)
+    to_read, near, data = (ir.Constant(_INT, n) for n in (0, 3, 1))
+    builder.call(function, [place, to_read, near, data])
 
 
 def pointer(context: _Any, builder: _Any, kind: _Any, array: _Any, at: _Any) -> _Any:

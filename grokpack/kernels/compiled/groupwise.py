@@ -13,7 +13,7 @@ import numpy as np
 from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._byte_copies import copy
 from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
-from grokpack.kernels.compiled._group_encoding import CHOICE_ROWS, encode
+from grokpack.kernels.compiled._group_encoding import BLOCKS, CHOICE_ROWS, encode
 from grokpack.kernels.compiled._group_fitting import fit
 from grokpack.kernels.compiled._group_search import Scratch, search_scratch
 from grokpack.kernels.compiled._lanes import BLOCK, LANES, TRIAL_ROWS, load
@@ -58,7 +58,7 @@ def quantize(  # noqa: PLR0913, PLR0917
         np.empty(2 * LANES, np.int32),
         np.empty(CHOICE_ROWS * LANES, np.float32),
         np.empty(2 * LANES, np.int32),
-        np.empty(BLOCK, np.uint8),
+        np.empty(BLOCKS * BLOCK, np.uint8),
     )
     _quantize(
         values.reshape(-1).view(np.uint8),
