@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.formats.tokenizers.tokenizer_kinds import Tokenizer
-    from grokpack.models.family import Family
+    from grokpack.models.family import Family, Model
     from grokpack.models.tokenizer_table import TokenizerTable
 
 TOKENIZER_JSON = "tokenizer.json"
@@ -44,6 +44,14 @@ def names(family: Family) -> tuple[str, ...]:
 def is_one(held: Collection[str], family: Family) -> bool:
     """Return whether there is a tokenizer among files."""
     return not {KINDS[family.tokenizer.kind].file, TOKENIZER_JSON}.isdisjoint(held)
+
+
+def origin(model: Model) -> str:
+    """Say where the tokenizer of a release is, if not beside the weights; else nothing."""
+    family = model.family
+    if not model.is_release or family.tokenizer.released:
+        return ""
+    return f"; {family.publication.organization} keeps it at {family.publication.url}"
 
 
 def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
-from grokpack.checkpoint.tokenizer_files import find_tokenizer, read_small
+from grokpack.checkpoint.tokenizer_files import find_tokenizer, origin, read_small
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.formats import npy
@@ -133,6 +133,7 @@ def text_tokenizer(checkpoint: Checkpoint, given: StrPath | None) -> TextTokeniz
     kind = KINDS[checkpoint.model.family.tokenizer.kind]
     if path is None:
         hint = "name one with `--tokenizer FILE`, or give ids with `--tokens FILE.npy`"
+        hint += origin(checkpoint.model)
         raise GrokpackError("GP306", f"no {kind.file} beside the checkpoint", hint=hint)
     held = kind.read(read_small(path), path)
     encoder = held.encoder()

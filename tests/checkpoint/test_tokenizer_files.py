@@ -11,8 +11,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
-from grokpack.checkpoint.tokenizer_files import tokenizer_files
+from grokpack.checkpoint.tokenizer_files import origin, tokenizer_files
 from grokpack.core.errors import GrokpackError
+from grokpack.models.family import Model
+from grokpack.models.grok1 import GROK1
+from grokpack.models.grok2 import GROK2
 from tests.support.byte_pair_tokenizers import CASES, GOLDEN, RELEASE, document
 
 if TYPE_CHECKING:
@@ -78,3 +81,10 @@ def test_a_broken_one_is_refused_by_name(release: Checkpoint, tmp_path: Path) ->
     with pytest.raises(GrokpackError, match="special_tokens") as caught:
         tokenizer_files(release, str(tmp_path))
     assert caught.value.code == "GP242"
+
+
+def test_it_says_where_a_tokenizer_is_that_does_not_come_with_the_weights() -> None:
+    released = Model(GROK1, GROK1.release)
+    assert origin(released) == "; xAI keeps it at https://github.com/xai-org/grok-1"
+    assert not origin(Model(GROK2, GROK2.release))
+    assert not origin(released.sized(layers=2))

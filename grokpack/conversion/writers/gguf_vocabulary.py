@@ -72,7 +72,7 @@ def read_vocabulary(source: Checkpoint, given: str | None) -> GgufVocabulary | N
     if path is None:
         hint = "name it with --tokenizer; `--tokenizer none` writes a file without vocabulary"
         what = f"no {KINDS[own.kind].file} found beside the checkpoint"
-        raise GrokpackError("GP306", what, hint=hint)
+        raise GrokpackError("GP306", what, hint=hint + tokenizer_files.origin(source.model))
     rows = source.geometry.vocab
     tokenizer = KINDS[own.kind].read(tokenizer_files.read_small(path), path)
     vocabulary = tokenizer.vocabulary(rows)
