@@ -51,7 +51,7 @@ def origin(model: Model) -> str:
     family = model.family
     if not model.is_release or family.tokenizer.released:
         return ""
-    return f"; {family.publication.organization} keeps it at {family.publication.url}"
+    return f" ({family.publication.organization} keeps it at {family.publication.url})"
 
 
 def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:

@@ -110,6 +110,8 @@ def synth(
     from grokpack.conversion.plan_synth import plan_synth
     from grokpack.conversion.plan_synth import preset as preset_of
 
+    if preset == "grok-2":  # a release is of its own model, whatever the default is
+        model = preset
     geometry = dimensions.over(preset_of(model, preset))
     plan = plan_synth(geometry, seed, sparse=sparse, model=model, uneven=uneven)
     target = str(out.absolute())

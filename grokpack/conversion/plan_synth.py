@@ -111,7 +111,9 @@ def preset(model: str, name: str) -> Geometry:
         raise UnusableValue.choice("--model", model, _FAMILIES)
     presets = _FAMILIES[model][1]
     if name not in presets:
-        raise UnusableValue.choice(f"--preset of {model}", name, presets)
+        facts = (("option", "--preset"), ("takes", ", ".join(presets)))
+        hint = "a release is a preset of its own model: leave out `--model`"
+        raise UnusableValue(f"`{name}` is no preset of {model}", None, facts, hint)
     return presets[name]
 
 

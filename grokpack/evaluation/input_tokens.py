@@ -132,8 +132,8 @@ def text_tokenizer(checkpoint: Checkpoint, given: StrPath | None) -> TextTokeniz
     path = find_tokenizer(checkpoint, None if given is None else os.fspath(given))
     kind = KINDS[checkpoint.model.family.tokenizer.kind]
     if path is None:
-        hint = "name one with `--tokenizer FILE`, or give ids with `--tokens FILE.npy`"
-        hint += origin(checkpoint.model)
+        where = origin(checkpoint.model)
+        hint = f"name one with `--tokenizer FILE`{where}, or give ids with `--tokens FILE.npy`"
         raise GrokpackError("GP306", f"no {kind.file} beside the checkpoint", hint=hint)
     held = kind.read(read_small(path), path)
     encoder = held.encoder()

@@ -85,6 +85,6 @@ def test_a_broken_one_is_refused_by_name(release: Checkpoint, tmp_path: Path) ->
 
 def test_it_says_where_a_tokenizer_is_that_does_not_come_with_the_weights() -> None:
     released = Model(GROK1, GROK1.release)
-    assert origin(released) == "; xAI keeps it at https://github.com/xai-org/grok-1"
+    assert origin(released) == " (xAI keeps it at https://github.com/xai-org/grok-1)"
     assert not origin(Model(GROK2, GROK2.release))
     assert not origin(released.sized(layers=2))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.checkpoint.summary import document
+from grokpack.cli.app import app
 from grokpack.conversion.plan_synth import plan_synth, preset
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Part, whole_box
@@ -121,3 +123,19 @@ def test_a_preset_that_there_is_not_is_refused(model: str, name: str) -> None:
     with pytest.raises(GrokpackError, match="takes") as caught:
         preset(model, name)
     assert caught.value.code == "GP346"
+
+
+def test_the_name_of_a_release_is_enough(tmp_path: Path) -> None:
+    words = [
+        "synth",
+        str(tmp_path / "out"),
+        "--preset",
+        "grok-2",
+        "--sparse",
+        "--dry-run",
+        "--json",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert json.loads(done.stdout)["data"]["parameters"]["layers"] == GROK2.release.layers
+    done = CliRunner().invoke(app, ["synth", "x", "--model", "grok-2", "--preset", "grok-1"])
+    assert "leave out `--model`" in done.stderr

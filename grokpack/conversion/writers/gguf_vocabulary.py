@@ -70,9 +70,12 @@ def read_vocabulary(source: Checkpoint, given: str | None) -> GgufVocabulary | N
     own = source.model.family.tokenizer
     path = tokenizer_files.find_tokenizer(source, given)
     if path is None:
-        hint = "name it with --tokenizer; `--tokenizer none` writes a file without vocabulary"
+        where = tokenizer_files.origin(source.model)
+        hint = (
+            f"name it with --tokenizer{where}; `--tokenizer none` writes a file without vocabulary"
+        )
         what = f"no {KINDS[own.kind].file} found beside the checkpoint"
-        raise GrokpackError("GP306", what, hint=hint + tokenizer_files.origin(source.model))
+        raise GrokpackError("GP306", what, hint=hint)
     rows = source.geometry.vocab
     tokenizer = KINDS[own.kind].read(tokenizer_files.read_small(path), path)
     vocabulary = tokenizer.vocabulary(rows)
