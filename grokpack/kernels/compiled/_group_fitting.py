@@ -25,6 +25,7 @@ from grokpack.kernels.compiled._lanes import (
     ZERO,
     extremes,
     regress,
+    weighted_regress,
 )
 from grokpack.kernels.compiled._step_rounding import round_steps, within
 from grokpack.kernels.group_steps import LSQ, REFINEMENTS, RTN
@@ -69,7 +70,7 @@ def fit(  # noqa: PLR0913, PLR0917
         return
     search(group, weights, form, flags, divisors, ends.view(np.float32), scratch, best)
     if method == LSQ:
-        _refine(group, weights, top, symmetric, precision, trials, best)
+        _refine(group, weights, top, flags, precision, trials, best)
 
 
 @inner
@@ -99,12 +100,13 @@ def _refine(
     group: np.ndarray,
     weights: np.ndarray,
     top: np.float32,
-    symmetric: bool,  # noqa: FBT001
+    flags: tuple[bool, bool],
     precision: int,
     trials: np.ndarray,
     best: np.ndarray,
 ) -> None:
     """Move steps and zero points by least squares; keep what is better."""
+    symmetric, weighted = flags
     trial, kept, spare = trials[0], trials[1], trials[2]
     n = _total(weights)
     for lane in range(LANES):
@@ -118,7 +120,10 @@ def _refine(
             _move(trial, n, top, symmetric)
             round_steps(trial[STEP * LANES : STEP * LANES + LANES], precision)
         _open(trial, top)
-        regress(group, weights, trial)
+        if weighted:
+            weighted_regress(group, weights, trial)
+        else:
+            regress(group, trial)
         _keep(trial, k == 0, kept, spare)
         kept, spare = spare, kept
     for lane in range(LANES):

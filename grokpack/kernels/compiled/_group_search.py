@@ -86,27 +86,29 @@ def search(  # noqa: PLR0913, PLR0917
     gains[0, :] = 0.0
     for lane in range(LANES):
         choices[0, lane], choices[0, LANES + lane] = best[lane], -_ONE
-    for k in range(len(divisors)):
+    for k in range(1 if symmetric else len(divisors)):
         _limit(divisors[k], top, symmetric, units, limits[k], tried[k])
-    _sum(group, weights, weight_bits, divisors, scratch)
+    _sum(group, weights, (weight_bits, symmetric), divisors, scratch)
     scale = 1 / float(1 << weight_bits)
     for k in range(len(divisors)):
         _compare(k, scale, precision, units, totals[k], tried[k], gains, choices)
     for lane in range(LANES):
         number = np.int64(choices[len(divisors), LANES + lane])
+        found = (number >= 0) & (not symmetric)  # otherwise the reference's stays
         best[lane] = choices[len(divisors), lane]
-        best[LANES + lane] = tried[number, LANES + lane] if number >= 0 else best[LANES + lane]
+        best[LANES + lane] = tried[number, LANES + lane] if found else best[LANES + lane]
 
 
 @inner
 def _sum(
     group: np.ndarray,
     weights: np.ndarray,
-    weight_bits: int,
+    form: tuple[int, bool],
     divisors: np.ndarray,
     scratch: Scratch,
 ) -> None:
     """Add up the products of all candidates, part by part while the values are in the cache."""
+    weight_bits, symmetric = form
     units, limits, totals, _, _, _ = scratch[0]
     values, pairs, parts, sums = scratch[1]
     largest = _largest(weights)
@@ -118,10 +120,11 @@ def _sum(
             _weigh(weights[row : row + 2 * count], weight_bits, largest, pairs, parts)
             _narrow_weighted(part, units, parts, values[PAIRS * LANES :])
         for k in range(len(divisors)):
+            own = limits[0 if symmetric else k]
             if weight_bits > 0:
-                sum_weighted_products(values, pairs, count, divisors[k], limits[k], sums)
+                sum_weighted_products(values, pairs, count, divisors[k], own, sums)
             else:
-                sum_products(values, pairs, count, divisors[k], limits[k], sums)
+                sum_products(values, pairs, count, divisors[k], own, sums)
             for lane in range(2 * LANES):
                 totals[k, lane] += np.float64(sums[lane])
 

@@ -103,7 +103,39 @@ def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
 
 
 @inner
-def regress(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
+def _nearest(
+    x: np.float32, inverse: np.float32, low: np.float32, high: np.float32
+) -> tuple[np.float32, np.float32]:
+    """Return a value in units of the step, and its code minus the zero point."""
+    t = x * inverse
+    c = t if t > low else low  # noqa: FURB136
+    c = c if c < high else high  # noqa: FURB136
+    return t, np.rint(c)
+
+
+@inner
+def regress(group: np.ndarray, trial: np.ndarray) -> None:
+    """Add to all sums of a trial."""
+    for at in range(0, len(group), BLOCK):
+        block = group[at : at + BLOCK]
+        for lane in range(LANES):
+            inverse, low, high = trial[lane], trial[LANES + lane], trial[2 * LANES + lane]
+            total, st, sq = trial[_E + lane], trial[_T + lane], trial[_Q + lane]
+            stq, sqq = trial[_TQ + lane], trial[_QQ + lane]
+            for i in range(8):
+                t, q = _nearest(block[i * LANES + lane], inverse, low, high)
+                d = t - q
+                total += d * d
+                st += t
+                sq += q
+                stq += t * q
+                sqq += q * q
+            trial[_E + lane], trial[_T + lane], trial[_Q + lane] = total, st, sq
+            trial[_TQ + lane], trial[_QQ + lane] = stq, sqq
+
+
+@inner
+def weighted_regress(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
     """Add to all sums of a trial, with each term weighted by row."""
     for at in range(0, len(group), BLOCK):
         block, own = group[at : at + BLOCK], weights[at // LANES : at // LANES + 8]
@@ -112,12 +144,8 @@ def regress(group: np.ndarray, weights: np.ndarray, trial: np.ndarray) -> None:
             total, st, sq = trial[_E + lane], trial[_T + lane], trial[_Q + lane]
             stq, sqq = trial[_TQ + lane], trial[_QQ + lane]
             for i in range(8):
-                weight = own[i]
-                t = block[i * LANES + lane] * inverse
-                c = t if t > low else low  # noqa: FURB136
-                c = c if c < high else high  # noqa: FURB136
-                q = np.rint(c)
-                d = t - q
+                t, q = _nearest(block[i * LANES + lane], inverse, low, high)
+                d, weight = t - q, own[i]
                 total += d * d * weight
                 st += t * weight
                 sq += q * weight
