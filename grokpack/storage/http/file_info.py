@@ -24,6 +24,9 @@ HEAD_BYTES = 8 << 10
 JSON."""
 WINDOW_BYTES = 4 << 10
 """Smallest read outside of cached windows; a pickle's framing takes less."""
+TAIL_BYTES = 256 << 10
+"""Rest of a file that is read at once where values are read and no framing, which takes less than a
+window: scales of a small model, which are read expert by expert."""
 SMALL_BYTES = 64 << 10  # larger reads are not headers, and are not cached
 KEPT_BYTES = 16 << 20  # twice what the 770 files of the release take
 
@@ -128,7 +131,9 @@ def small(path: str, offset: int, nbytes: int, facts: FileFacts) -> memoryview:
     if kept is not None:
         return kept
     begins = min(offset, max(0, facts.size - WINDOW_BYTES))  # the last window begins earlier
-    data = bytearray(min(max(nbytes, WINDOW_BYTES), facts.size - begins))
+    left = facts.size - begins
+    ahead = TAIL_BYTES if nbytes >= WINDOW_BYTES else WINDOW_BYTES
+    data = bytearray(left if left <= ahead else max(nbytes, WINDOW_BYTES))
     source, body = resource(path), InMemory(memoryview(data))
     run_request(lambda request: range_requests.read(request, source, begins, body, facts))
     _windows.put(path, begins, bytes(data))

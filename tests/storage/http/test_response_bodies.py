@@ -18,6 +18,7 @@ from grokpack.storage.http import (
     block_cache,
     connections,
     file_info,
+    http_backend,
     range_requests,
     request_threads,
     response_bodies,
@@ -90,6 +91,26 @@ def test_bytes_are_received_where_they_go(
     assert fetch(far, ScratchFile(str(tmp_path))) == DATA[7:]
     with response_bodies._lent(SIZE) as memory:
         assert np.frombuffer(memory, np.uint8).ctypes.data % mmap.PAGESIZE == 0
+
+
+def test_the_last_values_of_a_file_come_by_one_request(far: Server) -> None:
+    path = f"{far.url}/data"
+    window, tail = file_info.WINDOW_BYTES, file_info.TAIL_BYTES
+    facts = file_info.look(path)
+    assert facts is not None
+    for offset in range(SIZE - tail, SIZE - window, window):
+        assert file_info.small(path, offset, window, facts) == DATA[offset : offset + window]
+    assert len(far.asked) == 1
+    for offset in (SIZE // 2, SIZE // 2 + window):
+        file_info.small(path, offset, window, facts)
+    assert len(far.asked) == 3
+
+
+def test_nothing_holds_on_to_memory_that_was_filled(far: Server) -> None:
+    memory = bytearray(SIZE)
+    http_backend.read_into(f"{far.url}/data", 0, memoryview(memory))
+    assert memory == DATA
+    memory.clear()  # impossible as long as anything refers to its bytes
 
 
 def _cut(_: Asked, answer: Answer) -> None:
