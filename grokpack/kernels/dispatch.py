@@ -32,11 +32,11 @@ VARIABLE = "GROKPACK_KERNELS"
 
 COMPILED_PAYS_BYTES = 1 << 30
 """Input from which on compiling pays. Importing numba and loading the kernels from its cache takes
-0.3 s, compiling them the first time 2.2 s; numpy needs 0.7 s more for a GB of int8."""
+0.3 s, compiling them the first time 4 to 12 s; numpy needs 0.7 s more for a GB of int8."""
 
-COMPILED_RESIDENT_BYTES = 160 << 20
-"""Resident memory that numba and its compiler add to a process, rounded up: 70 MB for the import,
-50 MB for kernels from its cache, 80 MB if they are compiled."""
+COMPILED_RESIDENT_BYTES = 184 << 20
+"""Resident memory that numba and its compiler add to a process, rounded up: 115 MB with kernels
+from its cache; 190 MB where those of int4 are compiled, 162 MB where K-quants' are."""
 
 
 def choose_implementation(work_bytes: int) -> Implementation:
