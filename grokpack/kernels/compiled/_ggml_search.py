@@ -9,6 +9,16 @@ import numpy as np
 
 from grokpack.kernels import _ggml_search as spec
 from grokpack.kernels.compiled import inner
+from grokpack.kernels.compiled._float_vectors import (
+    LANES,
+    Floats,
+    choose,
+    fill,
+    keep_rolled,
+    rounded,
+    store,
+    vector,
+)
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BASE,
     BLOCK,
@@ -20,9 +30,10 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     HIGH,
     INVERSE,
     LOW,
-    MAGIC,
+    ONE,
     RAW,
     RAW_M,
+    ROWS,
     SUM,
     SUM_2,
     SUM_3,
@@ -46,15 +57,15 @@ _DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFI
 Known: TypeAlias = tuple[np.ndarray, bool]
 """Weights of rows, and whether any of them is not one."""
 _HALF_SPAN, _EIGHT = F(7.5), F(8)
-_GAIN, _ALL = ERROR, SUM_4  # of the second set of lanes: best gain, and sum of the weights
-_NEXT, _NEXT_2, _NEXT_3 = D, M, HEAD  # for what is chosen; `_ggml_k_lanes` says why
+_ALL = SUM_4  # of the second set of lanes: sum of the weights
 
 
 @inner
-def _clip(y: Scalar, low: Scalar, high: Scalar) -> Scalar:
-    whole = (y + MAGIC) - MAGIC
-    whole = min(high, whole)
-    return max(low, whole)
+def _code(y: Floats, low: Floats, high: Floats) -> Floats:
+    """Round to a code within bounds; NaN becomes the upper one."""
+    whole = rounded(y)
+    whole = choose(whole < high, whole, high)
+    return choose(whole > low, whole, low)
 
 
 @inner
@@ -62,11 +73,13 @@ def _find_error(x: np.ndarray, w: np.ndarray, q: np.ndarray, lanes: np.ndarray) 
     """Sum the squared error in ERROR."""
     for c in range(WIDTH):
         lanes[ERROR + c] = ZERO
-    for r in range(BLOCK):
-        line, codes = x[r], q[r]
+    for r in range(0, BLOCK, ROWS):
         for c in range(WIDTH):
-            e = line[c] - (lanes[D + c] * F(codes[c]) + lanes[M + c])
-            lanes[ERROR + c] += e * e * w[r]
+            d, m, error = lanes[D + c], lanes[M + c], lanes[ERROR + c]
+            for i in range(ROWS):
+                e = x[r + i, c] - (d * F(q[r + i, c]) + m)
+                error += e * e * w[r + i]
+            lanes[ERROR + c] = error
 
 
 @inner
@@ -90,41 +103,46 @@ def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> N
     """Sum x * k and k * k of existing codes."""
     for c in range(WIDTH):
         own[SUM + c] = own[SUM_2 + c] = ZERO
-    for r in range(BLOCK):
-        line, codes = x[r], q[r]
+    for r in range(0, BLOCK, ROWS):
         for c in range(WIDTH):
-            k = F(codes[c]) - _EIGHT
-            own[SUM + c] += line[c] * k * w[r]
-            own[SUM_2 + c] += k * k * w[r]
+            sum_xk, sum_kk = own[SUM + c], own[SUM_2 + c]
+            for i in range(ROWS):
+                k = F(q[r + i, c]) - _EIGHT
+                sum_xk += x[r + i, c] * k * w[r + i]
+                sum_kk += k * k * w[r + i]
+            own[SUM + c], own[SUM_2 + c] = sum_xk, sum_kk
 
 
 @inner
-def _try_q4_0(x: np.ndarray, known: Known, own: np.ndarray, divisor: Scalar) -> None:
-    """Try one candidate: its scale becomes RAW where it removes more of the squares."""
+def _inverted(d: Floats) -> Floats:
+    """Return `1 / d`, and zero for zero."""
+    return choose(d == fill(ZERO), fill(ZERO), fill(ONE) / d)
+
+
+@inner
+def _scale_q4_0(x: np.ndarray, known: Known, far: Floats, column: int) -> Floats:
+    """Return the scale of the candidate that removes most of the squares, for some columns."""
     w, weighted = known
-    for c in range(WIDTH):
-        own[INVERSE + c] = invert(own[FAR + c] / divisor)
-        own[SUM + c] = own[SUM_2 + c] = ZERO
-    for r in range(BLOCK):
-        line = x[r]
-        if weighted:
-            for c in range(WIDTH):
-                k = _clip(line[c] * own[INVERSE + c], F(-8), F(7))
-                own[SUM + c] += line[c] * k * w[r]
-                own[SUM_2 + c] += k * k * w[r]
-        else:
-            for c in range(WIDTH):
-                k = _clip(line[c] * own[INVERSE + c], F(-8), F(7))
-                own[SUM + c] += line[c] * k
-                own[SUM_2 + c] += k * k
-    for c in range(WIDTH):
-        d = np.divide(own[SUM + c], own[SUM_2 + c])
-        gain = d * own[SUM + c]
-        better = gain > own[_GAIN + c]
-        own[_NEXT + c] = pick(better, d, own[RAW + c])
-        own[_NEXT_2 + c] = pick(better, gain, own[_GAIN + c])
-    for c in range(WIDTH):
-        own[RAW + c], own[_GAIN + c] = own[_NEXT + c], own[_NEXT_2 + c]
+    low, high = fill(F(-8)), fill(F(7))
+    gain = scale = fill(ZERO)
+    for divisor in _DIVISORS:
+        inverse = _inverted(far / fill(divisor))
+        sum_xk = sum_kk = fill(ZERO)
+        for r in range(BLOCK):
+            v = vector(x, r * WIDTH + column)
+            k = _code(v * inverse, low, high)
+            xk, kk = v * k, k * k
+            if weighted:
+                xk *= fill(w[r])
+                kk *= fill(w[r])
+            sum_xk += xk
+            sum_kk += kk
+            keep_rolled()
+        d = sum_xk / sum_kk
+        found = d * sum_xk
+        better = found > gain
+        scale, gain = choose(better, d, scale), choose(better, found, gain)
+    return scale
 
 
 @inner
@@ -141,10 +159,8 @@ def best_q4_0(
     fit_q4_0(x, q, lanes)
     _find_error(x, w, q, lanes)
     other[...] = ZERO
-    for c in range(WIDTH):
-        other[FAR + c] = lanes[FAR + c]
-    for divisor in _DIVISORS:
-        _try_q4_0(x, known, other, divisor)
+    for c in range(0, WIDTH, LANES):
+        store(_scale_q4_0(x, known, vector(lanes, FAR + c), c), other, RAW + c)
     for again in range(_REFINEMENTS):
         if again:
             _sum_q4_0(x, w, other_q, other)
@@ -171,40 +187,44 @@ def _sum_q4_1(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> N
     """Sum k, k * k and x * k of existing codes."""
     for c in range(WIDTH):
         own[SUM + c] = own[SUM_2 + c] = own[SUM_3 + c] = ZERO
-    for r in range(BLOCK):
-        line, codes = x[r], q[r]
+    for r in range(0, BLOCK, ROWS):
         for c in range(WIDTH):
-            k = F(codes[c])
-            own[SUM + c] += k * w[r]
-            own[SUM_2 + c] += k * k * w[r]
-            own[SUM_3 + c] += line[c] * k * w[r]
+            sum_k, sum_kk, sum_xk = own[SUM + c], own[SUM_2 + c], own[SUM_3 + c]
+            for i in range(ROWS):
+                k = F(q[r + i, c])
+                sum_k += k * w[r + i]
+                sum_kk += k * k * w[r + i]
+                sum_xk += x[r + i, c] * k * w[r + i]
+            own[SUM + c], own[SUM_2 + c], own[SUM_3 + c] = sum_k, sum_kk, sum_xk
 
 
 @inner
-def _try_q4_1(x: np.ndarray, w: np.ndarray, own: np.ndarray, n: Scalar, span: Scalar) -> None:
-    """Try one candidate; FAR holds the middle of the range here."""
-    for c in range(WIDTH):
-        own[INVERSE + c] = invert((own[HIGH + c] - own[LOW + c]) / span)
-        own[SUM + c] = own[SUM_2 + c] = own[SUM_3 + c] = ZERO
-    for r in range(BLOCK):
-        line = x[r]
-        for c in range(WIDTH):
-            y = (line[c] - own[FAR + c]) * own[INVERSE + c]
-            k = _clip(y + _HALF_SPAN, ZERO, F(15))
-            own[SUM + c] += k * w[r]
-            own[SUM_2 + c] += k * k * w[r]
-            own[SUM_3 + c] += line[c] * k * w[r]
-    for c in range(WIDTH):
-        shared = _shared(own, n, c)
-        d = _slope(own, n, c, shared)
-        gain = d * shared
-        better = gain > own[_GAIN + c]
-        own[_NEXT + c] = pick(better, d, own[RAW + c])
-        own[_NEXT_2 + c] = pick(better, gain, own[_GAIN + c])
-        own[_NEXT_3 + c] = pick(better, _intercept(own, n, c, d), own[RAW_M + c])
-    for c in range(WIDTH):
-        own[RAW + c], own[_GAIN + c] = own[_NEXT + c], own[_NEXT_2 + c]
-        own[RAW_M + c] = own[_NEXT_3 + c]
+def _line_q4_1(
+    x: np.ndarray, w: np.ndarray, own: np.ndarray, n: Scalar, column: int
+) -> tuple[Floats, Floats]:
+    """Return scale and minimum of the best candidate, for some columns."""
+    total, weight = vector(own, _ALL + column), fill(n)
+    low, high = vector(own, LOW + column), vector(own, HIGH + column)
+    middle = low + (high - low) * fill(HALF)
+    bounds = fill(ZERO), fill(F(15))
+    gain = scale = least = fill(ZERO)
+    for span in _SPANS:
+        inverse = _inverted((high - low) / fill(span))
+        sum_k = sum_kk = sum_xk = fill(ZERO)
+        for r in range(BLOCK):
+            v, own_weight = vector(x, r * WIDTH + column), fill(w[r])
+            k = _code((v - middle) * inverse + fill(_HALF_SPAN), *bounds)
+            sum_k += k * own_weight
+            sum_kk += k * k * own_weight
+            sum_xk += v * k * own_weight
+            keep_rolled()
+        shared = weight * sum_xk - total * sum_k
+        d = shared / (weight * sum_kk - sum_k * sum_k)
+        found = d * shared
+        better = found > gain
+        scale, gain = choose(better, d, scale), choose(better, found, gain)
+        least = choose(better, (total - d * sum_k) / weight, least)
+    return scale, least
 
 
 @inner
@@ -256,12 +276,12 @@ def best_q4_1(
     n = _total(w)
     other[...] = ZERO
     for c in range(WIDTH):
-        low, high = lanes[LOW + c], lanes[HIGH + c]
-        other[LOW + c], other[HIGH + c] = low, high
-        other[FAR + c] = low + (high - low) * HALF
+        other[LOW + c], other[HIGH + c] = lanes[LOW + c], lanes[HIGH + c]
     _sum_all(x, w, other)
-    for span in _SPANS:
-        _try_q4_1(x, w, other, n, span)
+    for c in range(0, WIDTH, LANES):
+        scale, least = _line_q4_1(x, w, other, n, c)
+        store(scale, other, RAW + c)
+        store(least, other, RAW_M + c)
     for again in range(_REFINEMENTS):
         if again:
             _sum_q4_1(x, w, other_q, other)
