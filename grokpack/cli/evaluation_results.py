@@ -71,7 +71,7 @@ def pair_document(
     data["parts"] = [_part(part) for part in found.parts]
     suspects = network_verdict.suspects(found)
     data["suspects"] = [{**_part(part), "typical": None} for part in suspects]
-    data["weights"] = _weights(found)
+    data["weights"] = _weights([row for part in found.parts for row in part.weights])
     _add_limits(data, wanted)
     return data
 
@@ -115,6 +115,7 @@ def _candidate(found: CandidateDistance, beyond: bool) -> CandidateJson:
         "router_flips": finite(found.most_flips),
         "layer_cosine": finite(found.least_cosine),
         "layers": [_layer(row) for row in found.layers],
+        "weights": _weights(found.weights),
         "beyond": beyond,
     }
 
@@ -147,9 +148,8 @@ def _part(part: PartComparison) -> PartErrorJson:
     }
 
 
-def _weights(found: PairEvaluation) -> WeightsJson:
+def _weights(rows: Sequence[WeightGap]) -> WeightsJson:
     """Count the weights in each state, and list those that are not equal."""
-    rows = [row for part in found.parts for row in part.weights]
     states = Counter(row.state for row in rows)
     return {
         "equal": states[EQUAL],

@@ -124,8 +124,8 @@ class _Evaluation:
         self._answer(data, shown.render_pair(data, seen, word), seen, word)
 
     def _run_candidates(self, about: NetworkJson, others: list[Checkpoint]) -> None:
-        """Hold several networks against the source, by what they compute."""
-        self._announce([self.source, *others], 1 + len(others))
+        """Hold several networks against the source, by their weights and what they compute."""
+        self._announce([self.source, *others], 1 + len(others), whole=True)
         found = evaluate_candidates(self.source, others, self.inputs, self.options)
         limits = self._limits()
         seen = [network_verdict.findings_of_candidate(own, limits) for own in found.candidates]

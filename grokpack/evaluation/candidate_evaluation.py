@@ -1,13 +1,14 @@
 """Evaluation of several candidates against one reference, in one pass over each.
 
-The networks take turns, layer by layer and block of the vocabulary by block: first the reference,
-then each candidate in a stream of its own. So the reference is computed once, and of every network
-only the residual stream is held. Unlike in `pair_evaluation`, weights are not compared and parts
-are not judged on the same input: candidates are meant to differ, and the question is how much.
+All networks go through each layer in lockstep, each in a stream of its own. So the reference is
+computed once, weights are compared with the reference's on the way, and of every network only the
+residual stream is held. Unlike in `pair_evaluation`, parts are not judged on the same input:
+candidates are meant to differ, and the question is how much.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from grokpack.core.events import Finished, Started
 from grokpack.core.notebook_table import notebook_table
 from grokpack.evaluation.config_comparison import check_dimensions, differences
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
+from grokpack.evaluation.network.layer import PassOptions
+from grokpack.evaluation.network.lockstep import Lockstep
 from grokpack.evaluation.network.logit_scores import Divergence, Scores
 from grokpack.evaluation.network_distance import (
     NetworkDistance,
@@ -23,7 +26,10 @@ from grokpack.evaluation.network_distance import (
     relative_error,
     router_flips,
 )
+from grokpack.evaluation.part_comparison import PartComparison
+from grokpack.evaluation.reordered_weights import Reordered
 from grokpack.evaluation.results import Loss, loss_of, mean_cosine
+from grokpack.evaluation.weight_comparison import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +37,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.documents.evaluation_json import PartName
     from grokpack.core.finding import Finding
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.model import Network
+    from grokpack.evaluation.weight_comparison import WeightGap
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class CandidateDistance(NetworkDistance):
         top8: Share of the eight likeliest tokens that both have in common.
         layers: Layer by layer.
         declared: Differences between the two configs.
+        weights: Distances of its weights, in the order of the computation.
     """
 
     place: str
@@ -96,6 +105,7 @@ class CandidateDistance(NetworkDistance):
     top8: float
     layers: tuple[StreamGap, ...]
     declared: tuple[Finding, ...]
+    weights: tuple[WeightGap, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +160,12 @@ def evaluate_candidates(
     for candidate in candidates:
         check_dimensions(reference, candidate)
     every, batch, began = [reference, *candidates], inputs.batch, time.monotonic()
-    total = sum(cost(one, batch.size, options).read_bytes for one in every)
+    total = sum(cost(one, batch.size, options, whole=True).read_bytes for one in every)
     options.listen(Started("evaluate", total))
-    with networks(every, batch.size, options, len(every), in_turns=True) as opened:
-        turns = _Turns(opened, batch)
-        gaps = [turns.layer(number) for number in range(len(opened[0].layers))]
-        scores, found = turns.logits(inputs.targets)
+    with networks(every, batch.size, options, len(every), sharing=True) as opened:
+        run = _Run(opened, batch)
+        gaps = [run.layer(number) for number in range(len(opened[0].layers))]
+        scores, found = run.logits(inputs.targets)
         read = sum(network.stream.read_bytes for network in opened)
     seconds = time.monotonic() - began
     options.listen(Finished("evaluate", seconds))
@@ -168,6 +178,7 @@ def evaluate_candidates(
             *agreement(own),
             tuple(row[number] for row in gaps),
             tuple(differences(reference, candidate)),
+            tuple(run.weights[number]),
         )
         for number, (candidate, own) in enumerate(zip(candidates, found, strict=True))
     )
@@ -176,23 +187,41 @@ def evaluate_candidates(
     )
 
 
-class _Turns:
-    """Networks that take turns, each with its residual stream; the first is the reference."""
+class _Run:
+    """Run of networks in lockstep, each with its residual stream; the first is the reference.
+
+    Attributes:
+        weights: Distances of each candidate's weights that were found so far.
+    """
 
     def __init__(self, networks: Sequence[Network], batch: Batch) -> None:
         self._networks, self._batch = networks, batch
+        first, *others = (network.stream.checkpoint for network in networks)
+        lanes = networks[0].lanes
+        self._comparers = [Weights(first, other, lanes.implementation) for other in others]
+        self._reordered = [
+            Reordered(first, other, weights, lanes)
+            for other, weights in zip(others, self._comparers, strict=True)
+        ]
+        self._lockstep = Lockstep(networks, self._comparers)
         self._streams = [network.embed(batch) for network in networks]
+        self.weights: list[list[WeightGap]] = [[] for _ in others]
 
     def layer(self, number: int) -> list[StreamGap]:
         """Pass every stream through one layer; return the distance of each candidate."""
         pairs = zip(self._networks, self._streams, strict=True)
-        ours, *others = [network.step(number, h, self._batch) for network, h in pairs]
+        size = self._batch.size
+        options = PassOptions(most_tokens=size)  # experts that no token chose are compared as well
+        ours, *others = self._lockstep.run(
+            [network.products(number, h, self._batch, options) for network, h in pairs]
+        )
+        self._collect(number, "attention", "experts")
         own, *streams = self._streams
         return [
             StreamGap(
                 number,
                 relative_error(h, own),
-                router_flips(ours, theirs, self._batch.size),
+                router_flips(ours, theirs, size),
                 mean_cosine(h, own),
             )
             for theirs, h in zip(others, streams, strict=True)
@@ -203,9 +232,33 @@ class _Turns:
         scores = Scores(targets)
         found = [Divergence(scores) for _ in self._networks[1:]]
         pairs = zip(self._networks, self._streams, strict=True)
-        blocks = [network.logits(network.normed(h)) for network, h in pairs]
-        for (first, ours), *others in zip(*blocks, strict=True):
+        heads = [network.head_products(network.normed(h)) for network, h in pairs]
+        for products in zip(*heads, strict=True):
+            self._lockstep.multiply(products)
+            ours, *others = (
+                network.scaled(product.out)
+                for network, product in zip(self._networks, products, strict=True)
+            )
+            first = products[0].matrix.inputs[0]
             scores.add(first, ours)
-            for divergence, (_, theirs) in zip(found, others, strict=True):
+            for divergence, theirs in zip(found, others, strict=True):
                 divergence.add(first, ours, theirs)
+        embeddings = [network.embedding_products() for network in self._networks]
+        for products in zip(*embeddings, strict=True):
+            self._lockstep.multiply(products)
+        self._collect(None, "embedding", "head")
         return scores, found
+
+    def _collect(self, layer: int | None, *names: PartName) -> None:
+        """Add the weights of some parts that were compared since the last call.
+
+        What the parts compute on the same input is not known, so that it excuses no weight.
+        """
+        precision = self._networks[0].precision.name
+        for weights, reordered, found in zip(
+            self._comparers, self._reordered, self.weights, strict=True
+        ):
+            seen = weights.collect()
+            for name in names:
+                part = PartComparison.of(name, layer, math.nan, seen, precision)
+                found.extend(reordered.settle(part).weights)

@@ -143,7 +143,7 @@ def networks(
     streams: int = 1,
     *,
     cached: bool = False,
-    in_turns: bool = False,
+    sharing: bool = False,
 ) -> Iterator[list[Network]]:
     """Open networks that share threads, with room for `tokens` tokens.
 
@@ -153,8 +153,7 @@ def networks(
         options: Options of the run.
         streams: Residual streams that are held at a time.
         cached: True if every layer caches keys and values of all tokens.
-        in_turns: True if they take turns instead of steps together, so that they share the memory
-            for bands and logits.
+        sharing: True if they share the memory for bands and logits that each of two has.
 
     Raises:
         GrokpackError: GP345 where a config asks for another network, GP312 where the memory
@@ -184,7 +183,7 @@ def networks(
                 options.layers,
                 allocate,
                 _advances(options.listen),
-                len(checkpoints) if in_turns else 1,
+                len(checkpoints) if sharing else 1,
             )
             made.append(Network(checkpoint, setup))
             held.callback(made[-1].close)

@@ -51,24 +51,24 @@ def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
     """List findings about configs, about weights, and about the results of the network."""
     rows = [*found.declared]
     for part in found.parts:
-        for state in (BEYOND, OTHERWISE):
-            rows += _of_weights(part, state)
+        rows += _of_weights(part.weights)
     return rows + (_of_limits(found, limits) if limits.given else _of_parts(found))
 
 
 def findings_of_candidate(found: CandidateDistance, limits: Thresholds) -> list[Finding]:
     """List findings about one candidate of several, with its place as their file."""
-    rows = (*found.declared, *_of_limits(found, limits))
+    rows = (*found.declared, *_of_weights(found.weights), *_of_limits(found, limits))
     return [replace(row, file=found.place) for row in rows]
 
 
-def _of_weights(part: PartComparison, state: str) -> list[Finding]:
-    """Make a finding for each tensor of a part that has weights in a state."""
-    named: dict[str, list[WeightGap]] = {}
-    for row in part.weights:
-        if row.state == state:
-            named.setdefault(row.name, []).append(row)
-    return [_of_tensor(name, each) for name, each in named.items()]
+def _of_weights(weights: Sequence[WeightGap]) -> list[Finding]:
+    """Make a finding for each tensor with weights that are beyond, then of those otherwise."""
+    named: dict[tuple[str, str], list[WeightGap]] = {}
+    for state in (BEYOND, OTHERWISE):
+        for row in weights:
+            if row.state == state:
+                named.setdefault((state, row.name), []).append(row)
+    return [_of_tensor(name, each) for (_, name), each in named.items()]
 
 
 def _of_tensor(name: str, rows: Sequence[WeightGap]) -> Finding:

@@ -171,7 +171,7 @@ class _Run:
         self._weights = weights
         checkpoints = one.stream.checkpoint, other.stream.checkpoint
         self._reordered = Reordered(*checkpoints, weights, one.lanes)
-        self._both_step = Lockstep(one, other, weights.look, weights.look_whole)
+        self._both_step = Lockstep((one, other), (weights,))
         self._h = one.embed(batch)
         size, width = self._h.shape
         self._both = one.allocate(2 * size, width)
@@ -201,8 +201,10 @@ class _Run:
         ours = PassOptions(between=keep, most_tokens=2 * size)
         theirs = PassOptions(between=compare, most_tokens=2 * size)
         routed, others = self._both_step.run(
-            self._one.products(number, h, self._batch, ours),
-            self._other.products(number, self._both, self._twice, theirs),
+            (
+                self._one.products(number, h, self._batch, ours),
+                self._other.products(number, self._both, self._twice, theirs),
+            )
         )
         seen = self._weights.collect()
         decided = ~undecided_tokens(routed, seen, self._one.precision.name)
@@ -242,7 +244,7 @@ class _Run:
         for mine, others in zip(
             self._one.head_products(x), self._other.head_products(y), strict=True
         ):
-            self._both_step.multiply(mine, others)
+            self._both_step.multiply((mine, others))
             ours, other = self._one.scaled(mine.out), self._other.scaled(others.out)
             found.first.add(mine.matrix.inputs[0], ours)
             found.add(mine.matrix.inputs[0], ours, other[:size])
@@ -251,7 +253,7 @@ class _Run:
         for pair in zip(
             self._one.embedding_products(), self._other.embedding_products(), strict=True
         ):
-            self._both_step.multiply(*pair)
+            self._both_step.multiply(pair)
         head = math.sqrt(errors / whole) if whole else 0.0
         seen, precision = self._weights.collect(), self._one.precision.name
         ends: list[tuple[PartName, float]] = [("embedding", self.embedding), ("head", head)]

@@ -19,7 +19,7 @@ KL = np.full(1000, 0.25)
 NONE: Any = ()
 ALONE = Evaluation(LOSS, KL, NONE, 1000, 5_000_000, 1.5)
 PAIR = PairEvaluation(LOSS, LOSS, KL, 0.75, 0.5, 0.0, 0.0, NONE, NONE, NONE, 1000, 5_000_000, 1.5)
-CANDIDATE = CandidateDistance("a/<b>", Size(10, 4.25), LOSS, KL, 0.75, 0.5, NONE, NONE)
+CANDIDATE = CandidateDistance("a/<b>", Size(10, 4.25), LOSS, KL, 0.75, 0.5, NONE, NONE, NONE)
 SEVERAL = CandidatesEvaluation(LOSS, Size(20, 8.5), (CANDIDATE,), 1000, 5_000_000, 1.5)
 
 

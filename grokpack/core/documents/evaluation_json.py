@@ -165,8 +165,10 @@ class CandidateJson(TypedDict):
     """Mean cosine of both residual streams after the layer where that is least."""
     layers: list[LayerJson]
     """Distance of the streams after each layer."""
+    weights: WeightsJson
+    """Comparison of its weights with the source's."""
     beyond: bool
-    """True where it is beyond a limit, or its config is another."""
+    """True where it is beyond a limit, or its config or a weight is another."""
 
 
 class NetworkRunJson(NetworkJson):

@@ -1,18 +1,19 @@
-"""Two networks in lockstep, so that each weight is compared with its counterpart on the way.
+"""Networks in lockstep, so that each weight is compared with its counterparts on the way.
 
-Both networks compute the same products in the same order, and their matrices are read in the same
-bands. So each part of a weight is in memory once from either checkpoint at the same time, and each
-byte of both is read once.
+All networks compute the same products in the same order, and their matrices are read in the same
+bands. So each part of a weight is in memory once from every checkpoint at the same time, and each
+byte of all is read once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grokpack.evaluation.network import matrices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     import numpy as np
 
@@ -25,78 +26,85 @@ if TYPE_CHECKING:
     Steps = Generator[Product, None, Routing]
 
 
-_SMALLER = 4
-"""Factor by which bands are smaller than those of one network. Half as large they would take twice
-the memory: from blocks below 32 MiB malloc makes heaps, and in them as many again lie free."""
+_SMALLER = 2
+"""Factor for each network by which bands are smaller than those of one. Two networks' of half a
+band would take twice the memory: from blocks below 32 MiB malloc makes heaps, and in them as many
+again lie free."""
+
+
+class Comparer(Protocol):
+    """Comparer of the first network's weights with another's."""
+
+    def look(self, matrix: Matrix, transposed: bool, tile: MatrixTile) -> None:  # noqa: FBT001
+        """Compare a part of a matrix, in any thread; `transposed` if its transpose multiplies."""
+
+    def look_whole(self, name: str, one: np.ndarray, other: np.ndarray) -> None:
+        """Compare a small tensor."""
 
 
 class Lockstep:
-    """Driver of two networks of the same dimensions, which share their lanes.
+    """Driver of networks of the same dimensions, which share their lanes.
 
     Args:
-        one: A network.
-        other: Its counterpart.
-        look: Called in any thread with each part of a weight from both networks: the matrix,
-            whether its transpose multiplies, and the tile.
-        look_whole: Called with each small tensor from both networks.
+        networks: The networks.
+        comparers: For each network but the first, what compares its weights with the first's.
     """
 
-    def __init__(
-        self,
-        one: Network,
-        other: Network,
-        look: Callable[[Matrix, bool, MatrixTile], None],
-        look_whole: Callable[[str, np.ndarray, np.ndarray], None],
-    ) -> None:
-        self._networks = one, other
+    def __init__(self, networks: Sequence[Network], comparers: Sequence[Comparer]) -> None:
+        self._networks, self._comparers = networks, comparers
+        first = networks[0].stream
         # what is decoded in whole chunks must not be read across them
-        decoded = one.stream.checkpoint.cache_bytes or one.stream.checkpoint.sealed
+        decoded = first.checkpoint.cache_bytes or first.checkpoint.sealed
         self._leading = 0 if decoded else 1
-        self._look, self._look_whole = look, look_whole
         self._waiting: dict[str, np.ndarray] = {}
-        one.stream.cut = other.stream.cut = self._cut
-        one.stream.on_tensor, other.stream.on_tensor = self._keep, self._meet
+        for network, comparer in zip(networks, (None, *comparers), strict=True):
+            network.stream.cut = self._cut
+            network.stream.on_tensor = partial(self._meet, comparer)
 
-    def run(self, ours: Steps, theirs: Steps) -> tuple[Routing, Routing]:
-        """Run a layer of both networks; return the choice of each router.
+    def run(self, steps: Sequence[Steps]) -> list[Routing]:
+        """Run a layer of all networks; return the choice of each router.
 
         Raises:
             GrokpackError: What reading raises.
         """
         while True:
-            product, end = _next(ours)
-            counterpart, other_end = _next(theirs)
-            if product is None or counterpart is None:
-                return end, other_end
-            self.multiply(product, counterpart)
+            found = [_next(own) for own in steps]
+            products = [product for product, _ in found if product is not None]
+            if len(products) < len(found):
+                return [end for _, end in found]
+            self.multiply(products)
 
-    def multiply(self, ours: Product, theirs: Product) -> None:
-        """Compute the same product for both networks.
+    def multiply(self, products: Sequence[Product]) -> None:
+        """Compute the same product for all networks.
 
         Raises:
             GrokpackError: What reading raises.
         """
-        one, other = self._networks
-        bands = zip(ours.bands(one.stream), theirs.bands(other.stream), strict=True)
-        one.lanes.multiply_both(
-            (ours, theirs),
-            bands,
-            lambda tile: self._look(ours.matrix, ours.transposed, tile),
-        )
+        first, pairs = products[0], zip(products, self._networks, strict=True)
+        bands = zip(*(product.bands(network.stream) for product, network in pairs), strict=True)
+
+        def look(number: int, tile: MatrixTile) -> None:
+            self._comparers[number].look(first.matrix, first.transposed, tile)
+
+        self._networks[0].lanes.multiply_all(products, bands, look)
 
     def _cut(self, wanted: Matrix) -> Iterator[MatrixRange]:
-        """Return bands for both; a matrix of the other orientation is then read in shorter runs."""
+        """Return bands for all; matrices of another orientation are then read in shorter runs."""
         streams = [network.stream for network in self._networks]
         specs = [stream.checkpoint.tensors[wanted.tensor.name] for stream in streams]
         transposed = streams[self._leading].lies_transposed(specs[self._leading])
         itemsize = max(spec.values.dtype.itemsize for spec in specs)
-        return matrices.bands(wanted, transposed=transposed, itemsize=itemsize, smaller=_SMALLER)
+        smaller = _SMALLER * len(streams)
+        return matrices.bands(wanted, transposed=transposed, itemsize=itemsize, smaller=smaller)
 
-    def _keep(self, tensor: TensorSpec, values: np.ndarray) -> None:
-        self._waiting[tensor.name] = values
-
-    def _meet(self, tensor: TensorSpec, values: np.ndarray) -> None:
-        self._look_whole(tensor.name, self._waiting.pop(tensor.name), values)
+    def _meet(self, comparer: Comparer | None, tensor: TensorSpec, values: np.ndarray) -> None:
+        """Keep a small tensor of the first network, which reads first, until the last has it."""
+        if comparer is None:
+            self._waiting[tensor.name] = values
+            return
+        comparer.look_whole(tensor.name, self._waiting[tensor.name], values)
+        if comparer is self._comparers[-1]:
+            del self._waiting[tensor.name]
 
 
 def _next(steps: Steps) -> tuple[Product | None, Any]:

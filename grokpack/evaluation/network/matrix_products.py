@@ -117,21 +117,22 @@ class Lanes:
         self._spread_bands(bands, lambda band, lane: self._share(x, band, out, lane))
         return out
 
-    def multiply_both(
+    def multiply_all(
         self,
-        products: tuple[Product, Product],
-        bands: Iterable[tuple[CodedBand, CodedBand]],
-        look: Callable[[MatrixTile], None],
+        products: Sequence[Product],
+        bands: Iterable[tuple[CodedBand, ...]],
+        look: Callable[[int, MatrixTile], None],
     ) -> None:
-        """Compute the same product for two networks, tile by tile.
+        """Compute the same product for several networks, tile by tile.
 
         Args:
             products: The product of each network.
-            bands: The same bands of both.
-            look: Called in any thread with each tile of both.
+            bands: The same bands of all.
+            look: Called in any thread with each tile of the first network and another, and the
+                number of the other, counted without the first.
         """
         self._spread_bands(
-            bands, lambda pair, lane: self._share_of_both(products, pair, look, lane)
+            bands, lambda every, lane: self._share_of_all(products, every, look, lane)
         )
 
     def _spread_bands(self, bands: Iterable[S], share: Callable[[S, int], None]) -> None:
@@ -150,19 +151,22 @@ class Lanes:
             weights = self._settled(band, self.widened(band, rows, columns))
             _add_product(x, weights, rows, columns, out)
 
-    def _share_of_both(
+    def _share_of_all(
         self,
-        products: tuple[Product, Product],
-        bands: tuple[CodedBand, CodedBand],
-        look: Callable[[MatrixTile], None],
+        products: Sequence[Product],
+        bands: tuple[CodedBand, ...],
+        look: Callable[[int, MatrixTile], None],
         lane: int,
     ) -> None:
-        """Compute a lane's tiles of the same band of two networks."""
-        for rows, columns in self.tiles(bands[0], lane):
-            one, other = (self.widened(band, rows, columns) for band in bands)
-            look(MatrixTile(rows, columns, bands, (one, other)))
-            for product, band, exact in zip(products, bands, (one, other), strict=True):
-                _add_product(product.x, self._settled(band, exact), rows, columns, product.out)
+        """Compute a lane's tiles of the same band of several networks, the first's last."""
+        (own, first), *others = zip(products, bands, strict=True)
+        for rows, columns in self.tiles(first, lane):
+            one = self.widened(first, rows, columns)
+            for number, (product, band) in enumerate(others):
+                other = self.widened(band, rows, columns)
+                look(number, MatrixTile(rows, columns, (first, band), (one, other)))
+                _add_product(product.x, self._settled(band, other), rows, columns, product.out)
+            _add_product(own.x, self._settled(first, one), rows, columns, own.out)
 
     def tiles(self, band: CodedBand, lane: int | None = None) -> Iterator[MatrixRange]:
         """Yield rows and columns of the tiles of a band, for one lane or for all."""

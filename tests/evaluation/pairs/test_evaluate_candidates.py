@@ -14,9 +14,9 @@ from grokpack.evaluation.evaluation_options import EvaluateOptions
 from grokpack.evaluation.network.model import Network
 from grokpack.evaluation.single_evaluation import evaluate
 from tests.report.test_schemas import answer
-from tests.support.altering import copy, set_constant
+from tests.support.altering import alter, copy, of_layer, permute_experts, set_constant
 from tests.support.converting import convert
-from tests.support.evaluated_pairs import evaluated, inputs
+from tests.support.evaluated_pairs import evaluated, inputs, one_code
 from tests.support.quantizing import quantize
 
 
@@ -57,6 +57,42 @@ def test_each_is_as_far_from_the_reference_as_alone(
             assert gap.stream == pytest.approx(layer.stream, rel=1e-3, abs=1e-6)
         assert row.loss.mean == pytest.approx(alone.second.mean)
         assert found.loss.mean == pytest.approx(alone.first.mean)
+
+
+def test_weights_are_compared_as_alone(model: Path, candidates: dict[str, Path]) -> None:
+    found = compared(model, *candidates.values())
+    for row in found.candidates:
+        parts = evaluated(model, Path(row.place)).parts
+        alone = {(own.name, own.expert): own for part in parts for own in part.weights}
+        assert len(row.weights) == len(alone)
+        for own in row.weights:
+            other = alone[own.name, own.expert]
+            assert (own.state, own.expected, own.elements, own.differing, own.largest) == (
+                (other.state, other.expected, other.elements, other.differing, other.largest)
+            )
+            assert own.relative == pytest.approx(other.relative, rel=1e-6)
+
+
+def test_a_wrong_code_and_another_order_are_found_where_they_are(
+    model: Path, candidates: dict[str, Path], ids: Path, tmp_path: Path
+) -> None:
+    wrong, turned = (copy(model, tmp_path / name) for name in ("wrong", "turned"))
+    name = of_layer(1, "moe/linear_v/w")
+    alter(wrong, name, one_code(2, 5, 7))
+    permute_experts(turned, 1, [1, 0, 2, 3])
+    arguments: list[str | Path] = ["evaluate", model, "--tokens", ids]
+    for path in (candidates["int4"], wrong, turned):
+        arguments += ["--against", path]
+    found = answer(*arguments)
+    rows = found["data"]["candidates"]
+    assert [row["beyond"] for row in rows] == [False, True, False]
+    assert [row["weights"]["beyond"] for row in rows] == [0, 1, 0]
+    assert rows[2]["weights"]["otherwise"] > 0
+    errors = [row for row in found["findings"] if row["severity"] == "error"]
+    assert [(row["code"], row["file"]) for row in errors] == [("GP144", str(wrong / "ckpt-0"))]
+    others = {(row["code"], row["file"]) for row in found["findings"] if row not in errors}
+    assert others == {("GP145", str(turned / "ckpt-0"))}
+    assert (found["status"], found["exit_code"]) == ("beyond", 1)
 
 
 def test_sizes_are_those_of_the_files(model: Path, candidates: dict[str, Path]) -> None:
