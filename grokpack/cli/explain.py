@@ -56,8 +56,9 @@ def explain(
 ) -> None:
     """Say what an error code means and what to do.
 
-    Lists all codes without one. Of the JSON of a command it says what each code in it means, where
-    it was found, and what to do there. With --schema prints what a command's JSON looks like.
+    Lists all codes without one, and of a part those that begin with it. Of the JSON of a command it
+    says what each code in it means, where it was found, and what to do there. With --schema prints
+    what a command's JSON looks like.
     """
     from grokpack.core.error_codes import CODES
     from grokpack.report import code_text
@@ -72,13 +73,17 @@ def explain(
     if code is None:
         session.result(code_text.listing(CODES), {})
         return
-    row = CODES.get(code.upper()) or CODES.get(f"GP{code}")
-    if row is not None:
-        session.result(code_text.page(row), {})
-        return
-    if not code.endswith(".json"):
+    found = {
+        name: row for name, row in CODES.items() if name.startswith((code.upper(), f"GP{code}"))
+    }
+    if len(found) == 1:
+        session.result("".join(map(code_text.page, found.values())), {})
+    elif found:
+        session.result(code_text.listing(found), {})
+    elif code.endswith(".json"):
+        session.result(code_text.of_answer(_answer(code)), {})
+    else:
         raise UnusableValue(f"there is no code `{code}`", hint="`grokpack explain` lists them")
-    session.result(code_text.of_answer(_answer(code)), {})
 
 
 def _answer(path: str) -> ReasonsJson:

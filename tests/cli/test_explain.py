@@ -27,6 +27,11 @@ def test_the_number_alone_is_enough() -> None:
     assert grokpack("explain", "103").output == grokpack("explain", "gp103").output
 
 
+def test_the_beginning_of_codes_lists_them() -> None:
+    listed = grokpack("explain", "GP23").output.splitlines()
+    assert [line.split()[0] for line in listed] == [c for c in CODES if c.startswith("GP23")]
+
+
 def test_what_a_command_found_is_explained_where_it_was_found(tmp_path: Path) -> None:
     model = synthesize(tmp_path / "m")
     files = [model / "ckpt-0" / f"tensor0000{number}_000" for number in range(5)]
