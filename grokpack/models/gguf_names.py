@@ -62,6 +62,7 @@ class GgufNames:
         dimensions: Dimension by key, in the order of the file. Of several keys for one dimension,
             the first that a file has is read.
         constants: Constant by key, likewise.
+        tokens: Token of `Constants` by llama.cpp's name of it, in a family whose own config has it.
         fixed: Numbers that are written whatever the model, by key.
         yarn: Keys of the family's config by llama.cpp's keys of YaRN, which are written on request
             only; empty for a family that has none.
@@ -74,6 +75,7 @@ class GgufNames:
     tensors: Mapping[Part, str]
     dimensions: Mapping[str, str] = field(default_factory=lambda: DIMENSIONS)
     constants: Mapping[str, str] = field(default_factory=lambda: CONSTANTS)
+    tokens: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, float] = field(default_factory=dict)
     yarn: Mapping[str, str] = field(default_factory=dict)
     otherwise: str = ""

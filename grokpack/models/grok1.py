@@ -195,6 +195,7 @@ _GGUF = GgufNames(
         "post_expert_norm": "layer_output_norm.weight",
         "router": "ffn_gate_inp.weight",
     },
+    tokens={"padding": "pad", "bos": "bos", "eos": "eos"},
     # what llama.cpp's converter writes and takes by default; its network has none
     fixed={"router_logit_softcapping": 30.0},
     limit=square_attention,

@@ -128,6 +128,8 @@ PLANNERS: dict[str, Planner] = {
     "view": _view,
     "int4": _quantize(group="32"),
     "gptq": _quantize(bits=8, group="32"),
+    "fp8 for ranks": _quantize(to="fp8", group="channel", tp=2),
+    "nvfp4": _quantize(to="nvfp4"),
     "q4_0": _quantize(to="gguf", type="q4_0", tokenizer="none"),
 }
 """Every command that writes, and every form that it can write."""

@@ -148,13 +148,15 @@ def _shapeless(files: GgufFiles, table: GgufNames) -> Finding:
 
 def _settings(files: GgufFiles, family: Family, table: GgufNames) -> dict[str, Any]:
     """Return the keys under the names of the family's own config, which grokpack reads."""
+    of_model, known = f"{table.architecture}.", family.hyperparameters
     names = [
-        *((key, family.dimensions[name][0]) for key, name in table.dimensions.items()),
-        *((key, family.hyperparameters[name][0]) for key, name in table.constants.items()),
+        *((of_model + key, family.dimensions[name][0]) for key, name in table.dimensions.items()),
+        *((of_model + key, known[name][0]) for key, name in table.constants.items()),
+        *((f"tokenizer.ggml.{key}_token_id", known[name][0]) for key, name in table.tokens.items()),
     ]
     settings: dict[str, Any] = {}
     for key, name in names:
-        value = files.keys.get(f"{table.architecture}.{key}")
+        value = files.keys.get(key)
         if value is not None:
             settings.setdefault(name, value)
     if _GROUPS in files.keys:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gguf
 import numpy as np
 import pytest
 
@@ -201,3 +202,23 @@ def test_each_byte_of_either_is_read_once(model: Path, forms: dict[str, Path]) -
     embedding = 4 * MODEL.vocab * MODEL.d_model
     values = sum(t.values.nbytes for t in open_checkpoint(str(model)).tensors.values())
     assert found.read_bytes <= 2 * (values + embedding)
+
+
+@pytest.mark.parametrize("name", ["bos", "eos", "padding"])
+def test_token_ids_of_a_gguf_are_compared(model: Path, tmp_path: Path, name: str) -> None:
+    """In files that others made: its own without a vocabulary name no tokens."""
+    convert(model, tmp_path / "made.gguf", "gguf", type="bf16")
+    reader = gguf.GGUFReader(tmp_path / "made.gguf")
+    writer = gguf.GGUFWriter(tmp_path / "others.gguf", "grok")
+    for key, held in reader.fields.items():
+        if not key.startswith("GGUF.") and key != "general.architecture":
+            writer.add_key_value(key, held.contents(), held.types[0])
+    writer.add_uint32(f"tokenizer.ggml.{name}_token_id", 7)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    row, *_ = errors(evaluated(model, tmp_path / "others.gguf"))
+    assert (row.code, row.found) == ("GP143", "7")
