@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from grokpack.core import redaction
 from grokpack.core.optional_imports import import_extra, is_installed
 from grokpack.storage.http import aws_settings, botocore_failures
-from grokpack.storage.http.aws_settings import EXTRA
+from grokpack.storage.http.aws_settings import EXPORT_KEYS, EXTRA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NO_BODY = hashlib.sha256(b"").hexdigest()
-_EXPORT = 'eval "$(aws configure export-credentials --format env)"'
 _HINTS = {
     "AuthorizationHeaderMalformed": "set AWS_REGION to the region of the bucket's server",
     "InvalidObjectState": "it is archived: restore the object in its bucket, which takes hours",
@@ -97,10 +96,12 @@ class AwsCredentials:
                 return hint
         if self._shown is None:
             how = "the bucket is not public; give keys: AWS_PROFILE=NAME, or for example\n"
-            return how + _EXPORT
+            return how + EXPORT_KEYS
         if "Token" in reason:
-            return "the token that was sent has expired, or was revoked; get another:\n" + _EXPORT
-        return "the keys that were found do not allow it; give others, for example:\n" + _EXPORT
+            return (
+                "the token that was sent has expired, or was revoked; get another:\n" + EXPORT_KEYS
+            )
+        return "the keys that were found do not allow it; give others, for example:\n" + EXPORT_KEYS
 
 
 @cache

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import UnusableValue
+from grokpack.core.errors import AccessRefused, UnusableValue
 from grokpack.core.optional_imports import import_extra, is_installed
 from grokpack.storage.http import settings, trusted_certificates
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXTRA = "buckets"  # extra that installs botocore
+EXPORT_KEYS = 'eval "$(aws configure export-credentials --format env)"'
 _ENDPOINTS = "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"
 _REGIONS = "AWS_REGION", "AWS_DEFAULT_REGION"
 _SECRETS = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
@@ -49,6 +50,8 @@ _UNUSABLE = (
     "UnknownCredentialError",
 )
 """botocore's names for settings that it cannot use."""
+_NOT_AS_EXPECTED = (AttributeError, KeyError, OSError, TypeError, ValueError)
+"""Errors that botocore lets through: of a file that is gone, of a text in place of a section."""
 _CREDENTIALS = "AWS_SHARED_CREDENTIALS_FILE", "credentials"
 _CONFIG = "AWS_CONFIG_FILE", "config"
 """Variable and name of each of AWS's two files."""
@@ -76,9 +79,25 @@ def session() -> Any:  # noqa: ANN401  # botocore's
     if region is not None:  # botocore knows one of the two variables
         made.set_config_variable("region", region)
     with usable():
-        made.get_scoped_config()
-        made.get_component("credential_provider").remove("iam-role")
+        _check_numbers(made)
+        providers = made.get_component("credential_provider")
+        providers.remove("iam-role")
+        roles = providers.get_provider("assume-role")
+        roles._prompter = _refuse_to_ask  # noqa: SLF001  # it would ask on the terminal
     return made
+
+
+def _check_numbers(made: Any) -> None:  # noqa: ANN401  # botocore's
+    """Check the numbers of the profile, which have the names of the variables.
+
+    Raises:
+        GrokpackError: GP346 for one that is none.
+    """
+    profile = made.get_scoped_config()
+    for name in (variable.removeprefix("AWS_").lower() for variable in _NUMBERS):
+        if name in profile:
+            origin = f"{name} of profile `{profile_name(made)}`"
+            settings.valid_number(str(profile[name]), origin, _MOST)
 
 
 def _are_there() -> bool:
@@ -99,6 +118,16 @@ def new_session(**options: Any) -> Any:  # noqa: ANN401  # botocore's
     return made
 
 
+def _refuse_to_ask(_prompt: str) -> str:
+    """Refuse to ask for the code that a role wants of somebody's device.
+
+    Raises:
+        GrokpackError: GP222, always.
+    """
+    what = "the profile's role wants a code of a device (mfa_serial), and nobody is asked for it"
+    raise AccessRefused(what, hint=f"let AWS's own program ask:\n{EXPORT_KEYS}")
+
+
 def blank_session() -> Any:  # noqa: ANN401  # botocore's
     """Return a session that has no profile and no keys, whatever the settings are."""
     files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
@@ -113,7 +142,7 @@ def usable() -> Iterator[None]:
         GrokpackError: GP346.
     """
     errors = import_extra("botocore.exceptions", EXTRA)
-    unusable = (ValueError, OSError, *(getattr(errors, name) for name in _UNUSABLE))
+    unusable = (*_NOT_AS_EXPECTED, *(getattr(errors, name) for name in _UNUSABLE))
     try:
         yield
     except errors.ProfileNotFound as error:
@@ -166,8 +195,12 @@ def _profile_endpoint() -> str | None:
     if session() is None:
         return None
     profile = session().get_scoped_config()
-    services = session().full_config.get("services", {}).get(profile.get("services"), {})
-    found = services.get("s3", {}).get("endpoint_url") or profile.get("endpoint_url")
-    return found and settings.valid_endpoint(
-        found, f"endpoint_url of profile `{profile_name(session())}`"
-    )
+    origin = f"profile `{profile_name(session())}`"
+    named = profile.get("services")
+    sections = session().full_config.get("services", {})
+    if named and named not in sections:
+        raise settings.unusable(f"services of {origin}", f"there is no section `services {named}`")
+    with usable():
+        own = sections.get(named, {}).get("s3", {}).get("endpoint_url")
+    found = own or profile.get("endpoint_url")
+    return found and settings.valid_endpoint(found, f"endpoint_url of {origin}")

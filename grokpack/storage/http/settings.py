@@ -21,10 +21,17 @@ def whole_number(variable: str, default: int, most: int) -> int:
         GrokpackError: GP346 if it is another.
     """
     text = os.environ.get(variable, "").strip()
-    if not text:
-        return default
+    return valid_number(text, variable, most) if text else default
+
+
+def valid_number(text: str, origin: str, most: int) -> int:
+    """Return a number between 0 and `most`.
+
+    Raises:
+        GrokpackError: GP346 if it is another.
+    """
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > most:
-        raise unusable(variable, f"`{text}` is no whole number from 0 to {most:,}")
+        raise unusable(origin, f"`{text}` is no whole number from 0 to {most:,}")
     return int(text)
 
 

@@ -137,6 +137,36 @@ def test_a_setting_that_botocore_cannot_use_is_named(
     assert caught.value.code == "GP346"
 
 
+KEYS = "aws_access_key_id = name\naws_secret_access_key = of-nobody\n"
+ROLE = "role_arn = arn:aws:iam::1:role/reader\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "named"),
+    [
+        (f"{KEYS}metadata_service_timeout = 5s", "GP346", "metadata_service_timeout of profile"),
+        (f"{KEYS}max_attempts = many", "GP346", "max_attempts of profile `default`"),
+        (f"{KEYS}services = nowhere", "GP346", "no section `services nowhere`"),
+        (f"{KEYS}services = own\n[services own]\ns3 = here", "GP346", "AWS's settings"),
+        (f"{KEYS}s3 = here", "GP346", "AWS's settings"),
+        (f"{KEYS}defaults_mode = quick", "GP346", "quick"),
+        ("credential_process = /nowhere/keys", "GP346", "/nowhere/keys"),
+        ("credential_process = echo []", "GP346", "AWS's settings"),
+        (f"{ROLE}source_profile = nobody", "GP346", "nobody"),
+        (f"{ROLE}mfa_serial = x\nsource_profile = own\n[profile own]\n{KEYS}", "GP222", "mfa"),
+    ],
+)
+def test_a_profile_that_cannot_be_used_says_why_and_asks_nobody(
+    text: str, code: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text(f"[default]\n{text}\n", encoding="utf-8")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    services.forget()
+    with pytest.raises(GrokpackError, match=named) as caught:
+        new_client(bucket(parse("s3://b/x")))
+    assert caught.value.code == code
+
+
 @pytest.mark.parametrize("variable", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
 def test_a_number_that_the_hubs_client_reads_is_named(
     variable: str, monkeypatch: pytest.MonkeyPatch
