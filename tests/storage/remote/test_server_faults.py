@@ -90,7 +90,7 @@ def test_what_passes_is_tried_again_and_the_output_is_right(
     fault: Callable[[Asked, Answer], None], served: Server, tmp_path: Path
 ) -> None:
     served.fault = only_payload(fault, every=5)
-    local, far = both(served, tmp_path, PLANS["reshard"])
+    local, far = both(served, tmp_path, PLANS["reshard to ckpt-0"])
     assert contents(local) == contents(far)
 
 
