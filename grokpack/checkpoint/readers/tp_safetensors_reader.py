@@ -88,22 +88,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         )
     model, stored, ranks, bits = _parse_index(path, head_dim)
     layout = lay_out(model, stored, ranks)
-    findings: list[Finding] = []
-    file_groups = []
-    expected = [file for group in layout.file_groups for file in group]
-    allowance = Allowance()
-    looks = iter(
-        storage.map_all(folder, lambda file: _check_file(folder, file, allowance), expected)
-    )
-    for group in layout.file_groups:
-        found = [next(looks) for _ in group]
-        findings += [look for look in found if isinstance(look, Finding)]
-        if not any(isinstance(look, Finding) for look in found):
-            file_groups.append(tuple(look for look in found if isinstance(look, FileLayout)))
+    kept, findings = _check_files(folder, layout)
     findings += _strangers(folder, {file.path for file in layout.files()})
     settings, _ = config_file.find([folder])
     findings += shape_checks.contradictions(settings, model, head_size_known=True)
-    kept = Layout(layout.arrays, tuple(file_groups))
     framings = manifest_file.framings(manifest_file.load(folder))
     packings = {one.name: one for one in stored if isinstance(one, Packing)}
     tensors = {t.name: t.tensor if isinstance(t, Packing) else t for t in stored}
@@ -231,6 +219,24 @@ def _check_packing(packing: Packing) -> None:
     if not fits:
         message = f"codes, scales and zero points of {packing.name}"
         raise ValueError(message)
+
+
+def _check_files(folder: str, layout: Layout) -> tuple[Layout, list[Finding]]:
+    """Read every header; return the groups of sound files, and what is wrong with the others."""
+    findings: list[Finding] = []
+    sound = []
+    expected = [file for group in layout.file_groups for file in group]
+    allowance = Allowance()
+    looks = iter(
+        storage.map_all(folder, lambda file: _check_file(folder, file, allowance), expected)
+    )
+    for group in layout.file_groups:
+        found = [next(looks) for _ in group]
+        wrong = [look for look in found if isinstance(look, Finding)]
+        findings += wrong
+        if not wrong:
+            sound.append(tuple(look for look in found if isinstance(look, FileLayout)))
+    return Layout(layout.arrays, tuple(sound)), findings
 
 
 def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> FileLayout | Finding:
