@@ -69,6 +69,14 @@ def _useful_workers(plan: Plan) -> int:
     return cores + bool(far) if plan.streams else max(cores, far)
 
 
+def _computes(plan: Plan) -> bool:
+    """Tell whether kernels run: weights get codes, or have them. All others are only moved."""
+    if plan.source is None or not plan.streams or plan.target.quantizes:
+        return plan.streams
+    weights, views = plan.source.tensors.values(), plan.source.views.values()
+    return any(one.scales for one in weights) or any(view.decodes for view in views)
+
+
 def budget(
     plan: Plan,
     memory_bytes: int,
@@ -92,7 +100,7 @@ def budget(
     """
     streams = plan.streams
     work = plan.reads_bytes * (_QUANTIZING if plan.target.quantizes else 1)
-    preferred: Implementation = choose_implementation(work) if streams else "numpy"
+    preferred: Implementation = choose_implementation(work) if _computes(plan) else "numpy"
     own = storage.read_overhead(plan.source.folder) if plan.source else storage.ReadOverhead()
     aside = _codecs_bytes(plan) + plan.target.thread_bytes + (own.thread_bytes if streams else 0)
     aside += writer_bytes * max(map(len, plan.target.layout.file_groups), default=0)

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.layout import Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.documents.plan_json import OriginJson
+    from grokpack.core.layout import Segment
     from grokpack.planning.target import Target
 
 
@@ -100,8 +102,7 @@ class Plan:
         return self.source.layout.nbytes if self.source and self.target.fixed_path is None else 0
 
 
-def _segment(segment: Any) -> list[object]:  # noqa: ANN401  # Literal or Part
-    data = getattr(segment, "data", None)
-    if data is not None:
-        return [hashlib.sha256(data).hexdigest()]
+def _segment(segment: Segment) -> list[object]:
+    if isinstance(segment, Literal):
+        return [hashlib.sha256(segment.data).hexdigest()]
     return [segment.array, segment.box.start, segment.box.shape, segment.dtype.value]

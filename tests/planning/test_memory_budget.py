@@ -8,6 +8,7 @@ import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.reading_memory import DEFAULT_MEMORY_BYTES
+from grokpack.conversion.plan_convert import plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
@@ -16,6 +17,7 @@ from grokpack.execution.run_options import RunOptions
 from grokpack.kernels import dispatch
 from grokpack.planning import memory_budget as budgets
 from grokpack.planning.memory_budget import budget
+from tests.support.byte_pair_tokenizers import RELEASE
 from tests.support.checkpoints import synthesize, tree
 
 if TYPE_CHECKING:
@@ -65,6 +67,20 @@ def test_fewer_threads_are_better_than_slower_kernels(
         budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES, 8).step_sizes.implementation
         == "numpy"
     )
+
+
+@pytest.mark.skipif(not dispatch.compiler_loads(), reason="numba cannot be loaded")
+def test_a_compiler_is_loaded_for_weights_that_get_codes_and_not_for_moved_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(dispatch.VARIABLE, "numba")
+    source = open_checkpoint(str(RELEASE))
+    for made, expected in (
+        (plan_convert(source, "hf"), "numpy"),
+        (plan_quantize(source, QuantizeOptions(group="32")), "numba"),
+    ):
+        assert made.streams
+        assert budget(made, DEFAULT_MEMORY_BYTES).step_sizes.implementation == expected
 
 
 def test_what_no_thread_has_room_for_is_refused(plan: Plan) -> None:

@@ -99,13 +99,13 @@ class _LastMerges:
 
     def meeting(self, token: bytes) -> int | None:
         """Return where the last two parts of a token meet; None if none become it."""
-        ids, number = self._ids, self._ids[token]
+        ids, number, lefts = self._ids, self._ids[token], self._lefts
         for middle in range(len(token) - 1, 0, -1):
             left = ids.get(token[:middle], number)
-            if left < number and self._lefts[left] != _NONE:
+            if left < number and lefts[left] != _NONE:
                 right = ids.get(token[middle:], number)
-                if right < number and self._rights[right] != _NONE and self._meet(left, right):
-                    self._lefts[number], self._rights[number] = left, right
+                if right < number and lefts[right] != _NONE and self._meet(left, right):
+                    lefts[number], self._rights[number] = left, right
                     self._merged[left, right] = number
                     return middle
         merged = Merging(ids, token).meeting()
@@ -115,15 +115,16 @@ class _LastMerges:
 
     def _meet(self, left: int, right: int) -> bool:
         """Return whether no merge crosses the seam before both sides are whole."""
+        lefts, rights, merged = self._lefts, self._rights, self._merged
         while True:
-            inner, other = self._rights[left], self._lefts[right]
+            inner, other = rights[left], lefts[right]
             if inner != _BYTE and (left > right or other == _BYTE):
                 ended, left = left, inner
             elif other != _BYTE:  # of equal ids the left one was merged first
                 ended, right = right + 1, other
             else:
                 return True
-            if self._merged.get((left, right), ended) < ended:
+            if merged.get((left, right), ended) < ended:
                 return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from grokpack.formats.tokenizers.byte_pairs import merges
@@ -34,7 +35,8 @@ def render(table: TokenTable) -> bytes:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            _added(text, number) for text, number in sorted(table.special.items(), key=_number)
+            _added(text, number)
+            for text, number in sorted(table.special.items(), key=itemgetter(1))
         ],
         "normalizer": None,
         "pre_tokenizer": {
@@ -69,7 +71,7 @@ def spelled_merges(table: TokenTable) -> list[str]:
 def _vocabulary(table: TokenTable) -> dict[str, int]:
     """Return the ids of all tokens, in the order of the ids."""
     regular = zip(spelled_each(table.regular), table.regular.values(), strict=True)
-    return dict(sorted({**dict(regular), **table.special}.items(), key=_number))
+    return dict(sorted([*regular, *table.special.items()], key=itemgetter(1)))
 
 
 def _lines(values: Collection[str]) -> str:
@@ -104,7 +106,3 @@ def _added(text: str, number: int) -> dict[str, Any]:
         "normalized": False,
         "special": True,
     }
-
-
-def _number(entry: tuple[str, int]) -> int:
-    return entry[1]
