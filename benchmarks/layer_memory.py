@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from benchmarks.measuring import Run, grokpack, remove
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 ROOM_BYTES = 24 << 30  # a layer of Grok-2's release and an output, with room to spare
 _GGUF = ("--to", "gguf", "--tokenizer", "none", "--type")
+TOKENS = 64  # that an evaluation takes
+CANDIDATES = 3  # copies that are held against the source at once
 _READING = (("verify", "--values"), ("inspect", "--stats"))
 WRITING = {
     "grok-1": (
@@ -61,10 +65,20 @@ def _measure(bench: Bench, model: str, shape: tuple[str, ...]) -> None:
         _tell(bench, model, "synth", grokpack("synth", real, *preset))
         for words in _READING:
             _tell(bench, model, " ".join(words), grokpack(words[0], real, *words[1:]))
+        _evaluate(bench, model, real)
         for command, *options in WRITING[model]:
             run = grokpack(command, real, *options, "-o", out)
             _tell(bench, model, " ".join((command, *options)), run)
             remove(out)
+
+
+def _evaluate(bench: Bench, model: str, real: Path) -> None:
+    """Hold a copy against its source, and several at once."""
+    tokens = real.with_name("tokens.npy")
+    np.save(tokens, np.arange(TOKENS))
+    for count in (1, CANDIDATES):
+        run = grokpack("evaluate", real, "--tokens", tokens, *("--against", real) * count)
+        _tell(bench, model, f"evaluate --against, {count}", run)
 
 
 def _tell(bench: Bench, model: str, name: str, run: Run) -> None:
