@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from typing import Any
 
 import numba
@@ -49,3 +51,10 @@ def test_the_rate_is_that_of_the_time_without_it(monkeypatch: pytest.MonkeyPatch
     for event in (Compiling(), Compiled(8.0), Advanced(400)):
         meter(event)
     assert meter.rate == 100
+
+
+@needs_numba
+def test_numba_has_imported_its_modules_before_threads_use_kernels() -> None:
+    code = "import sys, grokpack.kernels.compiled; print('numba.np.polynomial' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core.registry import cpu_target
 
 from grokpack.kernels.compilation_cache import compilation_cache
 
@@ -37,6 +38,11 @@ counting is an atomic operation that waits for every store before it, and where 
 that takes most of the time. Without fastmath, results are those of IEEE arithmetic in the written
 order."""
 
+
+_target: Any = cpu_target
+_target.target_context.refresh()
+"""numba imports most of its modules when it first compiles, or loads from its cache. Two threads
+that do so at once can each find modules of which the other has run a half, and fail."""
 
 _settings: Any = numba.config
 if not _settings.CACHE_DIR:  # of NUMBA_CACHE_DIR
