@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from grokpack.storage.http import connections
 
@@ -61,12 +63,21 @@ def running() -> Iterator[Moto]:
     thread = threading.Thread(target=moto.server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield moto
+        with mock.patch("botocore.session.create_loader", _loader):
+            yield moto
     finally:
         connections.forget()
         moto.server.shutdown()
         moto.server.server_close()
         thread.join()
+
+
+@functools.cache
+def _loader(search_path: str | None = None) -> Any:
+    """Loader of descriptions of services, which each session would read anew: 0.1 s of a core."""
+    from botocore.loaders import create_loader
+
+    return create_loader(search_path)
 
 
 def client(moto: Moto) -> Any:
