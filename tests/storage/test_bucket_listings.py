@@ -109,7 +109,7 @@ def test_a_listing_in_pages_is_read_to_its_end(
     [
         "<IsTruncated>1</IsTruncated><NextMarker>models/ckpt-0/a</NextMarker>",
         "<IsTruncated> TRUE </IsTruncated>",
-        "<MaxKeys>1</MaxKeys>",
+        "<MaxKeys>1</MaxKeys><Prefix>models/ckpt-0/</Prefix>",
     ],
 )
 def test_a_page_says_in_several_ways_that_it_was_cut(said: str, stocked: Server) -> None:

@@ -211,12 +211,16 @@ def _next_mark(texts: _Texts, path: str) -> Mark | None:
 
 
 def _is_cut(texts: _Texts) -> bool:
-    """Return whether a page says that more names follow, or is full and says nothing."""
+    """Return whether a page says that more names follow, or is full and says nothing.
+
+    Full it is of objects and folders together. One `Prefix` more is that of the listing itself.
+    """
     said = texts.found["IsTruncated"]
     if said:
         return any(text.strip().lower() in _TRUE for text in said)
     most = next(iter(texts.found["MaxKeys"]), "").strip()
-    return most.isdecimal() and 0 < int(most) <= len(texts.found["Key"])
+    names = len(texts.found["Key"]) + len(texts.found["Prefix"]) - 1
+    return most.isdecimal() and 0 < int(most) <= names
 
 
 class _Texts:
