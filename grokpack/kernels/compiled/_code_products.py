@@ -91,7 +91,8 @@ def _summing(with_weights: bool) -> Callable[..., tuple[_Any, _Any]]:  # noqa: F
                 pointer(context, builder, signature.args[k], arguments[k], ir.Constant(_WORD, 0))
                 for k in (0, 1, 4, 5)
             ]
-            for column in range(0, _ROW, 2 * _WIDTH):
+            with _range(builder, ir.Constant(_WORD, _ROW // (2 * _WIDTH))) as columns:
+                column = builder.mul(columns.index, ir.Constant(_WORD, 2 * _WIDTH))
                 _sum_columns(builder, arrays, arguments[2:4], column, with_weights)
             return context.get_dummy_value()
 
@@ -102,7 +103,6 @@ def _summing(with_weights: bool) -> Callable[..., tuple[_Any, _Any]]:  # noqa: F
 
 
 def _load(builder: _Any, start: _Any, at: _Any, kind: _Any = _SHORTS) -> _Any:
-    at = at if isinstance(at, ir.Value) else ir.Constant(_WORD, at)
     place = builder.bitcast(builder.gep(start, [at]), kind.as_pointer())
     return builder.load(place, align=2)
 
@@ -111,7 +111,7 @@ def _sum_columns(
     builder: _Any,
     arrays: list[_Any],
     numbers: list[_Any],
-    column: int,
+    column: _Any,
     with_weights: bool,  # noqa: FBT001
 ) -> None:
     """Generate the sums of the columns of a vector, which begins at a byte of each row."""
@@ -119,26 +119,25 @@ def _sum_columns(
     half = builder.udiv(ir.Constant(_WORD, 1 << DIVISOR_BITS - 1), divisor)
     factor = builder.shl(divisor, ir.Constant(_WORD, 16 - DIVISOR_BITS))
     half, factor = (_splat(builder, _SHORTS, builder.trunc(n, _SHORT)) for n in (half, factor))
-    least, most = _load(builder, limits, column), _load(builder, limits, column + _ROW)
+    beyond = builder.add(column, ir.Constant(_WORD, _ROW))
+    least, most = _load(builder, limits, column), _load(builder, limits, beyond)
     vq, qq = (_alloca(builder, _all(_SUMS, 0)) for _ in range(2))
     with _range(builder, builder.udiv(count, ir.Constant(_WORD, _UNROLLED))) as loop:
         for n in range(_UNROLLED):
             row = builder.mul(loop.index, ir.Constant(_WORD, _UNROLLED))
             row = builder.add(row, ir.Constant(_WORD, n))
-            at = builder.add(builder.mul(row, ir.Constant(_WORD, _ROW)), ir.Constant(_WORD, column))
+            at = builder.add(builder.mul(row, ir.Constant(_WORD, _ROW)), column)
             own = _load(builder, values, at)
             q = weighted = _bounded(builder, _scaled(builder, own, half, factor), least, most)
             if with_weights:
                 pair = _load(builder, weights, builder.mul(row, ir.Constant(_WORD, 4)), _INT)
                 both = builder.bitcast(_splat(builder, _SUMS, pair), _SHORTS)
                 weighted = builder.mul(q, both)
-                beyond = ir.Constant(_WORD, PAIRS * _ROW)
-                own = _load(builder, values, builder.add(at, beyond))
+                own = _load(builder, values, builder.add(at, ir.Constant(_WORD, PAIRS * _ROW)))
             _add(builder, vq, _paired(builder, own, q))
             _add(builder, qq, _paired(builder, q, weighted))
-    for total, n in ((vq, 0), (qq, _ROW)):
-        place = builder.gep(sums, [ir.Constant(_WORD, column + n)])
-        place = builder.bitcast(place, _SUMS.as_pointer())
+    for total, at in ((vq, column), (qq, beyond)):
+        place = builder.bitcast(builder.gep(sums, [at]), _SUMS.as_pointer())
         builder.store(builder.load(total), place, align=4)
 
 
