@@ -29,8 +29,10 @@ def page(code: Code) -> str:
 def of_answer(document: ReasonsJson) -> str:
     """Render what the codes of a command's JSON document mean, and what to do about each here."""
     said = [*map(_of_finding, document["findings"]), *map(_of_error, document["errors"])]
-    kinds = {code: [one for one in said if one.code == code] for code in CODES}
-    pages = [_here(CODES[code], alike) for code, alike in kinds.items() if alike]
+    kinds: dict[str, list[_Said]] = {}
+    for one in said:
+        kinds.setdefault(one.code, []).append(one)
+    pages = [_here(row, kinds[code]) for code, row in CODES.items() if code in kinds]
     return "\n\n".join(pages) or f"nothing to explain: the answer was `{document['status']}`"
 
 

@@ -71,6 +71,11 @@ def test_a_good_answer_needs_no_explanation(tmp_path: Path) -> None:
     assert explained(tmp_path).stdout == "nothing to explain: the answer was `whole`\n"
 
 
+def test_a_code_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
+    found = [Finding(code, "m", "f").row() for code in ("GP899", "GP101")]
+    assert explained(tmp_path, found).stdout.splitlines()[0] == "GP101  file is missing"
+
+
 def test_another_file_is_refused(tmp_path: Path) -> None:
     done = explained(tmp_path, findings=[{"code": "GP103"}])
     assert done.exit_code == 2
