@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _WIDEST = 96  # characters of a line
 _MOST_PLACES = 6  # where a code was found, before the rest is counted
+_LONGEST = 2000  # characters of a text that are shown: a document may hold megabytes
 
 
 def page(code: Code) -> str:
@@ -33,27 +34,33 @@ def of_answer(document: ReasonsJson) -> str:
     for one in said:
         kinds.setdefault(one.code, []).append(one)
     pages = [_here(row, kinds[code]) for code, row in CODES.items() if code in kinds]
-    return "\n\n".join(pages) or f"nothing to explain: the answer was `{document['status']}`"
+    return "\n\n".join(pages) or f"nothing to explain: the answer was `{_cut(document['status'])}`"
 
 
 class _Said(NamedTuple):
     """Finding or error as a document has it: code, place, values, and what to do."""
 
     code: str
-    place: str | None
+    place: str
     facts: list[tuple[str, str]]
-    remedy: str | None
+    remedy: str
 
 
 def _of_finding(row: FindingJson) -> _Said:
     facts = (("expected", row["expected"]), ("found", row["found"]))
-    held = [(label, value) for label, value in facts if value]
-    return _Said(row["code"], row["file"] or row["tensor"], held, row.get("fix"))
+    held = [(label, _cut(value)) for label, value in facts if value]
+    return _Said(row["code"], _cut(row["file"] or row["tensor"]), held, _cut(row.get("fix")))
 
 
 def _of_error(row: ErrorJson) -> _Said:
-    facts = [(fact["label"], fact["value"]) for fact in row["facts"]]
-    return _Said(row["code"], row["file"], facts, row["hint"])
+    facts = [(_cut(fact["label"]), _cut(fact["value"])) for fact in row["facts"]]
+    return _Said(row["code"], _cut(row["file"]), facts, _cut(row["hint"]))
+
+
+def _cut(text: str | None) -> str:
+    """Return a text, or its beginning where nobody would read it to the end; "" for none."""
+    whole = text or ""
+    return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]}..."
 
 
 def _here(code: Code, said: Sequence[_Said]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from grokpack.cli.app import app
@@ -81,3 +82,11 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "GP346" in done.stderr
     assert grokpack("explain", tmp_path / "nothing.json").exit_code == 3
+
+
+@pytest.mark.parametrize("key", ["file", "tensor", "expected", "found", "fix"])
+def test_of_a_text_of_megabytes_the_beginning_is_shown(tmp_path: Path, key: str) -> None:
+    """Wrapping all of it took minutes, and a gigabyte."""
+    shown = explained(tmp_path, [{**Finding("GP101", "m").row(), key: "ab " * 300_000}])
+    assert shown.exit_code == 0
+    assert 2000 < len(shown.stdout) < 5000
