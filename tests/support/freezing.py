@@ -119,8 +119,7 @@ def _plain_environment(folder: Path) -> Iterator[None]:
     }
     own |= {"COLUMNS": "80", "NO_COLOR": "1", "HOME": str(folder)}
     version = mock.patch("grokpack.checkpoint.manifest_file.__version__", _MANIFEST_VERSION)
-    undrawn = mock.patch.dict(sys.modules, {"grokpack.report.chart_drawing": None})
-    with mock.patch.dict(os.environ, own, clear=True), version, undrawn:
+    with mock.patch.dict(os.environ, own, clear=True), version, _undrawn():
         yield
 
 
@@ -323,3 +322,18 @@ def _sums(folder: Path, path: Path) -> None:
         for file in sorted(folder.glob("tensor*"))
     ]
     path.write_text("".join(rows), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _undrawn() -> Iterator[None]:
+    """Hide what draws charts; other modules that are imported meanwhile stay, as numba's must."""
+    modules: dict[str, Any] = sys.modules
+    name = "grokpack.report.chart_drawing"
+    held = modules.pop(name, None)
+    modules[name] = None
+    try:
+        yield
+    finally:
+        del modules[name]
+        if held is not None:
+            modules[name] = held
