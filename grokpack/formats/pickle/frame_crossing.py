@@ -29,7 +29,8 @@ class FrameCrossingWindow(Window):
 
     def start(self, at: int, dropped: frozenset[int] = frozenset()) -> None:
         """Begin to read a pickle at a byte."""
-        self.at, self.dropped, self._edge = at, dropped, None
+        self.move(at)
+        self.dropped, self._edge = dropped, None
         self.crossed = set()
 
     def take(self, nbytes: int) -> bytes:
@@ -46,7 +47,8 @@ class FrameCrossingWindow(Window):
         """Skip a line, as one read of the unpickler."""
         begin, edge, self._edge = self.at, self._edge, None
         line = super().skip_line(last=last)
-        end, self.at, self._edge = self.at, begin, edge
+        end, self._edge = self.at, edge
+        self.move(begin)
         self._read_to(end)
         if self.at != begin:
             return super().skip_line(last=last)

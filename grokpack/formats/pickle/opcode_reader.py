@@ -108,7 +108,7 @@ class Machine:
         first = window.take(1)
         if first != b"\x80":
             if first in _OLD_BEGINNINGS:
-                window.at = 0
+                window.move(0)
                 return 0
             raise self._at_start("file does not begin like a pickle")
         version = window.number("B")

@@ -55,6 +55,12 @@ class Window:
             self._frame_end = None
         return self.take(1)
 
+    def move(self, at: int) -> None:
+        """Go on from another byte, also from one that lies before what is in the buffer."""
+        self.at = at
+        if at < self._begin:
+            self._near = 0
+
     def take(self, nbytes: int) -> bytes:
         """Return the next bytes, which may not cross the end of a frame."""
         end = self.at + nbytes
