@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grokpack.core.optional_imports import import_extra
-from grokpack.storage.http import botocore_failures, range_requests
+from grokpack.storage.http import botocore_failures, retry_policy
 from grokpack.storage.http.aws_settings import EXTRA
 from grokpack.storage.http.botocore_failures import Answer
 from grokpack.storage.http.request_threads import run_request
@@ -40,16 +40,16 @@ def ask(work: Callable[[], T]) -> T:
     errors = import_extra("botocore.exceptions", EXTRA)
 
     def persist(request: Request[Any]) -> T:
-        tried = 0
+        failures = 0
         while True:
             request.check()
             try:
                 return work()
             except (errors.ClientError, errors.BotoCoreError, RetryableFailure) as error:
-                tried += 1
-                if tried >= range_requests.TRIES or not may_pass(error):
+                failures += 1
+                if retry_policy.gives_up(failures) or not may_pass(error):
                     raise
-                request.pause(range_requests.pause_s(tried, _after_s(error)))
+                request.pause(retry_policy.delay_s(failures, _after_s(error)))
 
     return run_request(persist)
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from grokpack.core.errors import GrokpackError, LockHeld, Place, ServerFailed
 from grokpack.core.optional_imports import import_extra
 from grokpack.core.version import __version__
-from grokpack.storage.http import range_requests, services, settings
+from grokpack.storage.http import retry_policy, services, settings
 from grokpack.storage.http.connections import SILENCE_S
 from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.responses import BUSY, plain
@@ -202,20 +202,20 @@ class HubClient:
         arrived: Callable[[], bool] = lambda: False,
     ) -> None:
         """Send until it succeeds, fails for good, or has failed too often."""
-        tried = 0
+        failures = 0
         while True:
             request.check()
             try:
                 self._limit_silence()
                 send()
             except Exception as error:
-                tried += 1
+                failures += 1
                 failure = self._failure(error)
                 if arrived():
                     return
-                if not isinstance(failure, ServerFailed) or tried >= range_requests.TRIES:
+                if not isinstance(failure, ServerFailed) or retry_policy.gives_up(failures):
                     raise failure from error
-                request.pause(range_requests.pause_s(tried, _after_s(error)))
+                request.pause(retry_policy.delay_s(failures, _after_s(error)))
             else:
                 return
 

@@ -16,7 +16,7 @@ from grokpack.checkpoint.tensorstore import chunk_reader
 from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader, read_keys
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
-from grokpack.storage.http import file_info, range_requests
+from grokpack.storage.http import file_info, range_requests, retry_policy
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 
 Fault = Callable[[Asked, Answer], None]
@@ -67,7 +67,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch)
     for limit in ("HEAD_BYTES", "SMALL_BYTES"):  # so that no chunk stays with the headers
         monkeypatch.setattr(file_info, limit, 16)
-    monkeypatch.setattr(range_requests, "TRIES", 2)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 2)
 
 
 @pytest.fixture

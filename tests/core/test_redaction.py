@@ -15,7 +15,7 @@ from grokpack.cli import crash_report
 from grokpack.cli.app import app
 from grokpack.core import redaction
 from grokpack.core.errors import GrokpackError, Place, SourceUnreadable
-from grokpack.storage.http import range_requests, services
+from grokpack.storage.http import retry_policy, services
 from tests.support import servers
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(redaction, "_known", set())
     redaction._pattern.cache_clear()
     servers.impatient(monkeypatch)
-    monkeypatch.setattr(range_requests, "pause_s", lambda *_: 0.0)
+    monkeypatch.setattr(retry_policy, "delay_s", lambda *_: 0.0)
     yield
     redaction._pattern.cache_clear()
     services.forget()

@@ -12,7 +12,7 @@ import pytest
 
 from grokpack.core.errors import GrokpackError
 from grokpack.storage.bucket_sink import BucketSink
-from grokpack.storage.http import botocore_failures, connections, range_requests, services
+from grokpack.storage.http import botocore_failures, connections, retry_policy, services
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 from tests.support.tls import certificate
 
@@ -67,7 +67,7 @@ def test_a_name_that_has_resolved_before_is_looked_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     botocore_failures.reached.set()
-    monkeypatch.setattr(range_requests, "TRIES", 2)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 2)
     looked = Mock(side_effect=socket.gaierror(-2, "Name or service not known"))
     monkeypatch.setattr(socket, "getaddrinfo", looked)
     assert failure("http://bucket.invalid", tmp_path, monkeypatch).code == "GP221"

@@ -15,7 +15,7 @@ from grokpack.cli.app import app
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.storage import urls
-from grokpack.storage.http import range_requests, services
+from grokpack.storage.http import retry_policy, services
 from tests.support import servers
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def test_an_endpoint_that_cannot_be_is_named(
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between attempts."""
     servers.impatient(monkeypatch)
-    monkeypatch.setattr(range_requests, "pause_s", lambda *_: 0.0)
+    monkeypatch.setattr(retry_policy, "delay_s", lambda *_: 0.0)
 
 
 def _code(url: str) -> str:

@@ -248,9 +248,9 @@ _FILES = "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HF_TOKEN_PATH"
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pauses that do not hold up a test, and hide the keys of whoever runs it."""
-    from grokpack.storage.http import range_requests, services
+    from grokpack.storage.http import retry_policy, services
 
-    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(retry_policy, "_FIRST_DELAY_S", 0.001)
     for name in list(os.environ):
         own = name.startswith(("AWS_", "HF_", "GOOGLE_", "GROKPACK_", "SSL_CERT_"))
         if own or name.lower().endswith(("_proxy", "_ca_bundle")):

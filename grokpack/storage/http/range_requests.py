@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ from grokpack.core.errors import (
     SourceChanged,
     WrongAnswer,
 )
-from grokpack.storage.http import settings
+from grokpack.storage.http import retry_policy
 from grokpack.storage.http.connections import SILENCE_S
 from grokpack.storage.http.redirects import answered, follow
 from grokpack.storage.http.responses import (
@@ -47,11 +46,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TRIES = 1 + settings.whole_number("GROKPACK_HTTP_RETRIES", 7, 1000)  # half a minute in all
-_TRIES_OF_A_STRANGER = 4  # for a host that never responded: a mistyped name, a server not started
-_TRIES_OF_A_LIAR = 3  # an error page of a proxy may pass; a server without ranges stays as it is
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 20.0
-_LONGEST_RETRY_AFTER_S = 300.0
 _SLOWEST_BYTES_PER_S = 64 << 10  # slower, even four at a time, the release takes two weeks
 
 
@@ -178,7 +172,7 @@ def _persist(
         RetryableFailure: An attempt failed in a way that is final here.
         GrokpackError: GP221, GP223 or GP243 for what the attempts came to.
     """
-    began, tried, lies = time.monotonic(), 0, 0
+    began, failures, unexpected = time.monotonic(), 0, 0
     while True:
         request.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
         try:
@@ -188,22 +182,14 @@ def _persist(
         except final:
             raise
         except RetryableFailure as trouble:
-            tried, lies = tried + 1, lies + isinstance(trouble, UnexpectedResponse)
+            failures += 1
+            unexpected += isinstance(trouble, UnexpectedResponse)
             known = urlsplit(resource.url()).netloc in answered
-            most = TRIES if known else min(TRIES, _TRIES_OF_A_STRANGER)
-            if tried >= most or lies >= min(TRIES, _TRIES_OF_A_LIAR):
-                raise _failure(resource, trouble, tried, time.monotonic() - began) from None
-            request.pause(pause_s(tried, trouble.after_s))
+            if retry_policy.gives_up(failures, unexpected=unexpected, host_answered=known):
+                raise _failure(resource, trouble, failures, time.monotonic() - began) from None
+            request.pause(retry_policy.delay_s(failures, trouble.after_s))
         finally:
             request.line = None
-
-
-def pause_s(tried: int, after_s: float | None) -> float:
-    """Return the seconds until the next attempt: exponential, with jitter."""
-    if after_s is not None:
-        return min(after_s, _LONGEST_RETRY_AFTER_S)
-    longest: float = min(_FIRST_PAUSE_S * 2 ** (tried - 1), _LONGEST_PAUSE_S)
-    return longest * random.uniform(0.75, 1.25)  # noqa: S311  # no secret
 
 
 def out_of_reach(path: str, failure: LastingFailure) -> GrokpackError:

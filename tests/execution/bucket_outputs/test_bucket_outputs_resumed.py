@@ -17,7 +17,7 @@ from grokpack import storage
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.storage.http import range_requests
+from grokpack.storage.http import retry_policy
 from tests.support import forked
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_a_process_that_was_killed_is_continued(moto: Moto, large: Path, tmp_pat
 def test_a_server_that_is_busy_is_asked_again(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(retry_policy, "_FIRST_DELAY_S", 0)
     count = Counter[str]()
 
     def fault(what: str, _: dict[str, Any]) -> tuple[str, bytes] | None:
@@ -111,7 +111,7 @@ def test_a_server_that_is_busy_is_asked_again(
 def test_connections_that_break_off_are_made_again(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(retry_policy, "_FIRST_DELAY_S", 0)
     plan, broken = plan_of("hf", wide), set[tuple[str, str]]()
 
     def fault(what: str, environ: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ def test_connections_that_break_off_are_made_again(
 def test_a_bucket_that_always_breaks_off_is_left_with_what_to_do(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(retry_policy, "_FIRST_DELAY_S", 0)
     plan = plan_of("hf", wide)
 
     def fault(what: str, environ: dict[str, Any]) -> None:
@@ -153,8 +153,8 @@ def test_a_bucket_that_always_breaks_off_is_left_with_what_to_do(
 def test_a_stop_ends_the_wait_for_a_bucket(
     state: str, step: str, moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 10_000.0)
-    monkeypatch.setattr(range_requests, "_LONGEST_PAUSE_S", 10_000.0)
+    monkeypatch.setattr(retry_policy, "_FIRST_DELAY_S", 10_000.0)
+    monkeypatch.setattr(retry_policy, "_LONGEST_DELAY_S", 10_000.0)
     limits, over = RunOptions(workers=1), threading.Event()
 
     def fault(what: str, _: dict[str, Any]) -> tuple[str, bytes] | None:
@@ -179,7 +179,7 @@ def test_a_stop_ends_the_wait_for_a_bucket(
 def test_an_upload_whose_completion_was_not_heard_of_is_complete(
     moto: Moto, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(range_requests, "_FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(retry_policy, "_FIRST_DELAY_S", 0)
     heard = Counter[str]()
 
     def fault(what: str, environ: dict[str, Any]) -> tuple[str, bytes] | None:

@@ -8,7 +8,7 @@ import pytest
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError
-from grokpack.storage.http import file_info, range_requests
+from grokpack.storage.http import file_info, retry_policy
 from grokpack.storage.http.responses import seconds
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 
@@ -22,7 +22,7 @@ NOW = "Mon, 30 Nov 2026 19:00:00 GMT"
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     impatient(monkeypatch)
-    monkeypatch.setattr(range_requests, "TRIES", 4)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 4)
     (tmp_path / "file").write_bytes(bytes(range(256)) * 1024)
     with serving(tmp_path) as served:
         yield served

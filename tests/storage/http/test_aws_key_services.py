@@ -15,7 +15,7 @@ from grokpack.storage.bucket_sink import BucketSink
 from grokpack.storage.http import (
     botocore_failures,
     http_backend,
-    range_requests,
+    retry_policy,
 )
 from tests.support.aws import OBJECT, OWN, ROLE, failure, forget, keys_of, setting, signers
 from tests.support.servers import Answer, Asked, Server, impatient
@@ -57,7 +57,7 @@ def giving(server: Server, *answers: Answer) -> list[Asked]:
 
 @pytest.fixture
 def role(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(range_requests, "pause_s", lambda *_: 0.0)
+    monkeypatch.setattr(retry_policy, "delay_s", lambda *_: 0.0)
     urls = {"AWS_ENDPOINT_URL_STS": server.url, "GROKPACK_S3_ENDPOINT": server.url}
     setting(tmp_path, monkeypatch, ROLE, OWN, AWS_PROFILE="work", **urls)
     return server

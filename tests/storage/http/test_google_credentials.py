@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from grokpack import storage
 from grokpack.core.errors import GrokpackError
 from grokpack.storage.bucket_sink import BucketSink
-from grokpack.storage.http import http_backend, range_requests, services
+from grokpack.storage.http import http_backend, retry_policy, services
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ OBJECT = "gs://grok/config.json"
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch)
-    monkeypatch.setattr(range_requests, "pause_s", lambda *_: 0.0)
+    monkeypatch.setattr(retry_policy, "delay_s", lambda *_: 0.0)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from grokpack.storage.http import (
     range_requests,
     request_threads,
     response_bodies,
+    retry_policy,
 )
 from grokpack.storage.http.response_bodies import InFile
 from grokpack.storage.http.scratch_file import ScratchFile
@@ -134,7 +135,7 @@ def test_what_passes_is_tried_again(far: Server, tmp_path: Path, fault: Any) -> 
 def test_what_stays_is_told(
     far: Server, tmp_path: Path, fault: Any, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(range_requests, "TRIES", 2)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 2)
     far.fault = fault
     with pytest.raises(GrokpackError) as caught:
         fetch(far, ScratchFile(str(tmp_path)))

@@ -16,7 +16,7 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.storage.http import connections, http_backend, range_requests, redirects
+from grokpack.storage.http import connections, http_backend, redirects, retry_policy
 from tests.support.checkpoints import reshard, tree
 from tests.support.server_faults import drop, only_payload
 from tests.support.servers import Answer, Asked, Server, serving
@@ -174,7 +174,7 @@ def test_a_name_that_has_resolved_before_is_looked_up_again(
     """A name server may fail for a moment in a run of days."""
     monkeypatch.setattr(redirects, "answered", {"weights.invalid": 1.0})
     monkeypatch.setattr(socket, "getaddrinfo", Mock(side_effect=socket.gaierror(-2, "unknown")))
-    monkeypatch.setattr(range_requests, "TRIES", 2)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 2)
     with pytest.raises(GrokpackError) as caught:
         http_backend.size("http://weights.invalid/grok/config.json")
     assert caught.value.code == "GP221"

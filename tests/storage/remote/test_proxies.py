@@ -16,7 +16,7 @@ import pytest
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.core.errors import GrokpackError
-from grokpack.storage.http import connections, http_backend, range_requests, redirects
+from grokpack.storage.http import connections, http_backend, redirects, retry_policy
 from grokpack.storage.http.proxies import Proxy, find_proxy
 from tests.support.servers import Answer, Asked, Server
 
@@ -172,7 +172,7 @@ def test_a_proxy_that_is_busy_is_asked_again(
 ) -> None:
     served.route = lambda _: Answer(502, {})
     monkeypatch.setenv("https_proxy", served.url)
-    monkeypatch.setattr(range_requests, "TRIES", 2)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 2)
     with pytest.raises(GrokpackError) as caught:
         http_backend.size("https://weights.invalid/grok/config.json")
     assert (caught.value.code, len(served.asked)) == ("GP221", 2)

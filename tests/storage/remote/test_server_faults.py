@@ -128,10 +128,10 @@ def test_what_does_not_pass_is_an_error_and_the_same_command_goes_on_later(
 def test_a_server_that_falls_silent_is_left(
     served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from grokpack.storage.http import range_requests
+    from grokpack.storage.http import retry_policy
 
     monkeypatch.setattr(connections, "SILENCE_S", 0.2)
-    monkeypatch.setattr(range_requests, "TRIES", 2)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 2)
 
     def silent(_: Asked, answer: Answer) -> None:
         answer.stall = 100
@@ -146,10 +146,10 @@ def test_a_server_that_falls_silent_is_left(
 
 def test_a_server_that_drips_is_left(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte is in time, and the whole never would be."""
-    from grokpack.storage.http import range_requests
+    from grokpack.storage.http import range_requests, retry_policy
 
     monkeypatch.setattr(range_requests, "SILENCE_S", 0.3)
-    monkeypatch.setattr(range_requests, "TRIES", 1)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 1)
     path = f"{served.url}/grok/ckpt-0/tensor00000_000"
     assert storage.FileBytes(path).size() > 100_000
 
@@ -198,9 +198,9 @@ def test_a_run_whose_server_dies_goes_on_when_it_is_back(served: Server, tmp_pat
     plan = plan_reshard(open_checkpoint(f"{served.url}/grok"), 2)
     served.fault = dies
     with pytest.MonkeyPatch.context() as patch:
-        from grokpack.storage.http import range_requests
+        from grokpack.storage.http import retry_policy
 
-        patch.setattr(range_requests, "TRIES", 2)
+        patch.setattr(retry_policy, "MAX_ATTEMPTS", 2)
         with pytest.raises(GrokpackError) as caught:
             execute(plan, str(out), RunOptions(workers=1))
     assert caught.value.code == "GP221"
@@ -241,10 +241,10 @@ def test_chance_faults_of_every_kind_never_change_an_output(
     seed: int, served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs fail or do not; what is published at last is what the local folder gives."""
-    from grokpack.storage.http import range_requests
+    from grokpack.storage.http import retry_policy
 
     monkeypatch.setattr(connections, "SILENCE_S", 0.3)
-    monkeypatch.setattr(range_requests, "TRIES", 3)
+    monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 3)
     chance, guard = random.Random(seed), threading.Lock()
     name = chance.choice(sorted(PLANS))
     execute(PLANS[name](open_checkpoint(str(served.root / "grok"))), str(tmp_path / "clean"))

@@ -1,0 +1,37 @@
+"""Retry policy of requests: how many attempts, how long apart; for servers, buckets and the hub.
+
+Which failures are worth another attempt is decided where they are recognized: `responses`,
+`connection_failures`, `botocore_failures`.
+"""
+
+from __future__ import annotations
+
+import random
+
+from grokpack.storage.http import settings
+
+MAX_ATTEMPTS = 1 + settings.whole_number("GROKPACK_HTTP_RETRIES", 7, 1000)  # half a minute in all
+_MAX_ATTEMPTS_UNANSWERED = 4  # a mistyped host, or a server that is not started, stays silent
+_MAX_UNEXPECTED = 3  # a proxy's error page may pass; a server without ranges stays as it is
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.25, 20.0
+_LONGEST_RETRY_AFTER_S = 300.0
+
+
+def gives_up(failures: int, *, unexpected: int = 0, host_answered: bool = True) -> bool:
+    """Decide whether a request that has failed so often is not tried again.
+
+    Args:
+        failures: Failed attempts so far.
+        unexpected: Those of them whose response was not what was asked for.
+        host_answered: Whether the host has ever answered this process.
+    """
+    most = MAX_ATTEMPTS if host_answered else min(MAX_ATTEMPTS, _MAX_ATTEMPTS_UNANSWERED)
+    return failures >= most or unexpected >= min(MAX_ATTEMPTS, _MAX_UNEXPECTED)
+
+
+def delay_s(failures: int, retry_after_s: float | None) -> float:
+    """Return the seconds until the next attempt: exponential with jitter, or as asked."""
+    if retry_after_s is not None:
+        return min(retry_after_s, _LONGEST_RETRY_AFTER_S)
+    longest: float = min(_FIRST_DELAY_S * 2 ** (failures - 1), _LONGEST_DELAY_S)
+    return longest * random.uniform(0.75, 1.25)  # noqa: S311  # no secret
