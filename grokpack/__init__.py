@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from grokpack.evaluation.input_tokens import read_tokens as read_tokens
     from grokpack.evaluation.pair_evaluation import evaluate_pair as evaluate_pair
     from grokpack.evaluation.single_evaluation import evaluate as evaluate
-    from grokpack.execution.partial_run import RunPart
-    from grokpack.execution.partial_run import execute_part as execute_part
     from grokpack.execution.run import execute as execute
     from grokpack.execution.run_options import RunOptions
+    from grokpack.execution.run_part import RunPart
+    from grokpack.execution.run_part import execute_part as execute_part
     from grokpack.verification.compare import compare as compare
     from grokpack.verification.verify_structure import verify_structure as verify_structure
     from grokpack.verification.verify_values import statistics as statistics
@@ -50,13 +50,13 @@ _HOMES = {
     "GrokpackError": ("core.errors", "GrokpackError"),
     "Limits": ("execution.run_options", "RunOptions"),
     "Opened": ("checkpoint.open_tensorstore", "Opened"),
-    "Part": ("execution.partial_run", "RunPart"),
+    "Part": ("execution.run_part", "RunPart"),
     "QuantizeOptions": ("conversion.plan_quantize", "QuantizeOptions"),
     "compare": ("verification.compare", "compare"),
     "evaluate": ("evaluation.single_evaluation", "evaluate"),
     "evaluate_pair": ("evaluation.pair_evaluation", "evaluate_pair"),
     "execute": ("execution.run", "execute"),
-    "execute_part": ("execution.partial_run", "execute_part"),
+    "execute_part": ("execution.run_part", "execute_part"),
     "extract": ("checkpoint.extract", "extract"),
     "generate": ("evaluation.generation", "generate"),
     "inspect": ("checkpoint.summary", "document"),

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     )
     from grokpack.evaluation.candidate_evaluation import (
         CandidateDistance,
+        CandidateLayerDistance,
         CandidatesEvaluation,
-        StreamGap,
     )
     from grokpack.evaluation.evaluation_options import EvaluateOptions
     from grokpack.evaluation.network_distance import NetworkDistance
-    from grokpack.evaluation.pair_evaluation import LayerGap, PairEvaluation
+    from grokpack.evaluation.pair_evaluation import PairEvaluation, PairLayerDistance
     from grokpack.evaluation.part_comparison import PartComparison
     from grokpack.evaluation.results import Evaluation, Loss
-    from grokpack.evaluation.weight_comparison import WeightGap
+    from grokpack.evaluation.weight_comparison import WeightDistance
 
 _RATIOS = ("relative", "allowed", "largest")
 _MOST_LOSSES = 4096  # tokens whose losses the document lists
@@ -128,7 +128,7 @@ def _divergence(found: NetworkDistance) -> DivergenceJson:
     }
 
 
-def _layer(row: LayerGap | StreamGap) -> LayerJson:
+def _layer(row: PairLayerDistance | CandidateLayerDistance) -> LayerJson:
     return cast("LayerJson", {key: finite(value) for key, value in asdict(row).items()})
 
 
@@ -148,7 +148,7 @@ def _part(part: PartComparison) -> PartErrorJson:
     }
 
 
-def _weights(rows: Sequence[WeightGap]) -> WeightsJson:
+def _weights(rows: Sequence[WeightDistance]) -> WeightsJson:
     """Count the weights in each state, and list those that are not equal."""
     states = Counter(row.state for row in rows)
     return {
@@ -160,7 +160,7 @@ def _weights(rows: Sequence[WeightGap]) -> WeightsJson:
     }
 
 
-def _unequal(row: WeightGap) -> UnequalJson:
+def _unequal(row: WeightDistance) -> UnequalJson:
     """A weight that is not equal; its name tells the part of the network."""
     found = asdict(row) | {key: finite(getattr(row, key)) for key in _RATIOS}
     del found["part"]

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from grokpack.cli.workers import WorkerOptions
     from grokpack.core.documents.plan_json import AccountsJson, PlanJson
     from grokpack.execution.estimate import Estimate
-    from grokpack.execution.partial_run import RunPart
     from grokpack.execution.preflight import Preflight
     from grokpack.execution.run import Outcome
     from grokpack.execution.run_options import RunOptions
+    from grokpack.execution.run_part import RunPart
     from grokpack.planning.plan import Plan
 
 
@@ -64,7 +64,7 @@ def _part(flags: PartedRunFlags) -> RunPart | None:
             what = "--require-complete is about a part"
             raise GrokpackError("GP304", what, hint="add `--part i/n`")
         return None
-    from grokpack.execution.partial_run import RunPart
+    from grokpack.execution.run_part import RunPart
 
     return RunPart(*parsing.parse_part("--part", flags.part))
 
@@ -109,7 +109,7 @@ class _Run:
         workers = self.worker_options.workers
         data = text.document(judged, self.out, self.limits, guess, workers)
         if self.part is not None:
-            from grokpack.execution.partial_run import part_bytes
+            from grokpack.execution.run_part import part_bytes
 
             data["part"] = [self.part.number, self.part.count]
             data["part_bytes"] = part_bytes(self.plan, self.part)
@@ -159,7 +159,7 @@ class _Run:
         from grokpack.execution.preflight import preflight
 
         if self.part is not None:
-            from grokpack.execution.partial_run import refuse_part
+            from grokpack.execution.run_part import refuse_part
 
             refuse_part(self.plan, self.out, self.part, self.limits)
         try:
@@ -177,7 +177,7 @@ class _Run:
             from grokpack.execution.run import execute_judged
 
             return execute_judged(judged, self.limits, listen, executor)
-        from grokpack.execution.partial_run import execute_judged_part
+        from grokpack.execution.run_part import execute_judged_part
 
         return execute_judged_part(judged, self.part, self.limits, listen, executor)
 

@@ -75,7 +75,7 @@ def verify(
     """
     import time
 
-    from grokpack.cli import check_contents
+    from grokpack.cli import run_verification
     from grokpack.cli.source_path import resolve
     from grokpack.cli.workers import open_workers, with_workers
     from grokpack.report import verification_text as text
@@ -85,20 +85,20 @@ def verify(
     path = resolve(source, session)
     began = time.monotonic()
     contents = data or (against or origin) is not None
-    check_contents.refuse_idle(subset, max_age, max_duration, contents=contents, values=values)
-    time_over = check_contents.deadline(session, max_duration)
-    chosen = check_contents.limits(subset, max_age, time_over) if contents else None
+    run_verification.refuse_idle(subset, max_age, max_duration, contents=contents, values=values)
+    time_over = run_verification.deadline(session, max_duration)
+    chosen = run_verification.limits(subset, max_age, time_over) if contents else None
     verdict = verify_structure.look(path, head_dim)
     readable = verdict.survey.checkpoint is not None
     if chosen is not None or (values and readable):
         with open_workers(workers) as worker_options:
             if chosen is not None:
-                verdict = check_contents.read(
+                verdict = run_verification.read(
                     session, path, verdict, against, origin, with_workers(worker_options, chosen)
                 )
             if values and readable:
                 by_then = with_workers(worker_options, ReadOptions(stopping=time_over))
-                verdict = check_contents.read_values(session, verdict, by_then)
+                verdict = run_verification.read_values(session, verdict, by_then)
     if verdict.refusal is not None and verdict.whole:
         raise verdict.refusal
     seconds = time.monotonic() - began

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.conversion.stored_formats import stored_formats
+from grokpack.conversion.serving_formats import serving_formats
 from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.models import config_json, partition
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.conversion.stored_formats import StoredFormat
+    from grokpack.conversion.serving_formats import ServingFormat
     from grokpack.core.documents.fit_json import BestFitJson, DeviceLoadJson, FitJson, FormatFitJson
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.family import Model
@@ -70,7 +70,7 @@ def fit(source: Checkpoint, devices: Devices) -> FitJson:
     """
     if source.geometry.head_dim is None:
         raise config_json.unknown_head_size()
-    formats = _in_order([_format(source, form, devices) for form in stored_formats(source)])
+    formats = _in_order([_format(source, form, devices) for form in serving_formats(source)])
     return {
         "devices": devices.count,
         "device_bytes": devices.nbytes,
@@ -89,7 +89,7 @@ def _in_order(formats: list[FormatFitJson]) -> list[FormatFitJson]:
     return sorted(formats, key=lambda row: (programs.index(row["program"]), -row["bytes"]))
 
 
-def _format(source: Checkpoint, form: StoredFormat, devices: Devices) -> FormatFitJson:
+def _format(source: Checkpoint, form: ServingFormat, devices: Devices) -> FormatFitJson:
     model = source.model
     sizes = {entry: form.tensor_bytes(entry) for entry in model.tensors()}
     head = sizes[model.tensor("embedding")] if form.copies_head else 0
@@ -105,7 +105,7 @@ def _format(source: Checkpoint, form: StoredFormat, devices: Devices) -> FormatF
 
 
 def _loads(
-    source: Checkpoint, form: StoredFormat, shared: _ByCut | _ByLayer, devices: Devices
+    source: Checkpoint, form: ServingFormat, shared: _ByCut | _ByLayer, devices: Devices
 ) -> Iterator[DeviceLoadJson]:
     """Yield the fullest device's load at each number of devices, from few to many."""
     geometry = source.geometry
@@ -134,7 +134,7 @@ def _command(place: str, words: str) -> str | None:
     return shell_command("grokpack", verb, safe_operand(place), *rest)
 
 
-def _widths(geometry: Geometry, form: StoredFormat, count: int) -> Iterable[int]:
+def _widths(geometry: Geometry, form: ServingFormat, count: int) -> Iterable[int]:
     if form.split == "layers":
         return range(1, min(count, geometry.layers + 1) + 1)
     return [

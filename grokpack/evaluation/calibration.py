@@ -126,7 +126,7 @@ class Calibration:
         for entry, sums, tokens in sorted(self._measured(), key=lambda row: row[0].gguf):
             arrays |= imatrix.arrays(entry.gguf, sums, tokens)
         chunk = max(map(len, inputs.sequences))
-        chunks = imatrix.Chunks(PurePath(dataset).name, inputs.batch.size // chunk, chunk)
+        chunks = imatrix.TextChunks(PurePath(dataset).name, inputs.batch.size // chunk, chunk)
         file = imatrix.lay_out(self._path, arrays, chunks)
         pieces = (
             part.data if isinstance(part, Literal) else _bytes_of(arrays[part.array])

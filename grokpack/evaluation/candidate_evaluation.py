@@ -27,9 +27,9 @@ from grokpack.evaluation.network_distance import (
     router_flips,
 )
 from grokpack.evaluation.part_comparison import PartComparison
-from grokpack.evaluation.reordered_weights import Reordered
+from grokpack.evaluation.reordered_weights import ReorderedWeightComparer
 from grokpack.evaluation.results import Loss, loss_of, mean_cosine
-from grokpack.evaluation.weight_comparison import Weights
+from grokpack.evaluation.weight_comparison import WeightComparer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.model import Network
-    from grokpack.evaluation.weight_comparison import WeightGap
+    from grokpack.evaluation.weight_comparison import WeightDistance
 
 
 @dataclass(frozen=True, slots=True)
-class StreamGap:
+class CandidateLayerDistance:
     """Distance of a candidate from the reference after a layer, each in its own stream.
 
     Attributes:
@@ -103,9 +103,9 @@ class CandidateDistance(NetworkDistance):
     kl: np.ndarray
     top1: float
     top8: float
-    layers: tuple[StreamGap, ...]
+    layers: tuple[CandidateLayerDistance, ...]
     declared: tuple[Finding, ...]
-    weights: tuple[WeightGap, ...]
+    weights: tuple[WeightDistance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def evaluate_candidates(
     options.listen(Started("evaluate", total))
     with networks(every, batch.size, options, len(every), sharing=True) as opened:
         run = _Run(opened, batch)
-        gaps = [run.layer(number) for number in range(len(opened[0].layers))]
+        by_layer = [run.layer(number) for number in range(len(opened[0].layers))]
         scores, found = run.logits(inputs.targets)
         read = sum(network.stream.read_bytes for network in opened)
     seconds = time.monotonic() - began
@@ -176,7 +176,7 @@ def evaluate_candidates(
             loss_of(own.second),
             own.kl,
             *agreement(own),
-            tuple(row[number] for row in gaps),
+            tuple(row[number] for row in by_layer),
             tuple(differences(reference, candidate)),
             tuple(run.weights[number]),
         )
@@ -198,16 +198,16 @@ class _Run:
         self._networks, self._batch = networks, batch
         first, *others = (network.stream.checkpoint for network in networks)
         lanes = networks[0].lanes
-        self._comparers = [Weights(first, other, lanes.implementation) for other in others]
+        self._comparers = [WeightComparer(first, other, lanes.implementation) for other in others]
         self._reordered = [
-            Reordered(first, other, weights, lanes)
+            ReorderedWeightComparer(first, other, weights, lanes)
             for other, weights in zip(others, self._comparers, strict=True)
         ]
         self._lockstep = Lockstep(networks, self._comparers)
         self._streams = [network.embed(batch) for network in networks]
-        self.weights: list[list[WeightGap]] = [[] for _ in others]
+        self.weights: list[list[WeightDistance]] = [[] for _ in others]
 
-    def layer(self, number: int) -> list[StreamGap]:
+    def layer(self, number: int) -> list[CandidateLayerDistance]:
         """Pass every stream through one layer; return the distance of each candidate."""
         pairs = zip(self._networks, self._streams, strict=True)
         size = self._batch.size
@@ -218,7 +218,7 @@ class _Run:
         self._collect(number, "attention", "experts")
         own, *streams = self._streams
         return [
-            StreamGap(
+            CandidateLayerDistance(
                 number,
                 relative_error(h, own),
                 router_flips(ours, theirs, size),

@@ -15,7 +15,7 @@ from grokpack.core.events import Advanced, Listener, ignore_event
 from grokpack.evaluation.config_comparison import refuse_other_network
 from grokpack.evaluation.network import blas_threads
 from grokpack.evaluation.network.matrix_products import Lanes
-from grokpack.evaluation.network.model import Network, Setup, allocate_in_memory
+from grokpack.evaluation.network.model import Network, NetworkSettings, allocate_in_memory
 from grokpack.evaluation.network.precision import Name, Precision
 from grokpack.kernels.compilation import telling_of_compilation
 from grokpack.kernels.dispatch import choose_implementation
@@ -176,7 +176,7 @@ def networks(
         allocate = _on_disk if any(one.spilled_bytes for one in costs) else allocate_in_memory
         made = []
         for checkpoint in checkpoints:
-            setup = Setup(
+            settings = NetworkSettings(
                 lanes,
                 options.gelu_of(checkpoint.model.family),
                 implementation,
@@ -185,7 +185,7 @@ def networks(
                 _advances(options.listen),
                 len(checkpoints) if sharing else 1,
             )
-            made.append(Network(checkpoint, setup))
+            made.append(Network(checkpoint, settings))
             held.callback(made[-1].close)
         yield made
 

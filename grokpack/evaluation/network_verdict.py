@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.core.finding import Finding
-from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
+from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightDistance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,9 +61,9 @@ def findings_of_candidate(found: CandidateDistance, limits: Thresholds) -> list[
     return [replace(row, file=found.place) for row in rows]
 
 
-def _of_weights(weights: Sequence[WeightGap]) -> list[Finding]:
+def _of_weights(weights: Sequence[WeightDistance]) -> list[Finding]:
     """Make a finding for each tensor with weights that are beyond, then of those otherwise."""
-    named: dict[tuple[str, str], list[WeightGap]] = {}
+    named: dict[tuple[str, str], list[WeightDistance]] = {}
     for state in (BEYOND, OTHERWISE):
         for row in weights:
             if row.state == state:
@@ -71,7 +71,7 @@ def _of_weights(weights: Sequence[WeightGap]) -> list[Finding]:
     return [_of_tensor(name, each) for (_, name), each in named.items()]
 
 
-def _of_tensor(name: str, rows: Sequence[WeightGap]) -> Finding:
+def _of_tensor(name: str, rows: Sequence[WeightDistance]) -> Finding:
     beyond, elements = sum(r.beyond for r in rows), sum(r.elements for r in rows)
     experts = [str(row.expert) for row in rows if row.expert is not None]
     where = f" of {'expert' if len(experts) == 1 else 'experts'} {', '.join(experts)}"

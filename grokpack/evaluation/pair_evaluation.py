@@ -30,9 +30,9 @@ from grokpack.evaluation.network_distance import (
     router_flips,
 )
 from grokpack.evaluation.part_comparison import PartComparison, undecided_tokens
-from grokpack.evaluation.reordered_weights import Reordered
+from grokpack.evaluation.reordered_weights import ReorderedWeightComparer
 from grokpack.evaluation.results import Loss, loss_of, mean_cosine, sum_squares
-from grokpack.evaluation.weight_comparison import Weights
+from grokpack.evaluation.weight_comparison import WeightComparer
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import Routing
     from grokpack.evaluation.network.model import Network
-    from grokpack.evaluation.weight_comparison import WeightGap
+    from grokpack.evaluation.weight_comparison import WeightDistance
 
 STREAMS = 5  # the first's, the second's and the first's within it, copies of both
 _HEAD_ROWS = 64  # tokens on whose last activations both heads are compared
 
 
 @dataclass(frozen=True, slots=True)
-class LayerGap:
+class PairLayerDistance:
     """Distance of two networks in a layer.
 
     Attributes:
@@ -97,7 +97,7 @@ class PairEvaluation(NetworkDistance):
     top8: float
     embedding: float
     head: float
-    layers: tuple[LayerGap, ...]
+    layers: tuple[PairLayerDistance, ...]
     declared: tuple[Finding, ...]
     parts: tuple[PartComparison, ...]
     tokens: int
@@ -139,7 +139,7 @@ def evaluate_pair(
     total = sum(cost(c, batch.size, options).read_bytes for c in (first, second))
     options.listen(Started("evaluate", total))
     with networks([first, second], batch.size, options, STREAMS) as (one, other):
-        run = _Run(one, other, batch, Weights(first, second, one.lanes.implementation))
+        run = _Run(one, other, batch, WeightComparer(first, second, one.lanes.implementation))
         layers = tuple(run.layer(n) for n in range(len(one.layers)))
         found = Divergence(Scores(inputs.targets))
         head = run.logits(found)
@@ -165,12 +165,12 @@ def evaluate_pair(
 class _Run:
     """Run of both networks: their residual streams on the way through the layers."""
 
-    def __init__(self, one: Network, other: Network, batch: Batch, weights: Weights) -> None:
+    def __init__(self, one: Network, other: Network, batch: Batch, weights: WeightComparer) -> None:
         self._one, self._other = one, other
         self._batch, self._twice = batch, batch.twice()
         self._weights = weights
         checkpoints = one.stream.checkpoint, other.stream.checkpoint
-        self._reordered = Reordered(*checkpoints, weights, one.lanes)
+        self._reordered = ReorderedWeightComparer(*checkpoints, weights, one.lanes)
         self._both_step = Lockstep((one, other), (weights,))
         self._h = one.embed(batch)
         size, width = self._h.shape
@@ -181,7 +181,7 @@ class _Run:
         self._halves: list[PartComparison] = []
         self._ends: tuple[PartComparison, ...] = ()
 
-    def layer(self, number: int) -> LayerGap:
+    def layer(self, number: int) -> PairLayerDistance:
         """Pass both streams through one layer."""
         size = self._batch.size
         h, before, middle = self._h, self._before, self._middle
@@ -192,10 +192,10 @@ class _Run:
         def keep(stream: np.ndarray) -> None:
             middle[...] = stream
 
-        gaps: list[float] = []
+        distances: list[float] = []
 
         def compare(_streams: np.ndarray) -> None:
-            gaps.append(relative_error(lent, middle, before))
+            distances.append(relative_error(lent, middle, before))
             lent[...] = middle
 
         ours = PassOptions(between=keep, most_tokens=2 * size)
@@ -209,17 +209,19 @@ class _Run:
         seen = self._weights.collect()
         decided = ~undecided_tokens(routed, seen, self._one.precision.name)
         experts = relative_error(lent, h, middle, decided)
-        self._halves += self._judged(number, gaps[0], experts, seen, (routed, others))
+        self._halves += self._judged(number, distances[0], experts, seen, (routed, others))
         flips = router_flips(routed, others, size)
         cosine = mean_cosine(own, h)
-        return LayerGap(number, relative_error(own, h), gaps[0], experts, flips, cosine)
+        return PairLayerDistance(
+            number, relative_error(own, h), distances[0], experts, flips, cosine
+        )
 
     def _judged(
         self,
         number: int,
         attention: float,
         experts: float,
-        seen: list[WeightGap],
+        seen: list[WeightDistance],
         routings: tuple[Routing, Routing],
     ) -> list[PartComparison]:
         """Return both halves of a layer, with their weights."""

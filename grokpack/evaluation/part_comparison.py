@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grokpack.evaluation.network.experts import EXPERT
 from grokpack.evaluation.network.layer import DENSE, KEY, NORMS, OUTPUT, QUERY, ROUTER, VALUE
 from grokpack.evaluation.network.model import EMBEDDING, FINAL_NORM, HEAD
-from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightGap
+from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightDistance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class PartComparison:
     layer: int | None
     error: float
     limit: float
-    weights: tuple[WeightGap, ...]
+    weights: tuple[WeightDistance, ...]
 
     @property
     def title(self) -> str:
@@ -73,7 +73,7 @@ class PartComparison:
         name: PartName,
         layer: int | None,
         error: float,
-        seen: Sequence[WeightGap],
+        seen: Sequence[WeightDistance],
         precision: Name,
         *,
         reached: frozenset[int] = frozenset(),
@@ -106,7 +106,7 @@ class PartComparison:
         )
         return replace(made, weights=weights)
 
-    def _is_excused(self, row: WeightGap, reached: frozenset[int]) -> bool:
+    def _is_excused(self, row: WeightDistance, reached: frozenset[int]) -> bool:
         """Tell whether a weight beyond its limit gives the same results on this input.
 
         Nothing is known about experts that no token chose, about rows of the embedding that no
@@ -119,7 +119,9 @@ class PartComparison:
         return row.relative >= _SHOWN * self.limit
 
 
-def undecided_tokens(routing: Routing, seen: Sequence[WeightGap], precision: Name) -> np.ndarray:
+def undecided_tokens(
+    routing: Routing, seen: Sequence[WeightDistance], precision: Name
+) -> np.ndarray:
     """Find tokens whose choice of experts may change by rounding, `bool[T]`."""
     router = [row for row in seen if row.part in (ROUTER, NORMS[2])]
     least = ORDER_OF_SUMS[precision] + _TIMES * math.hypot(*_allowed(router))
@@ -130,7 +132,7 @@ def undecided_tokens(routing: Routing, seen: Sequence[WeightGap], precision: Nam
 _MARGIN = 10.0  # of the limit: logits of the router are larger than one
 
 
-def _allowed(rows: Sequence[WeightGap]) -> list[float]:
+def _allowed(rows: Sequence[WeightDistance]) -> list[float]:
     """Return the relative error that the format of each tensor allows; of experts together."""
     found: dict[str, list[float]] = {}
     for row in rows:

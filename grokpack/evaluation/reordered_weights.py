@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.evaluation.part_comparison import PartComparison
-    from grokpack.evaluation.weight_comparison import WeightGap, Weights
+    from grokpack.evaluation.weight_comparison import WeightComparer, WeightDistance
     from grokpack.models.architecture import Part
 
     Order = list[int]
@@ -41,7 +41,7 @@ and near 0 between two heads or experts."""
 _F32 = 4
 
 
-class Reordered:
+class ReorderedWeightComparer:
     """Comparer of weights under the second checkpoint's order of experts and heads.
 
     Args:
@@ -52,7 +52,7 @@ class Reordered:
     """
 
     def __init__(
-        self, first: Checkpoint, second: Checkpoint, weights: Weights, lanes: Lanes
+        self, first: Checkpoint, second: Checkpoint, weights: WeightComparer, lanes: Lanes
     ) -> None:
         self._checkpoints = first, second
         self._weights, self._lanes = weights, lanes
@@ -125,7 +125,7 @@ class Reordered:
             made.append(heads.reshape(len(heads), -1))
         return made
 
-    def _compare(self, row: WeightGap, kinds: dict[Part, Order]) -> None:
+    def _compare(self, row: WeightDistance, kinds: dict[Part, Order]) -> None:
         """Compare the values of a weight with its counterpart's."""
         kind = row.part
         if kind not in kinds:
@@ -138,7 +138,9 @@ class Reordered:
             for tile in self._tiles(pair):
                 self._weights.look(pair[0], False, tile)  # noqa: FBT003  # nothing is transposed
 
-    def _pairs(self, row: WeightGap, kind: Part, order: Order) -> Iterator[tuple[Matrix, Matrix]]:
+    def _pairs(
+        self, row: WeightDistance, kind: Part, order: Order
+    ) -> Iterator[tuple[Matrix, Matrix]]:
         """Yield the matrix of each expert, or the part of each head, with its counterpart."""
         one, other = self._specs(row.name)
         if row.expert is not None:
@@ -175,8 +177,8 @@ class Reordered:
         return size
 
 
-def _settled(row: WeightGap, found: WeightGap | None) -> WeightGap:
-    """Combine the gap of a weight with that found in the second checkpoint's order."""
+def _settled(row: WeightDistance, found: WeightDistance | None) -> WeightDistance:
+    """Combine the distance of a weight with that found in the second checkpoint's order."""
     if found is None or row.state not in (BEYOND, OTHERWISE):
         return row
     return found if found.state == BEYOND else replace(row, state=OTHERWISE)

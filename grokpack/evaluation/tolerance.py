@@ -126,7 +126,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class Distance:
     """Distance of a part of a matrix from its counterpart.
 
     Attributes:
@@ -152,7 +152,7 @@ class Gap:
     at: Shape | None = None
 
 
-def measure_gap(one: Side, other: Side, implementation: Implementation = "numpy") -> Gap:
+def measure_distance(one: Side, other: Side, implementation: Implementation = "numpy") -> Distance:
     """Compare two parts, `f32[in, out]` each.
 
     Args:
@@ -165,30 +165,31 @@ def measure_gap(one: Side, other: Side, implementation: Implementation = "numpy"
         ours, theirs = (
             side.rows(first, first + _ROWS).lying_straight(implementation) for side in (one, other)
         )
-        made.append(_gap(ours, theirs, first, implementation))
-    found = merge_gaps(made)
-    return found if found.differing else Gap(found.elements)
+        made.append(_distance(ours, theirs, first, implementation))
+    found = merge_distances(made)
+    return found if found.differing else Distance(found.elements)
 
 
-def merge_gaps(gaps: Sequence[Gap]) -> Gap:
-    """Merge the gaps of parts; sums are exact, so the order does not matter."""
+def merge_distances(distances: Sequence[Distance]) -> Distance:
+    """Merge the distances of parts; sums are exact, so the order does not matter."""
     elements, differing, beyond, judged = (
-        sum(getattr(one, key) for one in gaps)
+        sum(getattr(one, key) for one in distances)
         for key in ("elements", "differing", "beyond", "judged")
     )
     squares, errors, allowed = (
-        math.fsum(getattr(one, key) for one in gaps) for key in ("squares", "errors", "allowed")
+        math.fsum(getattr(one, key) for one in distances)
+        for key in ("squares", "errors", "allowed")
     )
-    largest = max(one.largest for one in gaps)
-    first = min((one.at for one in gaps if one.at is not None), default=None)
-    return Gap(elements, differing, beyond, judged, squares, errors, allowed, largest, first)
+    largest = max(one.largest for one in distances)
+    first = min((one.at for one in distances if one.at is not None), default=None)
+    return Distance(elements, differing, beyond, judged, squares, errors, allowed, largest, first)
 
 
-def _gap(one: Side, other: Side, row: int, implementation: Implementation) -> Gap:
+def _distance(one: Side, other: Side, row: int, implementation: Implementation) -> Distance:
     """Compare some inputs, all of which lie straight; `row` is the first of them."""
     size, columns = one.values.size, one.values.shape[1]
     if _are_equal(one.values, other.values):
-        return Gap(size)
+        return Distance(size)
     ours, theirs = _steps(one, implementation), _steps(other, implementation)
     steps, groups = (ours.half, theirs.half), np.stack((ours.groups, theirs.groups))
     factors, least = _roundings(one, other)
@@ -199,7 +200,7 @@ def _gap(one: Side, other: Side, row: int, implementation: Implementation) -> Ga
             one.values, other.values, steps, groups, factors, least, sums
         )
     squares, errors, *roundings = _totals(one.values, other.values, sums)
-    return Gap(
+    return Distance(
         elements=size,
         differing=differing,
         beyond=beyond,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint import manifest_file, manifest_paths
-from grokpack.evaluation.tolerance import Gap, Side, form_of, measure_gap, merge_gaps
+from grokpack.evaluation.tolerance import Distance, Side, form_of, measure_distance, merge_distances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ _ROUNDED = 2e-3  # relative error of a rounding to bfloat16
 
 
 @dataclass(frozen=True, slots=True)
-class WeightGap:
+class WeightDistance:
     """Distance of a weight, or of one expert of it, from its counterpart.
 
     Attributes:
@@ -66,7 +66,7 @@ class WeightGap:
     first: Shape | None
 
 
-class Weights:
+class WeightComparer:
     """Comparer of two checkpoints' weights as they stream; used by several threads.
 
     Args:
@@ -83,7 +83,7 @@ class Weights:
         ours, theirs = _forms(first), _forms(second)
         self._recorded = _recorded_errors(first), _recorded_errors(second)
         self._forms = {name: (ours[name], theirs[name]) for name in ours}
-        self._found: dict[tuple[str, int | None], list[Gap]] = {}
+        self._found: dict[tuple[str, int | None], list[Distance]] = {}
 
     def look(self, matrix: Matrix, transposed: bool, tile: MatrixTile) -> None:  # noqa: FBT001
         """Compare a part of a matrix."""
@@ -93,7 +93,7 @@ class Weights:
             Side(values, form, own, corner)
             for values, form, own in zip(tile.values, self._forms[name], tile.bands, strict=True)
         )
-        found = measure_gap(one, other, self._implementation)
+        found = measure_distance(one, other, self._implementation)
         if found.at is not None:
             row, column = tile.rows[0] + found.at[0], tile.columns[0] + found.at[1]
             if transposed:
@@ -109,21 +109,24 @@ class Weights:
             Side(values.reshape(-1, columns), form)
             for values, form in zip((one, other), self._forms[name], strict=True)
         )
-        found = measure_gap(one_side, other_side, self._implementation)
+        found = measure_distance(one_side, other_side, self._implementation)
         if found.at is not None and one.ndim == 1:
             found = replace(found, at=found.at[:1])
         self._found.setdefault((name, None), []).append(found)
 
-    def collect(self) -> list[WeightGap]:
-        """Return the gaps found since the last call, weight by weight."""
+    def collect(self) -> list[WeightDistance]:
+        """Return the distances found since the last call, weight by weight."""
         seen, self._found = self._found, {}
-        parts: dict[str, list[Gap]] = {}
-        for (name, _), gaps in seen.items():
-            parts.setdefault(name, []).extend(gaps)
-        excess = {name: self._excess(name, merge_gaps(gaps)) for name, gaps in parts.items()}
+        parts: dict[str, list[Distance]] = {}
+        for (name, _), distances in seen.items():
+            parts.setdefault(name, []).extend(distances)
+        excess = {
+            name: self._excess(name, merge_distances(distances))
+            for name, distances in parts.items()
+        }
         rows = (
-            _summed((name, self._family.rule_of(name).part, expert), self._forms[name], gaps)
-            for (name, expert), gaps in seen.items()
+            _summed((name, self._family.rule_of(name).part, expert), self._forms[name], distances)
+            for (name, expert), distances in seen.items()
         )
         return [
             replace(row, state=BEYOND, expected=excess[row.name])
@@ -132,7 +135,7 @@ class Weights:
             for row in rows
         ]
 
-    def _excess(self, name: str, whole: Gap) -> str:
+    def _excess(self, name: str, whole: Distance) -> str:
         """Describe how far a tensor exceeds its recorded quantization error; "" if it does not."""
         coded = [
             errors.get(name)
@@ -150,11 +153,11 @@ class Weights:
 
 
 def _summed(
-    weight: tuple[str, Part, int | None], forms: tuple[Form, Form], gaps: Sequence[Gap]
-) -> WeightGap:
-    """Sum up one weight's gaps."""
-    whole = merge_gaps(gaps)
-    return WeightGap(
+    weight: tuple[str, Part, int | None], forms: tuple[Form, Form], distances: Sequence[Distance]
+) -> WeightDistance:
+    """Sum up one weight's distances."""
+    whole = merge_distances(distances)
+    return WeightDistance(
         *weight,
         BEYOND if whole.beyond else WITHIN if whole.differing else EQUAL,
         _expected(forms),
@@ -168,7 +171,7 @@ def _summed(
     )
 
 
-def _share(errors: float, whole: Gap) -> float:
+def _share(errors: float, whole: Distance) -> float:
     """Compute the relative error of a weight from the parts that are not equal."""
     if not errors:
         return 0.0

@@ -40,7 +40,7 @@ OutputFileWriter = storage.FileWriter | CompressedFileWriter
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class TaskContext:
     """Objects that all tasks of a run share.
 
     Attributes:
@@ -60,7 +60,7 @@ class Context:
     stopping: Callable[[], bool]
 
     @classmethod
-    def of(cls, watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> Context:
+    def of(cls, watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> TaskContext:
         """Make the context of a plan's tasks, in any process."""
         reader = ArrayReader(plan.source, step_sizes.implementation, step_sizes.band_bytes, None)
         return cls(plan.target, reader, output, step_sizes, watch.advanced, watch.stopping)
@@ -70,7 +70,7 @@ def doing_tasks(
     watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes
 ) -> Callable[[TaskInput], tuple[str, list[Receipt]]]:
     """Make the function that does one task and returns its process and receipts."""
-    context = Context.of(watch, plan, output, step_sizes)
+    context = TaskContext.of(watch, plan, output, step_sizes)
 
     def do(portion: TaskInput) -> tuple[str, list[Receipt]]:
         output.sink.accept(portion.tickets)
@@ -79,7 +79,7 @@ def doing_tasks(
     return do
 
 
-def run_task(context: Context, runs: tuple[TileRange, ...]) -> list[Receipt]:
+def run_task(context: TaskContext, runs: tuple[TileRange, ...]) -> list[Receipt]:
     """Write the tiles of a task durably; stop between two tiles when asked to."""
     receipts = []
     with storage.interruptible(context.stopping, context.output.journal.folder):
@@ -90,7 +90,7 @@ def run_task(context: Context, runs: tuple[TileRange, ...]) -> list[Receipt]:
     return [receipt for receipt in receipts if receipt.sums[0]]
 
 
-def _write_tiles(context: Context, run: TileRange) -> Receipt:
+def _write_tiles(context: TaskContext, run: TileRange) -> Receipt:
     group = context.target.layout.file_groups[run.file_group]
     writers = [_writer(context, file) for file in group]
     start, stop = run.span(group[0])
@@ -117,7 +117,7 @@ def _write_tiles(context: Context, run: TileRange) -> Receipt:
     return Receipt(run.file_group, run.first, rows, stats_by_tile, ended, marks)
 
 
-def _writer(context: Context, file: FileLayout) -> OutputFileWriter:
+def _writer(context: TaskContext, file: FileLayout) -> OutputFileWriter:
     path, codec = context.output.file(file.path), context.target.codec
     if codec:
         return CompressedFileWriter(codec, file, path, context.output.sink)
@@ -153,7 +153,9 @@ class _OpenFiles:
         return len(blocks)
 
 
-def _fill(context: Context, run: TileRange, files: _OpenFiles, error_stats: TileErrorStats) -> None:
+def _fill(
+    context: TaskContext, run: TileRange, files: _OpenFiles, error_stats: TileErrorStats
+) -> None:
     """Write a range of tiles to every file of its group, until asked to stop."""
     group = context.target.layout.file_groups[run.file_group]
     stop = run.span(group[0])[1]
@@ -165,7 +167,7 @@ def _fill(context: Context, run: TileRange, files: _OpenFiles, error_stats: Tile
 
 
 def _fill_sparse(
-    context: Context, run: TileRange, files: _OpenFiles, error_stats: TileErrorStats
+    context: TaskContext, run: TileRange, files: _OpenFiles, error_stats: TileErrorStats
 ) -> None:
     """Write the tiles of a sparse output, in which arrays are holes and never written."""
     group = context.target.layout.file_groups[run.file_group]
@@ -214,7 +216,7 @@ class Blocks:
 
 
 def file_group_blocks(
-    context: Context,
+    context: TaskContext,
     group: tuple[FileLayout, ...],
     start: int,
     stop: int,
@@ -239,7 +241,7 @@ def file_group_blocks(
 
 
 def _part_blocks(
-    context: Context, op: LazyArray, parts: list[Part], low: int, high: int
+    context: TaskContext, op: LazyArray, parts: list[Part], low: int, high: int
 ) -> Iterator[Blocks]:
     """Yield the bytes of one array's parts in the files of a group."""
     first = parts[0]
@@ -267,7 +269,7 @@ def _part_blocks(
 
 
 def _streamed_blocks(
-    context: Context,
+    context: TaskContext,
     op: StreamedArray,
     parts: list[Part],
     run: tuple[int, int],
@@ -306,7 +308,7 @@ def _union(parts: list[Part]) -> Box | None:
 
 
 def _made_at_once(
-    context: Context, op: LazyArray, boxes: list[Box], united: Box
+    context: TaskContext, op: LazyArray, boxes: list[Box], united: Box
 ) -> list[np.ndarray]:
     """Make the same rows of every sibling, from one read across all of them."""
     lead, shape = boxes[0].start[:-1], boxes[0].shape[:-1]

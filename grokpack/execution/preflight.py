@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack import storage
 from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.execution import output_places
+from grokpack.execution import output_checks
 from grokpack.execution.output import Output
 from grokpack.execution.remove_output import own_manifest, removable
 from grokpack.execution.workers.worker_pool import AHEAD
@@ -59,15 +59,15 @@ def preflight(plan: Plan, out: str, limits: RunOptions) -> Preflight:
     Raises:
         GrokpackError: GP311 disk, GP312 memory, GP321 to GP330 output.
     """
-    output_places.refuse_place(plan, out, limits)
+    output_checks.refuse_place(plan, out, limits)
     options = storage.PublishingOptions(limits.keep_local, limits.private)
     output = Output.of(plan.target, out, options)
     sink = output.sink
     allowed = budget(plan, limits.memory_bytes, limits.workers, sink.held_bytes, sink.client_bytes)
-    output_places.refuse_overlap(plan, out, sink.disk)
-    output_places.refuse_other_path(plan, out)
+    output_checks.refuse_overlap(plan, out, sink.disk)
+    output_checks.refuse_other_path(plan, out)
     if sink.disk is not None:
-        output_places.refuse_file(output, sink.disk)
+        output_checks.refuse_file(output, sink.disk)
     sink.check()
     done = not limits.restart and finished(plan, output)
     if not done:

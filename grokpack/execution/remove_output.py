@@ -29,7 +29,7 @@ _SHOWN = 5  # files that an error names
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class RecordedFile:
     """File that a journal or a manifest says is grokpack's.
 
     Attributes:
@@ -63,14 +63,14 @@ def removable(plan: Plan, output: Output) -> list[str]:
         GrokpackError: GP330 where a file cannot be proven to be grokpack's, GP323 where others are
             there beside, GP209 where the record of them is broken.
     """
-    by_path: dict[str, list[Claim]] = {}
-    for claim in _claims(plan, output):
-        by_path.setdefault(claim.path, []).append(claim)
+    by_path: dict[str, list[RecordedFile]] = {}
+    for file in _recorded_files(plan, output):
+        by_path.setdefault(file.path, []).append(file)
     sink = output.sink
     unproven = [
         path
-        for path, claims in by_path.items()
-        if not any(sink.is_free_or_own(path, claim.written, claim.inode) for claim in claims)
+        for path, files in by_path.items()
+        if not any(sink.is_free_or_own(path, file.written, file.inode) for file in files)
     ]
     if unproven:
         raise _refusal(output, unproven)
@@ -97,18 +97,18 @@ def discard(plan: Plan, output: Output) -> None:
     output.journal.discard()
 
 
-def _claims(plan: Plan, output: Output) -> Iterator[Claim]:
+def _recorded_files(plan: Plan, output: Output) -> Iterator[RecordedFile]:
     if output.journal.exists():
-        yield from _journal_claims(plan, output)
+        yield from _journal_files(plan, output)
     document = own_manifest(output)
     if document is not None:
         for name, row in document["files"].items():
             _refuse_outside(output, name)
-            yield Claim(output.file(name), _written(row))
-        yield from _final_claims(output, document.get("finals", {}))
+            yield RecordedFile(output.file(name), _written(row))
+        yield from _final_files(output, document.get("finals", {}))
 
 
-def _journal_claims(plan: Plan, output: Output) -> Iterator[Claim]:
+def _journal_files(plan: Plan, output: Output) -> Iterator[RecordedFile]:
     """Yield the files of an unfinished run, under their names and as `.part`."""
     journal = output.journal
     document, made = journal.plan(), journal.made()
@@ -122,15 +122,15 @@ def _journal_claims(plan: Plan, output: Output) -> Iterator[Claim]:
         _refuse_outside(output, name)
         if name not in finals:
             for end in ("", storage.PART):
-                yield Claim(output.file(name) + end, left.get(name), made.get(name))
-    yield from _final_claims(output, finals)
+                yield RecordedFile(output.file(name) + end, left.get(name), made.get(name))
+    yield from _final_files(output, finals)
 
 
-def _final_claims(output: Output, rows: Mapping[str, Any]) -> Iterator[Claim]:
+def _final_files(output: Output, rows: Mapping[str, Any]) -> Iterator[RecordedFile]:
     for name, row in rows.items():
         _refuse_outside(output, name)
         written = _written(row) if manifest_file.is_row(row) else None
-        yield Claim(os.path.join(output.root, name), written)
+        yield RecordedFile(os.path.join(output.root, name), written)
 
 
 def _written(row: FileRowJson) -> storage.WrittenParts:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from grokpack import storage
 from grokpack.core.events import ignore_event
 from grokpack.core.progress import watching
-from grokpack.execution.data_loop import Context, file_group_blocks
+from grokpack.execution.data_loop import TaskContext, file_group_blocks
 from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.planning.tasks import tasks
 from grokpack.storage.hashing import TileSums
@@ -60,7 +60,7 @@ class Rates:
 def rates(plan: Plan, output: Output, step_sizes: StepSizes) -> Rates:
     """Measure a plan's rates for two or three seconds."""
     cores = os.cpu_count() or 1
-    sample = _Sample(Context.of(watching(ignore_event), plan, output, step_sizes))
+    sample = _Sample(TaskContext.of(watching(ignore_event), plan, output, step_sizes))
     sample.rate(1, 0.0)  # load compiled kernels and open files before measuring
     one = sample.rate(1, _SAMPLE_S)
     here = sample.rate(cores, _SAMPLE_S) if cores > 1 else one
@@ -71,7 +71,7 @@ def rates(plan: Plan, output: Output, step_sizes: StepSizes) -> Rates:
 class _Sample:
     """Sample of the plan's tasks, done by threads."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: TaskContext) -> None:
         self._context = context
         self._tasks = list(tasks(context.target, {}))
 

@@ -115,7 +115,7 @@ def _numbers(data: Bytes, path: str, at: int, count: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
+class TextChunks:
     """Text by which an importance matrix was measured.
 
     Attributes:
@@ -143,7 +143,7 @@ def arrays(name: str, sums: np.ndarray, counts: np.ndarray) -> dict[str, np.ndar
     }
 
 
-def lay_out(path: str, stored: Mapping[str, np.ndarray], chunks: Chunks) -> FileLayout:
+def lay_out(path: str, stored: Mapping[str, np.ndarray], chunks: TextChunks) -> FileLayout:
     """Lay out a file in the GGUF form, with its header.
 
     Raises:

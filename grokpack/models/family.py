@@ -106,7 +106,7 @@ class Family:
         hyperparameters: Keys of each constant in configs; the family's own comes first.
         dimensions: Keys of each dimension in configs, likewise.
         conventions: Names of the tensors in safetensors folders, by convention.
-        code: Files of `grokpack/conversion/templates` that run such a folder in transformers.
+        code: Files of `grokpack/conversion/model_code` that run such a folder in transformers.
         gguf: Keys and names of GGUF files; None where llama.cpp has no such architecture.
         tokenizer: Its tokenizer.
         config: config.json of its release; empty where it has none.

@@ -22,7 +22,7 @@ from grokpack.models.family import (
     ReleaseLayout,
 )
 from grokpack.models.gguf_names import GgufNames, square_attention
-from grokpack.models.tensor_names import Classes, Convention
+from grokpack.models.tensor_names import Convention, ModelClasses
 from grokpack.models.tokenizer_table import TokenizerTable
 
 _PATHS: dict[Part, str] = {
@@ -121,7 +121,7 @@ _KEYFAN = Convention(
         "router": "router.weight",
     },
     "lm_head.weight",
-    Classes("GrokForCausalLM", "GrokConfig", "grok", tied=True),
+    ModelClasses("GrokForCausalLM", "GrokConfig", "grok", tied=True),
 )
 _HPCAI = Convention(
     "hpcai",
@@ -143,7 +143,7 @@ _HPCAI = Convention(
         "router": "moe_block.gate.weight",
     },
     "lm_head.weight",
-    Classes("Grok1ModelForCausalLM", "Grok1Config", "grok-1", tied=True),
+    ModelClasses("Grok1ModelForCausalLM", "Grok1Config", "grok-1", tied=True),
     fused={
         "expert_gate": "gate_proj",
         "expert_down": "down_proj",
@@ -171,7 +171,7 @@ _SGLANG = Convention(
         "router": "block_sparse_moe.gate.weight",
     },
     "lm_head.weight",
-    Classes(
+    ModelClasses(
         "Grok1ForCausalLM", "Grok1SGLangConfig", "grok-1", tied=False
     ),  # its loader fails without the output head
 )

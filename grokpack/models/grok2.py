@@ -13,7 +13,7 @@ from grokpack.core.tensors import DType
 from grokpack.models.architecture import Constants, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
 from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames, square_attention
-from grokpack.models.tensor_names import Classes, Convention
+from grokpack.models.tensor_names import Convention, ModelClasses
 from grokpack.models.tokenizer_table import ChatFormat, TokenizerTable
 
 _NAMES: dict[Part, str] = {
@@ -142,7 +142,7 @@ _SGLANG = Convention(
     "model.layers.{layer}.{rest}",
     _NAMES,
     "lm_head.weight",
-    Classes("Grok1ForCausalLM", "", "git", tied=False),
+    ModelClasses("Grok1ForCausalLM", "", "git", tied=False),
     # modules of vLLM 0.24's models/grok1.py, by which it looks weights up in quantization configs
     fused={
         "expert_gate": "gate_proj",

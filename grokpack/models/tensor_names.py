@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Classes:
+class ModelClasses:
     """Names of the model in config.json: in `architectures`, `auto_map`, `model_type`.
 
     Attributes:
@@ -56,7 +56,7 @@ class Convention:
     layer: str
     table: Mapping[Part, str]
     head: str
-    classes: Classes
+    classes: ModelClasses
     fused: Mapping[Part, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,7 +78,7 @@ class Convention:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ParsedName:
     """The meaning of a name: a part, its layer and its expert."""
 
     part: Part
@@ -91,14 +91,14 @@ _FIELD = re.compile(r"\{(layer|expert)\}")
 
 
 @lru_cache(maxsize=1 << 14)  # every step of a reader parses the names anew; Grok-2 has 13,059
-def parse(convention: Convention, name: str) -> Named | None:
+def parse(convention: Convention, name: str) -> ParsedName | None:
     """Find the tensor that a name means; None for a name that the convention lacks."""
     part, *keys = _forms(convention).get(_NUMBER.sub("N", name), (None,))
     numbers = _NUMBER.findall(name)
     if part is None or len(numbers) != len(keys):
         return None
     found = dict(zip(keys, map(int, numbers), strict=True))
-    return Named(part, found.get("layer"), found.get("expert"))
+    return ParsedName(part, found.get("layer"), found.get("expert"))
 
 
 def rank_axis(convention: Convention, name: str) -> int | None:

@@ -17,7 +17,7 @@ _PAGES = {
     "evaluate": "evaluation_page",
     "generate": "generation_page",
     "inspect": "inspection_page",
-    "manifest": "recording_page",
+    "manifest": "manifest_page",
     "quantize": "plan_page",
     "reshard": "plan_page",
     "synth": "plan_page",

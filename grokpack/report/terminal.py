@@ -1,4 +1,4 @@
-"""Text for a terminal or log: folded to its width, coloured if wanted, escaped where needed.
+"""Text for a terminal or log: wrapped to its width, coloured if wanted, escaped where needed.
 
 Reports are plain text. Their first words (`error[GP103]:`, `hint:`, `ok`) carry the meaning; colour
 is added here, and nothing is lost without it.
@@ -11,7 +11,7 @@ import re
 from typing import TextIO
 
 from grokpack.core import escaping
-from grokpack.report.folded_lines import folded
+from grokpack.report.line_wrapping import wrapped
 
 _RESET = "\x1b[0m"
 _USUAL_WIDTH = 80  # of a terminal that does not tell
@@ -74,17 +74,17 @@ def text_width(stream: TextIO) -> int | None:
 
 
 def fitted(text: str, stream: TextIO, choice: str, *, verbatim: bool = False) -> str:
-    """Return the text as it is to be written to a stream; on a terminal, long lines are folded.
+    """Return the text as it is to be written to a stream; on a terminal, long lines are wrapped.
 
     Args:
         text: Lines of any length.
         stream: Where it will be written.
         choice: `always`, `never` or `auto`, as `is_coloured` takes it.
-        verbatim: Whether no line may be folded, because line breaks belong to what it says.
+        verbatim: Whether no line may be wrapped, because line breaks belong to what it says.
     """
     width = text_width(stream)
     if stream.isatty() and width is not None and not verbatim:
-        text = folded(text, width)
+        text = wrapped(text, width)
     safe = escaping.escape_terminal(text)  # last: a fold makes new beginnings of lines
     shown = paint(safe) if is_coloured(choice, stream) else safe
     return encodable(shown, stream.encoding)

@@ -8,6 +8,7 @@ and `open_sink` opens the destination of an output, a folder or a bucket.
 from __future__ import annotations
 
 from grokpack.storage.backend import ReadOverhead, Stamp
+from grokpack.storage.change_detection import Mark, WrittenParts
 from grokpack.storage.container_memory import memory_limit
 from grokpack.storage.fault_injection import faults
 from grokpack.storage.io_context import interruptible, stopping, with_context
@@ -24,7 +25,6 @@ from grokpack.storage.new_files import (
     write_whole,
 )
 from grokpack.storage.open_sink import is_bucket, is_repository, repository_root, sink_of
-from grokpack.storage.ownership import Mark, WrittenParts
 from grokpack.storage.part_files import (
     PART,
     allocated_bytes,

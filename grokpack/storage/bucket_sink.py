@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from grokpack.core.events import Listener
-    from grokpack.storage.ownership import WrittenParts
+    from grokpack.storage.change_detection import WrittenParts
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ _AGAIN = "see that the bucket can be reached, and run the same command again; it
 
 
 class BucketSink:
-    """Sink for a bucket; it implements `storage.sink.Sink`.
+    """Sink for a bucket; it implements `storage.sink_protocol.Sink`.
 
     Args:
         out: The output's URL.

@@ -14,9 +14,9 @@ from grokpack.storage.part_files import PART, files_lost
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from grokpack.storage.change_detection import WrittenParts
     from grokpack.storage.http.request_threads import Request
     from grokpack.storage.hub_client import HubClient
-    from grokpack.storage.ownership import WrittenParts
 
 _SMALL_BYTES = 10 << 20  # larger files are never part of a commit's own message
 _MOST_SMALL_BYTES = 8 << 20  # of a commit, whose message is held in memory

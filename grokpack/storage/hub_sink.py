@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from grokpack.core.events import Listener
-    from grokpack.storage.ownership import WrittenParts
+    from grokpack.storage.change_detection import WrittenParts
     from grokpack.storage.sink_protocol import FileWriter, PublishingOptions
 
 

@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack.storage import new_files, ownership, part_files, reading, removal
+from grokpack.storage import change_detection, new_files, part_files, reading, removal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from grokpack.core.events import Listener
-    from grokpack.storage.ownership import WrittenParts
+    from grokpack.storage.change_detection import WrittenParts
     from grokpack.storage.sink_protocol import FileWriter
 
 
@@ -58,7 +58,7 @@ class LocalSink:
 
     def reopen(self, path: str, written: WrittenParts, lost: set[int]) -> None:
         """Make a file ready to be rewritten; refuse a published one that may not be the run's."""
-        state, nothing_left = ownership.regular(path), len(lost) == len(written.sums)
+        state, nothing_left = change_detection.regular(path), len(lost) == len(written.sums)
         inodes = {inode for inode, _ in written.marks}
         if state is not None and (state.st_ino in inodes or not nothing_left):
             part_files.unpublish(path)
@@ -84,7 +84,7 @@ class LocalSink:
 
     def lost_tiles(self, path: str, written: WrittenParts) -> set[int]:
         """Return the tiles of a file that were written and are missing now."""
-        return ownership.changed_tiles(self._where(path), written)
+        return change_detection.changed_tiles(self._where(path), written)
 
     def lost_files(self, files: Mapping[str, WrittenParts], *, published: bool) -> list[str]:
         """Return those whole files that are not as they were written."""
@@ -93,7 +93,7 @@ class LocalSink:
             place = path if published else self._where(path)
             if place != path:
                 part_files.refuse_taken(path)
-            if not ownership.is_as_written(place, written):
+            if not change_detection.is_as_written(place, written):
                 found.append(path)
         return found
 
@@ -111,7 +111,7 @@ class LocalSink:
     def write_small(self, files: Mapping[str, bytes]) -> None:
         """Write small files atomically, unless they are there with the same contents."""
         for path, data in files.items():
-            if not ownership.is_exactly(path, data):
+            if not change_detection.is_exactly(path, data):
                 part_files.refuse_taken(path)
                 new_files.write_whole(path, data, self.aside, replace=False)
 

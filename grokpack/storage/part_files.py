@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grokpack.core.errors import GrokpackError, Place
-from grokpack.storage import ownership
+from grokpack.storage import change_detection
 from grokpack.storage.fault_injection import writing
 from grokpack.storage.new_files import PartWriter, create, make_folder, not_own, open_own
 
@@ -97,7 +97,7 @@ def begin_part(path: str, nbytes: int, known: int | None) -> int:
 
 def _made_part(path: str, nbytes: int, known: int | None) -> int:
     """Return a descriptor of a part: the run's own, else a new one."""
-    state = ownership.regular(path)
+    state = change_detection.regular(path)
     if state is not None and state.st_nlink == 1:
         unrecorded = known is None and state.st_size in (0, nbytes)
         if unrecorded or state.st_ino == known:

@@ -6,14 +6,14 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from grokpack.storage import ownership
+from grokpack.storage import change_detection
 from grokpack.storage.fault_injection import writing
 from grokpack.storage.new_files import not_own, open_own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from grokpack.storage.ownership import WrittenParts
+    from grokpack.storage.change_detection import WrittenParts
 
 _SAMPLE_BYTES = 64 << 10  # smallest tile that serves as a sample, if there are several
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -74,20 +74,22 @@ def is_free_or_own(root: str, path: str, written: WrittenParts | None, inode: in
         return True
     except OSError:
         return False
-    state = ownership.regular(path)
+    state = change_detection.regular(path)
     if state is None:
         return not os.path.lexists(path)
     if state.st_ino == inode or _is_hole(path):
         return True
     if written is None or not written.sums or state.st_size != written.nbytes:
         return False
-    return any(not ownership.unlike(path, written, {tile}) for tile in _samples(written))
+    return any(
+        not change_detection.differing_tiles(path, written, {tile}) for tile in _samples(written)
+    )
 
 
 def _samples(written: WrittenParts) -> list[int]:
     """Order tiles so that the cheapest meaningful sample is first, with others if it is damaged."""
     tiles = sorted(written.sums, reverse=True)
-    if len(tiles) > 1 and ownership.tile_bytes(tiles[0], written.nbytes) < _SAMPLE_BYTES:
+    if len(tiles) > 1 and change_detection.tile_bytes(tiles[0], written.nbytes) < _SAMPLE_BYTES:
         tiles = [*tiles[1:], tiles[0]]
     return tiles
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from grokpack.core.events import Listener
-    from grokpack.storage.ownership import Mark, WrittenParts
+    from grokpack.storage.change_detection import Mark, WrittenParts
 
 
 PART_BYTES = 8 << 20

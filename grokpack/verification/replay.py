@@ -21,7 +21,7 @@ from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.finding import Finding
 from grokpack.core.tiles import tile_count
 from grokpack.execution import worker_checks
-from grokpack.execution.data_loop import Context, file_group_blocks
+from grokpack.execution.data_loop import TaskContext, file_group_blocks
 from grokpack.execution.output import Output
 from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.execution.workers import Job
@@ -211,7 +211,7 @@ class _ReplayResult:
 
 def _replaying(watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> _Replayer:
     """Make the function that makes a plan's tiles again, in any process."""
-    return _Replayer(plan, Context.of(watch, plan, output, step_sizes))
+    return _Replayer(plan, TaskContext.of(watch, plan, output, step_sizes))
 
 
 def _setup(plan: Plan, output: Output, _step_sizes: StepSizes) -> None:
@@ -226,7 +226,7 @@ class _Replayer:
     """Maker and comparer of tiles; one serves all threads of a process."""
 
     plan: Plan
-    context: Context
+    context: TaskContext
 
     def __call__(self, run: TileRange) -> _ReplayResult:
         """Make and compare a range of tiles; none if it is time to stop."""

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from grokpack.cli.app import app
 from grokpack.cli.command_group import COMMANDS
 from grokpack.cli.options import FORM, GROUPS
-from grokpack.report.folded_lines import folded
+from grokpack.report.line_wrapping import wrapped
 
 GROUP: Any = typer.main.get_command(app)
 
@@ -77,4 +77,4 @@ def test_help_fits_sixty_columns_and_says_all(words: tuple[str, ...]) -> None:
 def test_the_overview_has_its_examples_below_each_other_in_a_narrow_terminal() -> None:
     narrow, wide = in_columns(60), in_columns(200)
     assert sorted(narrow.split()) == sorted(wide.split())
-    assert max(map(len, folded(narrow, 60).splitlines())) <= 60
+    assert max(map(len, wrapped(narrow, 60).splitlines())) <= 60

@@ -14,7 +14,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.device_fit import Devices, fit
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
-from grokpack.conversion.stored_formats import StoredFormat, stored_formats
+from grokpack.conversion.serving_formats import ServingFormat, serving_formats
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
 from grokpack.models import registry
@@ -134,12 +134,12 @@ def test_the_best_that_fits_is_what_loses_least() -> None:
 def test_a_width_that_cuts_blocks_is_left_out() -> None:
     small = Model(registry.FAMILIES["grok-1"], quantizing.WIDE)
     source = replace(released("grok-1"), model=small)
-    (row,) = (form for form in stored_formats(source) if form.name == "fp8")
+    (row,) = (form for form in serving_formats(source) if form.name == "fp8")
     assert row.command is not None
     assert [row.command(width) for width in (1, 8)] == ["quantize --to fp8", ""]
 
 
-def planned(source: Checkpoint, form: StoredFormat) -> Plan:
+def planned(source: Checkpoint, form: ServingFormat) -> Plan:
     """Return the plan that a format's command makes, in one folder that is not cut."""
     assert form.command is not None
     verb, *words = form.command(1).split()
@@ -158,7 +158,7 @@ def planned(source: Checkpoint, form: StoredFormat) -> Plan:
 def test_each_format_has_the_bytes_that_its_writer_lays_out(family: str, wide: Path) -> None:
     source = open_checkpoint(str(wide if family == "grok-1" else grok2.RELEASE))
     written = 0
-    for form in stored_formats(source):
+    for form in serving_formats(source):
         if form.command is None:
             continue
         sizes = {entry.name: form.tensor_bytes(entry) for entry in source.model.tensors()}

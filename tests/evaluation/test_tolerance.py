@@ -13,10 +13,10 @@ from hypothesis.extra import numpy as stnp
 
 from grokpack.core.tensors import DType
 from grokpack.evaluation.network.matrices import CodedBand
-from grokpack.evaluation.tolerance import Form, Side, measure_gap
+from grokpack.evaluation.tolerance import Form, Side, measure_distance
 
 if TYPE_CHECKING:
-    from grokpack.evaluation.tolerance import Gap
+    from grokpack.evaluation.tolerance import Distance
 
 NUMPY: dict[DType, Any] = {DType.BF16: ml_dtypes.bfloat16, DType.F16: np.float16}
 EXACT = Form()
@@ -29,10 +29,10 @@ def one(value: float) -> np.ndarray:
 
 def compared(
     first: np.ndarray, second: np.ndarray, form: Form, first_form: Form = EXACT
-) -> tuple[Gap, Gap]:
+) -> tuple[Distance, Distance]:
     """Both ways round."""
     ours, theirs = Side(first, first_form), Side(second, form)
-    return measure_gap(ours, theirs), measure_gap(theirs, ours)
+    return measure_distance(ours, theirs), measure_distance(theirs, ours)
 
 
 def normal(seed: int, rows: int = 200, columns: int = 9) -> np.ndarray:
@@ -90,12 +90,12 @@ def test_what_is_no_number_on_one_side_only_is_beyond(value: float, form: Form) 
         assert found.beyond == 1
         assert found.largest == np.inf
         assert np.isfinite(found.errors)
-    both = measure_gap(Side(other, EXACT), Side(other.copy(), form))
+    both = measure_distance(Side(other, EXACT), Side(other.copy(), form))
     assert (both.differing, both.beyond) == (0, 0)
 
 
 def test_zeros_of_either_sign_are_equal() -> None:
-    assert measure_gap(Side(one(0.0), EXACT), Side(one(-0.0), EXACT)).differing == 0
+    assert measure_distance(Side(one(0.0), EXACT), Side(one(-0.0), EXACT)).differing == 0
 
 
 def quantized(values: np.ndarray, group: int, bits: int, clip: float = 1.0) -> tuple[Any, Any]:
@@ -137,7 +137,7 @@ def test_half_a_step_is_within_and_a_code_more_is_not(
     made, scales = quantized(values, group, bits, clip)
     side = banded(made, scales, bits, transposed=transposed)
     for pair in ((Side(values, EXACT), side), (side, Side(values, EXACT))):
-        found = measure_gap(*pair)
+        found = measure_distance(*pair)
         assert found.beyond == 0
         if clip == 1:  # then errors are uniform within half a step, or nearly
             assert 0.3 * found.allowed <= found.errors <= 1.1 * found.allowed
@@ -145,7 +145,9 @@ def test_half_a_step_is_within_and_a_code_more_is_not(
     at = np.unravel_index(np.argmin(np.abs(values)), values.shape)
     wrong = made.copy()
     wrong[at] += steps[at]
-    found = measure_gap(Side(values, EXACT), banded(wrong, scales, bits, transposed=transposed))
+    found = measure_distance(
+        Side(values, EXACT), banded(wrong, scales, bits, transposed=transposed)
+    )
     assert (found.beyond, found.at) == (1, (int(at[0]), int(at[1])))
 
 
@@ -154,15 +156,15 @@ def test_steps_are_told_by_the_values_of_a_block(seed: int) -> None:
     values = normal(seed, 256)
     made, scales = quantized(values, 32, 4)
     side = Side(made, Form(bits=4, block=32))
-    assert measure_gap(Side(values, EXACT), side).beyond == 0
+    assert measure_distance(Side(values, EXACT), side).beyond == 0
     at = np.unravel_index(np.argmin(np.abs(values)), values.shape)
     wrong = made.copy()
     wrong[at] += 2 * scales[at[0] // 32, at[1]]
-    assert measure_gap(Side(values, EXACT), Side(wrong, side.form)).beyond == 1
+    assert measure_distance(Side(values, EXACT), Side(wrong, side.form)).beyond == 1
 
 
 def test_another_matrix_is_beyond_nearly_everywhere() -> None:
     values, other = normal(3, 256), normal(4, 256)
     made, scales = quantized(other, 32, 4)
-    found = measure_gap(Side(values, EXACT), banded(made, scales, 4, transposed=False))
+    found = measure_distance(Side(values, EXACT), banded(made, scales, 4, transposed=False))
     assert found.beyond > 0.7 * values.size

@@ -10,7 +10,7 @@ import pytest
 from grokpack.core.finding import Finding
 from grokpack.evaluation.network.experts import Routing, route
 from grokpack.evaluation.part_comparison import ORDER_OF_SUMS, PartComparison, undecided_tokens
-from grokpack.evaluation.weight_comparison import WeightGap
+from grokpack.evaluation.weight_comparison import WeightDistance
 from grokpack.models.grok1 import GROK1
 from grokpack.report.evaluation_text import render_pair
 
@@ -18,7 +18,7 @@ LAYER = "transformer/decoder_layer_1"
 EXACT = ORDER_OF_SUMS["f32"]
 
 
-def weight(name: str, relative: float, **known: Any) -> WeightGap:
+def weight(name: str, relative: float, **known: Any) -> WeightDistance:
     given = {
         "expert": None,
         "state": "beyond",
@@ -33,11 +33,11 @@ def weight(name: str, relative: float, **known: Any) -> WeightGap:
     }
     full = f"{LAYER}/{name}"
     part = GROK1.rule_of(full).part
-    return WeightGap(name=full, part=part, relative=relative, **given)
+    return WeightDistance(name=full, part=part, relative=relative, **given)
 
 
 def experts(
-    rows: list[WeightGap], error: float, reached: frozenset[int] = frozenset()
+    rows: list[WeightDistance], error: float, reached: frozenset[int] = frozenset()
 ) -> PartComparison:
     return PartComparison.of("experts", 1, error, rows, "f32", reached=reached)
 

@@ -15,9 +15,9 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
-from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import Outcome, execute
 from grokpack.execution.run_options import RunOptions
+from grokpack.execution.run_part import RunPart, execute_part
 from tests.faults.crashing import WRITERS, Crash, contents, name_of
 from tests.support.checkpoints import synthesize
 from tests.support.fuzzing import TINY

@@ -42,7 +42,7 @@ _NOT_LOADED = {
     "compiled",
     "http",
     "remote",
-    "templates",
+    "model_code",
 }  # see what is read at the start
 _ENVIRONMENT = dict(os.environ)
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = ROOT / "grokpack"
-TEMPLATES = PACKAGE / "conversion" / "templates"
+MODEL_CODE = PACKAGE / "conversion" / "model_code"
 
 
 @cache
 def modules() -> dict[str, ast.Module]:
     """Every module of the package by dotted name, `grokpack` left out: `formats.ckpt0`.
 
-    Not those of `templates`, which are data: copied into outputs, imported by transformers there.
+    Not those of `model_code`, which are data: copied into outputs, imported by transformers there.
     """
     trees = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        if TEMPLATES in path.parents:
+        if MODEL_CODE in path.parents:
             continue
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")

@@ -14,7 +14,7 @@ from grokpack.models.architecture import PARTS, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
 from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames
 from grokpack.models.grok1 import GROK1
-from grokpack.models.tensor_names import Classes, Convention
+from grokpack.models.tensor_names import Convention, ModelClasses
 
 SMALL = Geometry(64, 96, 3, 4, ffn=128, q_width=128, kv_width=64, head_dim=16, mlp=256)
 HEADS: dict[Part, str] = {"head": "unembed", "embedding": "embed", "final_norm": "norm"}
@@ -38,7 +38,11 @@ FAMILY = Family(
     dimensions={**GROK1.dimensions, "ffn": ("expert_width",), "mlp": ("intermediate_size",)},
     conventions={
         "third": Convention(
-            "third", "blocks.{layer}.{rest}", THEIRS, "", Classes("Third", "", "third", tied=True)
+            "third",
+            "blocks.{layer}.{rest}",
+            THEIRS,
+            "",
+            ModelClasses("Third", "", "third", tied=True),
         )
     },
     gguf=GgufNames(

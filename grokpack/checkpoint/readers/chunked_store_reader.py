@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from grokpack.formats.zarr_metadata_parsing import ZarrArrayMetadata
     from grokpack.models.family import Family
-    from grokpack.models.tensor_names import Named
+    from grokpack.models.tensor_names import ParsedName
     from grokpack.transforms.protocols import LazyArray
 
 _MOST_INDEX_BYTES = 256 << 20  # of all shards; a store of the release has 5 MB
@@ -199,7 +199,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
     )
 
 
-def _take_members(store: _Store, family: Family) -> list[Named]:
+def _take_members(store: _Store, family: Family) -> list[ParsedName]:
     """Add the arrays that belong to the model; return what their names mean."""
     contents = store.contents
     store.keys = _keys({m.folder for m in contents.members if m.folder}, contents.files)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family, Model
     from grokpack.models.geometry_inference import Hints
-    from grokpack.models.tensor_names import Convention, Named
+    from grokpack.models.tensor_names import Convention, ParsedName
     from grokpack.transforms.protocols import LazyArray
 
     Packed = PackedWeight | FloatWeight
@@ -232,7 +232,7 @@ def _compare_head(found: FolderHeaders, checkpoint: Checkpoint, convention: Conv
         found.findings += check_head(checkpoint, embedding, convention.head)
 
 
-def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> list[Named]:
+def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> list[ParsedName]:
     """Parse the names; those that the convention lacks become findings."""
     held = []
     for path, header in found.headers.items():

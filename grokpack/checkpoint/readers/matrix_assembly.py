@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from grokpack.models.architecture import ModelTensor
-    from grokpack.models.tensor_names import Convention, Named
+    from grokpack.models.tensor_names import Convention, ParsedName
     from grokpack.transforms.protocols import LazyArray
 
 FLOATS = (DType.BF16, DType.F16, DType.F32)
@@ -79,7 +79,9 @@ def first_name(convention: Convention, entry: ModelTensor) -> str:
     return stored_names(entry, convention, 1)[0]
 
 
-def extent(held: Iterable[Named], layers: int | None, router: ArraySpec | None) -> tuple[int, int]:
+def extent(
+    held: Iterable[ParsedName], layers: int | None, router: ArraySpec | None
+) -> tuple[int, int]:
     """Return the number of layers and experts, bounded against hostile names and configs.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack.checkpoint.readers.matrix_assembly import stored_names
 from grokpack.core.tensors import scales_name
 from grokpack.models import tensor_names
-from grokpack.models.tensor_names import Named
+from grokpack.models.tensor_names import ParsedName
 
 if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
@@ -31,7 +31,7 @@ class StoreName:
 
     owner: str
     of_scales: bool
-    named: Named
+    named: ParsedName
 
     @property
     def array(self) -> str:
@@ -65,7 +65,7 @@ def first(family: Family, entry: ModelTensor) -> str:
     return stored_in(family, entry, 1)[0]
 
 
-def _named(family: Family, name: str) -> Named | None:
+def _named(family: Family, name: str) -> ParsedName | None:
     if family.merged is not None:
         return tensor_names.parse(family.merged, name)
     try:
@@ -73,4 +73,4 @@ def _named(family: Family, name: str) -> Named | None:
     except LookupError:
         return None
     exact = family.name_of(rule, layer) == name  # a layer's number may have zeros in front
-    return Named(rule.part, layer, None) if exact else None
+    return ParsedName(rule.part, layer, None) if exact else None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family, Model
-    from grokpack.models.tensor_names import Named
+    from grokpack.models.tensor_names import ParsedName
     from grokpack.transforms.protocols import LazyArray
 
 
@@ -53,7 +53,7 @@ class StoreTensors:
     views: dict[str, LazyArray] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def extent(self, held: Iterable[Named], least: int) -> tuple[int, int]:
+    def extent(self, held: Iterable[ParsedName], least: int) -> tuple[int, int]:
         """Return the number of layers, at least so many, and of experts that have arrays."""
         names = self.family.merged
         router = self.arrays.get(names.full("router", 0)) if names else None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorstore
 
-    from grokpack.checkpoint.tensorstore.fetched_chunks import FetchedChunks
+    from grokpack.checkpoint.tensorstore.chunk_cache import ChunkCache
     from grokpack.core.layout import Box
 
 CACHE_BYTES = 32 << 20
@@ -152,10 +152,10 @@ class ChunkReader:
         )
 
     @cached_property
-    def _fetched(self) -> FetchedChunks:
-        from grokpack.checkpoint.tensorstore.fetched_chunks import FetchedChunks
+    def _fetched(self) -> ChunkCache:
+        from grokpack.checkpoint.tensorstore.chunk_cache import ChunkCache
 
-        return FetchedChunks(self.folder, self._context, CACHE_BYTES)
+        return ChunkCache(self.folder, self._context, CACHE_BYTES)
 
 
 class decoding:  # noqa: N801  # it is used as a function, as contextlib's are

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from grokpack.models.architecture import Constants, Geometry, ModelTensor
     from grokpack.models.family import Family, Model
-    from grokpack.models.tensor_names import Classes, Convention
+    from grokpack.models.tensor_names import Convention, ModelClasses
 
 _GELUS = {"erf": "gelu", "tanh": "gelu_pytorch_tanh"}  # transformers' names
 
@@ -133,7 +133,7 @@ def _constants(known: Constants) -> dict[str, Any]:
     }
 
 
-def _auto_map(family: Family, classes: Classes) -> dict[str, Any]:
+def _auto_map(family: Family, classes: ModelClasses) -> dict[str, Any]:
     """Return the entry for modelling code, if the family has some."""
     if not family.code:
         return {}

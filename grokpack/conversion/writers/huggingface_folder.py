@@ -67,7 +67,7 @@ def sidecars(
     held = tokenizer_files.tokenizer_files(source, tokenizer, generation=True)
     return {
         **held,
-        **{name: _template(name) for name in source.model.family.code},
+        **{name: _model_code(name) for name in source.model.family.code},
         "README.md": _render(card, source, held),
         **huggingface_config.render(convention, source.model, source.config, TORCH[dtype], config),
     }
@@ -111,10 +111,10 @@ def notes(source: Checkpoint, kept: Fidelity, finals: Collection[str]) -> tuple[
     return (*said, *hyperparameters.notes(source.config, source.model))
 
 
-def _template(name: str) -> bytes:
+def _model_code(name: str) -> bytes:
     """Read modelling code, which grokpack ships to put it into outputs."""
     package = os.path.dirname(os.path.dirname(__file__))
-    return tokenizer_files.read_small(os.path.join(package, "templates", name))
+    return tokenizer_files.read_small(os.path.join(package, "model_code", name))
 
 
 def _render(card: ModelCard, source: Checkpoint, tokenizer: Collection[str]) -> bytes:

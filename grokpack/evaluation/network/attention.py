@@ -65,7 +65,7 @@ def empty_kv_cache(lengths: Sequence[int], width: int, allocate: Allocate) -> KV
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AttentionContext:
     """Keys and values that a sequence's queries may attend to.
 
     Attributes:
@@ -85,7 +85,7 @@ class _Task:
 
     queries: np.ndarray  # f32[T, shared, size]
     start: int  # position of the first query
-    seen: Seen
+    context: AttentionContext
     head: int
     out: np.ndarray
 
@@ -122,19 +122,21 @@ class Attention:
             self._precision.settle(part)
         return projected
 
-    def attend(self, queries: np.ndarray, batch: Batch, seen: list[Seen]) -> np.ndarray:
+    def attend(
+        self, queries: np.ndarray, batch: Batch, contexts: list[AttentionContext]
+    ) -> np.ndarray:
         """Replace the queries of each sequence by the result of their attention.
 
         Args:
             queries: `f32[T, query * size]`, after RoPE.
             batch: The sequences.
-            seen: Their keys and values.
+            contexts: Their keys and values.
         """
         heads = self._heads
         grouped = queries.reshape(len(queries), heads.kv, heads.query // heads.kv, heads.size)
         tasks = [
             _Task(grouped[span, head], start, keys, head, grouped[span, head])
-            for span, start, keys in zip(batch.spans, batch.starts, seen, strict=True)
+            for span, start, keys in zip(batch.spans, batch.starts, contexts, strict=True)
             for head in range(heads.kv)
         ]
         self._lanes.spread(self._work, tasks)
@@ -142,8 +144,8 @@ class Attention:
 
     def _work(self, task: _Task) -> None:
         own = slice(task.head * self._heads.size, (task.head + 1) * self._heads.size)
-        keys, values = task.seen.keys[:, own], task.seen.values[:, own]
-        hidden = task.seen.tokens == self._masked
+        keys, values = task.context.keys[:, own], task.context.values[:, own]
+        hidden = task.context.tokens == self._masked
         blind = len(hidden) if hidden.all() else int(np.argmin(hidden))
         count, shared, _ = task.queries.shape
         step = max(1, _LOGITS_BYTES // (4 * shared * len(keys)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from grokpack.evaluation.network import experts
 from grokpack.evaluation.network.arithmetic import GELUS, rms_norm
-from grokpack.evaluation.network.attention import KVCache, Seen
+from grokpack.evaluation.network.attention import AttentionContext, KVCache
 from grokpack.evaluation.network.gated_mlp import GatedParts, add_gated, cut_gated_mlp
 from grokpack.evaluation.network.matrices import matrix
 from grokpack.evaluation.network.matrix_products import Product
@@ -45,7 +45,7 @@ DENSE = GatedParts("mlp_gate", "mlp_up", "mlp_down")
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class LayerContext:
     """Objects that every layer of a run uses.
 
     Attributes:
@@ -96,13 +96,15 @@ class Layer:
     Args:
         number: Number of the layer.
         tensors: Tensors of the layer, by part.
-        tools: Objects that all layers use.
+        context: Objects that all layers use.
     """
 
-    def __init__(self, number: int, tensors: Mapping[Part, TensorSpec], tools: Tools) -> None:
+    def __init__(
+        self, number: int, tensors: Mapping[Part, TensorSpec], context: LayerContext
+    ) -> None:
         self.number = number
         self._own = tensors
-        self._tools = tools
+        self._context = context
         self._projections = {n: matrix(self._own[n]) for n in (QUERY, KEY, VALUE, OUTPUT)}
 
     def first_wanted(self) -> list[Matrix]:
@@ -130,10 +132,10 @@ class Layer:
         Returns:
             The router's choice.
         """
-        tools, precision = self._tools, self._tools.lanes.precision
+        context, precision = self._context, self._context.lanes.precision
         dense = self._dense(options.most_tokens or len(h))
-        tools.stream.announce(dense.wanted() if dense else [])
-        normed = tools.allocate(*h.shape)
+        context.stream.announce(dense.wanted() if dense else [])
+        normed = context.allocate(*h.shape)
         self._norm(h, 0, normed)
         update = yield from self._attention(normed, batch, options)
         h += self._norm(update, 1, update)
@@ -142,7 +144,7 @@ class Layer:
         self._norm(h, 2, normed)
         routing = self._route(normed)
         work = experts.expert_batches(routing, self._own, options.most_tokens)
-        tools.stream.announce([*experts.matrices_in_order(work), *after])
+        context.stream.announce([*experts.matrices_in_order(work), *after])
         yield from self._mix(normed, dense, work, options.watch, update)
         h += self._norm(update, 3, update)
         precision.settle(h)
@@ -153,7 +155,7 @@ class Layer:
         return cut_gated_mlp(self._own, DENSE, tokens) if DENSE.gate in self._own else None
 
     def _route(self, x: np.ndarray) -> Routing:
-        constants = self._tools.constants
+        constants = self._context.constants
         weights = self._whole(ROUTER)
         return experts.route(x, weights, constants.selected_experts, constants.router_logit_cap)
 
@@ -166,13 +168,13 @@ class Layer:
         out: np.ndarray,
     ) -> Iterator[Product]:
         """Compute the sum of the MLP and the experts of each token."""
-        tools, network = self._tools, self._tools.network
-        lanes, activation = tools.lanes, GELUS[network.gelu]
+        context, network = self._context, self._context.network
+        lanes, activation = context.lanes, GELUS[network.gelu]
         out[...] = 0
         if dense is not None:
             yield from add_gated(x, dense, lanes, activation, watch, out)
             lanes.precision.settle(out)
-        yield from experts.add_experts(x, work, lanes, activation, watch, tools.allocate, out)
+        yield from experts.add_experts(x, work, lanes, activation, watch, context.allocate, out)
         if network.mix_factor != 1:
             out *= np.float32(network.mix_factor)
         lanes.precision.settle(out)
@@ -180,46 +182,48 @@ class Layer:
     def _attention(
         self, x: np.ndarray, batch: Batch, options: PassOptions
     ) -> Generator[Product, None, np.ndarray]:
-        tools = self._tools
+        context = self._context
         options.watch(QUERY, None, x)
         queries = yield from self._project(x, QUERY)
         keys = yield from self._project(x, KEY)
         values = yield from self._project(x, VALUE)
-        tools.attention.apply_rope_to(queries, batch)
-        tools.attention.apply_rope_to(keys, batch)
-        seen = _cached(keys, values, batch, options.cache)
-        attended = tools.attention.attend(queries, batch, seen)
+        context.attention.apply_rope_to(queries, batch)
+        context.attention.apply_rope_to(keys, batch)
+        contexts = _cached(keys, values, batch, options.cache)
+        attended = context.attention.attend(queries, batch, contexts)
         options.watch(OUTPUT, None, attended)
         return (yield from self._project(attended, OUTPUT))
 
     def _project(self, x: np.ndarray, name: Part) -> Generator[Product, None, np.ndarray]:
-        tools, weights = self._tools, self._projections[name]
-        out = tools.allocate(len(x), weights.columns)
+        context, weights = self._context, self._projections[name]
+        out = context.allocate(len(x), weights.columns)
         out[...] = 0
         yield Product(x, weights, out)
-        return tools.lanes.precision.settle(out)
+        return context.lanes.precision.settle(out)
 
     def _norm(self, x: np.ndarray, which: int, out: np.ndarray) -> np.ndarray:
-        tools = self._tools
+        context = self._context
         scale = self._whole(NORMS[which])
-        return rms_norm(x, scale, tools.constants.rms_norm_eps, tools.lanes.precision, out)
+        return rms_norm(x, scale, context.constants.rms_norm_eps, context.lanes.precision, out)
 
     def _whole(self, name: Part) -> np.ndarray:
-        return self._tools.stream.whole(self._own[name])
+        return self._context.stream.whole(self._own[name])
 
 
 def _cached(
     keys: np.ndarray, values: np.ndarray, batch: Batch, cache: KVCache | None
-) -> list[Seen]:
+) -> list[AttentionContext]:
     """Return the keys and values that each sequence may attend to: cached ones, then new ones."""
-    seen = []
+    contexts = []
     for n, (span, start) in enumerate(zip(batch.spans, batch.starts, strict=True)):
         if cache is None:
-            seen.append(Seen(batch.tokens[span], keys[span], values[span]))
+            contexts.append(AttentionContext(batch.tokens[span], keys[span], values[span]))
             continue
         end = start + span.stop - span.start
         cache.keys[n][start:end], cache.values[n][start:end] = keys[span], values[span]
         cache.tokens[n][start:end] = batch.tokens[span]
         rows = slice(0, end)
-        seen.append(Seen(cache.tokens[n][rows], cache.keys[n][rows], cache.values[n][rows]))
-    return seen
+        contexts.append(
+            AttentionContext(cache.tokens[n][rows], cache.keys[n][rows], cache.values[n][rows])
+        )
+    return contexts

@@ -12,7 +12,7 @@ from grokpack.core.layout import Box
 from grokpack.evaluation.network import matrices, supported_parts
 from grokpack.evaluation.network.arithmetic import rms_norm, soft_cap
 from grokpack.evaluation.network.attention import Attention, Heads, KVCache, empty_kv_cache
-from grokpack.evaluation.network.layer import Layer, PassOptions, Tools
+from grokpack.evaluation.network.layer import Layer, LayerContext, PassOptions
 from grokpack.evaluation.network.matrices import Matrix, matrix
 from grokpack.evaluation.network.matrix_products import Product
 from grokpack.evaluation.network.weight_stream import Stream
@@ -52,7 +52,7 @@ def allocate_in_memory(rows: int, columns: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class NetworkSettings:
     """Settings of a network's run.
 
     Attributes:
@@ -88,14 +88,14 @@ class Network:
 
     Args:
         checkpoint: Checkpoint of any format with its weights.
-        setup: Settings of the run.
+        settings: Settings of the run.
 
     Raises:
         GrokpackError: GP211 where the head size is not known; GP345 for a family whose
             network has parts that do not run here; GP202 where tensors are missing.
     """
 
-    def __init__(self, checkpoint: Checkpoint, setup: Setup) -> None:
+    def __init__(self, checkpoint: Checkpoint, settings: NetworkSettings) -> None:
         geometry = checkpoint.geometry
         if geometry.head_dim is None:
             raise unknown_head_size()
@@ -103,27 +103,27 @@ class Network:
         supported_parts.refuse_unknown_parts(family)
         self.geometry: Geometry = geometry
         self.constants: Constants = hyperparameters.read(checkpoint.config, checkpoint.model)
-        self.precision: Precision = setup.lanes.precision
+        self.precision: Precision = settings.lanes.precision
         self.stream = Stream(
             checkpoint,
-            max(1, _AHEAD_BYTES // matrices.BAND_BYTES // setup.sharing),
-            setup.implementation,
-            setup.advance,
+            max(1, _AHEAD_BYTES // matrices.BAND_BYTES // settings.sharing),
+            settings.implementation,
+            settings.advance,
         )
-        self.allocate = setup.allocate
-        self.lanes = setup.lanes
+        self.allocate = settings.allocate
+        self.lanes = settings.lanes
         self._tensors = _by_layer(checkpoint)
         self._heads = _heads(geometry)
         masked = hyperparameters.masked_token(checkpoint.config, checkpoint.model)
-        attention = Attention(self._heads, self.constants, masked, self.precision, setup.lanes)
-        architecture = replace(family.network, gelu=setup.gelu)
-        tools = Tools(
-            architecture, self.constants, self.stream, setup.lanes, attention, setup.allocate
+        attention = Attention(self._heads, self.constants, masked, self.precision, settings.lanes)
+        architecture = replace(family.network, gelu=settings.gelu)
+        context = LayerContext(
+            architecture, self.constants, self.stream, settings.lanes, attention, settings.allocate
         )
-        count = min(setup.layers or geometry.layers, geometry.layers)
-        self.layers = [Layer(n, self._tensors[n], tools) for n in range(count)]
+        count = min(settings.layers or geometry.layers, geometry.layers)
+        self.layers = [Layer(n, self._tensors[n], context) for n in range(count)]
         self._head: list[Matrix] = []
-        self._head_bytes = _HEAD_BYTES // setup.sharing
+        self._head_bytes = _HEAD_BYTES // settings.sharing
 
     def close(self) -> None:
         """Stop reading."""

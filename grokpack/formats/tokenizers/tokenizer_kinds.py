@@ -53,7 +53,7 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TokenizerKind:
     """A kind of tokenizer.
 
     Attributes:
@@ -66,8 +66,8 @@ class Kind:
 
 
 KINDS = {
-    "sentencepiece": Kind("tokenizer.model", SentencePieceTokenizer),
-    "byte-pairs": Kind("tokenizer.tok.json", BytePairTokenizer),
+    "sentencepiece": TokenizerKind("tokenizer.model", SentencePieceTokenizer),
+    "byte-pairs": TokenizerKind("tokenizer.tok.json", BytePairTokenizer),
 }
 """Kinds by the names that families give them."""
 

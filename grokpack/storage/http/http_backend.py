@@ -241,7 +241,7 @@ def _known_from_above(folder: str) -> Listing | None:
 def _asked(folder: str, *, deep: bool) -> Listing:
     """Return the names in a folder that the site lists, or that probing finds."""
     site = services.of(parse(folder))
-    if isinstance(site, services.Plain):
+    if isinstance(site, services.WebServer):
         return probed(folder, read_into)
     try:
         return listed(folder, site, deep=deep)

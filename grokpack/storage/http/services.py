@@ -28,14 +28,14 @@ _PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
 
 
 @dataclass(slots=True)
-class Plain:
+class WebServer:
     """Web server, without credentials and listing."""
 
     def url(self, url: Url) -> str:
         """Return the address of a file."""
         return f"{url.scheme}://{url.host}/{quote(url.path, safe=_PATH)}"
 
-    def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `routes.Site`
+    def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002  # see `redirects.Site`
         """Return no credentials."""
         return {}
 
@@ -109,11 +109,11 @@ class Hub:
         return "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
 
 
-def of(url: Url) -> Plain | S3Bucket | GoogleBucket | Hub:
+def of(url: Url) -> WebServer | S3Bucket | GoogleBucket | Hub:
     """Return the site of a URL, always the same object."""
     if url.scheme == "hf":
         return hub(url)
-    return bucket(url) if url.scheme in ("s3", "gs") else _plain()
+    return bucket(url) if url.scheme in ("s3", "gs") else _web_server()
 
 
 def hub(url: Url) -> Hub:
@@ -135,8 +135,8 @@ def resource(path: str) -> Resource:
 
 
 @cache
-def _plain() -> Plain:
-    return Plain()
+def _web_server() -> WebServer:
+    return WebServer()
 
 
 @cache
@@ -184,7 +184,15 @@ def _hub_token() -> str | None:
 
 def forget() -> None:
     """Clear the cached sites and credentials, so that the environment is read again."""
-    for kept in (_plain, _s3_bucket, _google_bucket, _aws, _google, _hub, aws_settings.session):
+    for kept in (
+        _web_server,
+        _s3_bucket,
+        _google_bucket,
+        _aws,
+        _google,
+        _hub,
+        aws_settings.session,
+    ):
         kept.cache_clear()
 
 

@@ -16,8 +16,8 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
-from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
+from grokpack.execution.run_part import RunPart, execute_part
 from grokpack.formats import orbax
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure

@@ -53,8 +53,8 @@ def test_each_is_as_far_from_the_reference_as_alone(
         assert (row.top1, row.top8) == (alone.top1, alone.top8)
         assert row.most_flips == alone.most_flips
         assert row.least_cosine == pytest.approx(alone.least_cosine, abs=1e-6)
-        for gap, layer in zip(row.layers, alone.layers, strict=True):
-            assert gap.stream == pytest.approx(layer.stream, rel=1e-3, abs=1e-6)
+        for distance, layer in zip(row.layers, alone.layers, strict=True):
+            assert distance.stream == pytest.approx(layer.stream, rel=1e-3, abs=1e-6)
         assert row.loss.mean == pytest.approx(alone.second.mean)
         assert found.loss.mean == pytest.approx(alone.first.mean)
 

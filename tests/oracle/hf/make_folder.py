@@ -20,7 +20,7 @@ from tests.oracle.forward import load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TEMPLATES = Path(__file__).parents[3] / "grokpack" / "conversion" / "templates"
+MODEL_CODE = Path(__file__).parents[3] / "grokpack" / "conversion" / "model_code"
 CODE = ("configuration_grok1.py", "modeling_grok1.py")
 
 LAYER = "transformer/decoder_layer_{}/"
@@ -194,7 +194,7 @@ def make_folder(source: Path, out: Path, naming: str, dtype: str, *, tied: bool)
     ids = {"bos_token_id": 1, "eos_token_id": dims["eos_token"], "pad_token_id": dims["pad_token"]}
     _write(out / "generation_config.json", {"_from_model_config": True, **ids})
     for file in CODE:
-        shutil.copy(TEMPLATES / file, out / file)
+        shutil.copy(MODEL_CODE / file, out / file)
     return out
 
 

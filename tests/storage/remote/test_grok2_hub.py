@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import plan_convert
-from grokpack.execution.partial_run import RunPart, execute_part
+from grokpack.execution.run_part import RunPart, execute_part
 from grokpack.storage.http import services
 from tests.support import hub_files
 from tests.support.grok2 import RELEASE, hashed, listed

@@ -14,9 +14,9 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.output import Output
-from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
+from grokpack.execution.run_part import RunPart, execute_part
 from grokpack.execution.workers import dask_cluster
 from tests.support import forked, grok2
 from tests.support.checkpoints import synthesize, tree

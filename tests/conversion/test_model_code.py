@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-HF = files("grokpack") / "conversion" / "templates"
+HF = files("grokpack") / "conversion" / "model_code"
 FILES = ("configuration_grok1.py", "modeling_grok1.py")
 OLDEST_PYTHON = (3, 9)  # that transformers 4.57 runs on
 

@@ -86,9 +86,9 @@ def _changed_since(path: str, state: os.stat_result, written: WrittenParts) -> s
         return set()
     tiles = sorted(written.sums)
     own = state.st_ino in {inode for inode, _ in written.marks}
-    if own and not written.whole and not unlike(path, written, {tiles[0], tiles[-1]}):
+    if own and not written.whole and not differing_tiles(path, written, {tiles[0], tiles[-1]}):
         return set()
-    return unlike(path, written, tiles)
+    return differing_tiles(path, written, tiles)
 
 
 def mark_of(state: os.stat_result) -> Mark:
@@ -96,7 +96,7 @@ def mark_of(state: os.stat_result) -> Mark:
     return state.st_ino, state.st_mtime_ns
 
 
-def unlike(path: str, written: WrittenParts, tiles: Iterable[int]) -> set[int]:
+def differing_tiles(path: str, written: WrittenParts, tiles: Iterable[int]) -> set[int]:
     """Return those of some tiles whose checksum has changed.
 
     Raises:

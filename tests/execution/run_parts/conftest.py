@@ -14,7 +14,7 @@ from tests.support.checkpoints import synthesize, tree
 
 if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
-from tests.support.partial_runs import ONE
+from tests.support.run_parts import ONE
 
 
 @pytest.fixture(scope="module")

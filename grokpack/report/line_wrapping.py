@@ -1,4 +1,4 @@
-"""Folding of long lines of text at the width of a terminal; commands stay whole, to be copied."""
+"""Wrapping of long lines of text at the width of a terminal; commands stay whole, to be copied."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _KEPT = re.compile(r"`[^`]*`|\d [kMGT]?B\b")  # a command in a sentence, a numbe
 _COMMAND = re.compile(r" +(?:next +)?(?:grokpack|hf|git) ")
 _LABEL = re.compile(r"  --> |(?:hint|note): +|(?:error|warning)(?:\[GP\d{3}\])?: ")
 _FIELD = re.compile(r" *\S.*?  +(?=\S)")
-_DEEPEST = 28  # characters that lines below a folded one are indented by at most
+_DEEPEST = 28  # characters that lines below a wrapped one are indented by at most
 _ERROR_INDENT = 6  # of facts and of a hint's further lines
-_STEP = 2  # by which lines below are indented beyond the folded one
+_STEP = 2  # by which lines below are indented beyond the wrapped one
 
 
-def folded(text: str, width: int) -> str:
-    """Fold lines that are longer than a width, between words, and indent what goes on below.
+def wrapped(text: str, width: int) -> str:
+    """Wrap lines that are longer than a width, between words, and indent what goes on below.
 
     A line that holds a command, and a word that is longer, stay as they are.
     """
     return "\n".join(
-        line if len(line) <= width or _COMMAND.match(line) else _folded_line(line, width)
+        line if len(line) <= width or _COMMAND.match(line) else _wrapped_line(line, width)
         for line in text.split("\n")
     )
 
 
-def _folded_line(line: str, width: int) -> str:
+def _wrapped_line(line: str, width: int) -> str:
     kept = _KEPT.sub(lambda found: found[0].replace(" ", _TOGETHER), line)
     lines = textwrap.wrap(
         kept,

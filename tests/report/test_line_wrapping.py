@@ -1,4 +1,4 @@
-"""Long lines in a narrow terminal: folded between words, below their text; commands stay whole."""
+"""Long lines in a narrow terminal: wrapped between words, below their text; commands stay whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.report.folded_lines import folded
+from grokpack.report.line_wrapping import wrapped
 
 words = st.lists(st.text("abc,.:`-", min_size=1, max_size=12), min_size=1, max_size=20)
 
@@ -14,7 +14,7 @@ words = st.lists(st.text("abc,.:`-", min_size=1, max_size=12), min_size=1, max_s
 @given(words, st.integers(0, 8), st.integers(30, 100))
 def test_no_word_is_lost_and_no_line_is_longer(given_: list[str], lead: int, width: int) -> None:
     line = " " * lead + " ".join(given_).replace("`", "")
-    shown = folded(line, width)
+    shown = wrapped(line, width)
     assert shown.split() == line.split()
     assert all(len(one) <= width for one in shown.splitlines())
 
@@ -31,7 +31,7 @@ def test_no_word_is_lost_and_no_line_is_longer(given_: list[str], lead: int, wid
     ],
 )
 def test_what_goes_on_below_begins_under_its_text(line: str, below: int) -> None:
-    first, second, *_ = folded(line, 40).splitlines()
+    first, second, *_ = wrapped(line, 40).splitlines()
     assert line.startswith(first)
     assert len(second) - len(second.lstrip()) == below
 
@@ -46,13 +46,13 @@ def test_what_goes_on_below_begins_under_its_text(line: str, below: int) -> None
     ],
 )
 def test_a_command_and_a_long_word_stay_whole(line: str) -> None:
-    assert " ".join(folded(line, 40).split()) == " ".join(line.split())
-    assert line.rsplit(maxsplit=1)[-1] in folded(line, 40)
+    assert " ".join(wrapped(line, 40).split()) == " ".join(line.split())
+    assert line.rsplit(maxsplit=1)[-1] in wrapped(line, 40)
     if "-->" not in line:
-        assert folded(line, 40) == line
+        assert wrapped(line, 40) == line
 
 
 def test_a_command_in_a_sentence_and_a_number_with_its_unit_are_not_torn() -> None:
     line = "hint: to see what it would write, run `grokpack convert --dry-run` first"
-    assert any("`grokpack convert --dry-run`" in one for one in folded(line, 40).splitlines())
-    assert folded("what this machine's disk takes is 17.21 GB", 40).endswith("\n  17.21 GB")
+    assert any("`grokpack convert --dry-run`" in one for one in wrapped(line, 40).splitlines())
+    assert wrapped("what this machine's disk takes is 17.21 GB", 40).endswith("\n  17.21 GB")

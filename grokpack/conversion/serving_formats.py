@@ -35,7 +35,7 @@ _GROUP, _FP8_BLOCK, _MX_BLOCK, _NV_BLOCK = 128, 128, 32, 16
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFormat:
+class ServingFormat:
     """A format of which a program serves the model.
 
     Attributes:
@@ -60,7 +60,7 @@ class StoredFormat:
     ranks: int | None = None
 
 
-def stored_formats(source: Checkpoint) -> Iterator[StoredFormat]:
+def serving_formats(source: Checkpoint) -> Iterator[ServingFormat]:
     """Yield the source itself, then every format for serving that can be made of it."""
     yield _as_it_is(source)
     coarse = min(source.bits.values(), default=_COARSE) < _COARSE
@@ -71,7 +71,7 @@ def stored_formats(source: Checkpoint) -> Iterator[StoredFormat]:
         yield from _gguf(source, coarse=coarse)
 
 
-def _as_it_is(source: Checkpoint) -> StoredFormat:
+def _as_it_is(source: Checkpoint) -> ServingFormat:
     sizes = summary.tensor_bytes(source)
 
     def tensor_bytes(entry: ModelTensor) -> int:
@@ -80,21 +80,23 @@ def _as_it_is(source: Checkpoint) -> StoredFormat:
     program = {"ckpt-0": "xAI's JAX code", "gguf": "llama.cpp"}.get(source.format, "")
     split: Split = "layers" if source.format == "gguf" else "tensors"
     ranks = source.ranks if source.ranks > 1 else None
-    return StoredFormat("as it is", program, split, tensor_bytes, None, exact=True, ranks=ranks)
+    return ServingFormat("as it is", program, split, tensor_bytes, None, exact=True, ranks=ranks)
 
 
-def _plain(source: Checkpoint) -> Iterator[StoredFormat]:
+def _plain(source: Checkpoint) -> Iterator[ServingFormat]:
     """Yield folders in bfloat16."""
     model, size = source.model, _folder_bytes(source.model, lambda i, o: 2 * i * o)
     sglang = model.family.conventions.get("sglang")
     if sglang is not None:
         copied = bool(head_copies(model, sglang))
         words = "convert --to sglang --tp {}".format
-        yield StoredFormat("bf16", "SGLang", "tensors", size, words, exact=True, copies_head=copied)
-    yield StoredFormat("bf16", "vLLM", "tensors", size, _always("convert --to hf"), exact=True)
+        yield ServingFormat(
+            "bf16", "SGLang", "tensors", size, words, exact=True, copies_head=copied
+        )
+    yield ServingFormat("bf16", "vLLM", "tensors", size, _always("convert --to hf"), exact=True)
 
 
-def _quantized(source: Checkpoint) -> Iterator[StoredFormat]:
+def _quantized(source: Checkpoint) -> Iterator[ServingFormat]:
     """Yield folders of quantized weights whose groups and blocks divide the model's matrices."""
     model, coded = source.model, has_int8_codes(source)
     sglang = model.family.conventions.get("sglang")
@@ -108,8 +110,8 @@ def _quantized(source: Checkpoint) -> Iterator[StoredFormat]:
             return _fp8_command(model, width)
 
         int8, e4m3 = _folder_bytes(model, _w8a8), _folder_bytes(model, _fp8)
-        yield StoredFormat("int8", "SGLang", "tensors", int8, w8a8, copies_head=copied)
-        yield StoredFormat("fp8", "SGLang", "tensors", e4m3, fp8, copies_head=copied)
+        yield ServingFormat("int8", "SGLang", "tensors", int8, w8a8, copies_head=copied)
+        yield ServingFormat("fp8", "SGLang", "tensors", e4m3, fp8, copies_head=copied)
     grouped = (
         ("int8", "vLLM", _gptq8, "quantize --bits 8", _GROUP),
         ("int4", "vLLM", _int4, "quantize --bits 4", _GROUP),
@@ -120,10 +122,10 @@ def _quantized(source: Checkpoint) -> Iterator[StoredFormat]:
         if _divides(model, group):
             exact = coded and matrix is _gptq8
             size = _folder_bytes(model, matrix)
-            yield StoredFormat(name, program, "tensors", size, _always(words), exact=exact)
+            yield ServingFormat(name, program, "tensors", size, _always(words), exact=exact)
 
 
-def _gguf(source: Checkpoint, *, coarse: bool) -> Iterator[StoredFormat]:
+def _gguf(source: Checkpoint, *, coarse: bool) -> Iterator[ServingFormat]:
     """Yield GGUF types and mixes whose blocks divide the model's rows."""
     model, coded = source.model, has_int8_codes(source)
     made: list[tuple[GGMLType | Mix, str, bool]] = [
@@ -141,7 +143,7 @@ def _gguf(source: Checkpoint, *, coarse: bool) -> Iterator[StoredFormat]:
     for kind, words, exact in made:
         if isinstance(kind, Mix) or _divides(model, base_type(kind).weights):
             size = _gguf_bytes(model, kind)
-            yield StoredFormat(kind.word, "llama.cpp", "layers", size, _always(words), exact=exact)
+            yield ServingFormat(kind.word, "llama.cpp", "layers", size, _always(words), exact=exact)
 
 
 def _always(words: str) -> Words:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run_options import RunOptions
+from grokpack.execution.run_part import RunPart, execute_part
 
 if TYPE_CHECKING:
     from grokpack.execution.run import Outcome

@@ -16,8 +16,8 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.output import Output
-from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
+from grokpack.execution.run_part import RunPart, execute_part
 from tests.faults.crashing import Crash, counted, crashing, each_or_some, places
 from tests.support import forked
 from tests.support.checkpoints import tree
@@ -26,7 +26,7 @@ from tests.support.executors import processes
 if TYPE_CHECKING:
     from grokpack.execution.run import Outcome
     from grokpack.planning.plan import Plan
-from tests.support.partial_runs import ONE, do, resharding
+from tests.support.run_parts import ONE, do, resharding
 
 
 @pytest.mark.parametrize("count", [2, 5])
@@ -157,7 +157,7 @@ def test_a_part_may_be_done_by_other_processes(
 def test_a_part_leaves_other_peoples_work_alone(
     plan: Plan, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.execution.partial_run._BEGIN_S", 0.2)
+    monkeypatch.setattr("grokpack.execution.run_part._BEGIN_S", 0.2)
     out = tmp_path / "out"
     do(plan_reshard(open_checkpoint(str(source)), 2), out, 1, 2)
     with pytest.raises(GrokpackError) as caught:
@@ -175,7 +175,7 @@ def test_a_part_leaves_other_peoples_work_alone(
 def test_a_part_does_not_begin_beside_a_whole_run_nor_that_beside_it(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grokpack.execution.partial_run._BEGIN_S", 0.2)
+    monkeypatch.setattr("grokpack.execution.run_part._BEGIN_S", 0.2)
     out = tmp_path / "out"
     do(plan, out, 1, 2)
     lock = Output.of(plan.target, str(out)).journal.lock_path

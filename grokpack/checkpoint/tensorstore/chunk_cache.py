@@ -55,7 +55,7 @@ class _Run:
     keys: list[str]
 
 
-class FetchedChunks:
+class ChunkCache:
     """Thread-safe cache of a store's encoded chunks, bounded in bytes but for those in use.
 
     Args:

@@ -20,9 +20,9 @@ from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.output import Output
-from grokpack.execution.partial_run import RunPart, execute_part
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
+from grokpack.execution.run_part import RunPart, execute_part
 from tests.support import forked
 from tests.support.checkpoints import synthesize, tree
 from tests.support.executors import stop_after
@@ -31,7 +31,7 @@ from tests.support.fuzzing import TINY
 if TYPE_CHECKING:
     from grokpack.execution.run import Outcome
     from grokpack.planning.plan import Plan
-from tests.support.partial_runs import ONE, do, resharding
+from tests.support.run_parts import ONE, do, resharding
 
 
 @given(st.integers(1, 7), st.randoms(use_true_random=False))
