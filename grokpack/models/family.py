@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec
 from grokpack.models.architecture import GLOBAL_PARTS, PARTS, ModelTensor, TensorRule
+from grokpack.models.config_keys import CONSTANT_KEYS, DIMENSION_KEYS
 from grokpack.models.tokenizer_table import TokenizerTable
 
 if TYPE_CHECKING:
@@ -94,7 +95,6 @@ class Family:
 
     Attributes:
         name: Its name, `grok-1`.
-        title: Its name for people, `Grok-1`.
         paths: Its own name of each tensor by part, in the order of the files; those of a layer come
             after the others, and their names below the layer's prefix.
         layer_prefix: Beginning of the names of a layer's tensors, with `{layer}`.
@@ -103,8 +103,8 @@ class Family:
         publication: Where it was published, and under which licence.
         network: The computation.
         constants: The reference's constants for a model of some dimensions.
-        hyperparameters: Keys of each constant in configs; the family's own comes first.
-        dimensions: Keys of each dimension in configs, likewise.
+        hyperparameters: Keys in configs of each constant that it has; its own comes first.
+        dimensions: Keys in configs of each dimension, likewise.
         conventions: Names of the tensors in safetensors folders, by convention.
         code: Files of `grokpack/conversion/model_code` that run such a folder in transformers.
         gguf: Keys and names of GGUF files; None where llama.cpp has no such architecture.
@@ -118,7 +118,6 @@ class Family:
     """
 
     name: str
-    title: str
     paths: Mapping[Part, str]
     layer_prefix: str
     release: Geometry
@@ -126,8 +125,8 @@ class Family:
     publication: Publication
     network: Architecture
     constants: Callable[[Geometry], Constants]
-    hyperparameters: Mapping[str, tuple[str, ...]]
-    dimensions: Mapping[str, tuple[str, ...]]
+    hyperparameters: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CONSTANT_KEYS)
+    dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DIMENSION_KEYS)
     conventions: Mapping[str, Convention] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     gguf: GgufNames | None = None
@@ -137,6 +136,11 @@ class Family:
     switches: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     sglang_options: str = "--trust-remote-code"
     layer_order: Callable[[int], Sequence[int]] = range
+
+    @property
+    def title(self) -> str:
+        """Its name for people, `Grok-1`."""
+        return self.name.capitalize()
 
     @property
     def global_rules(self) -> tuple[TensorRule, ...]:

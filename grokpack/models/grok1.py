@@ -21,7 +21,7 @@ from grokpack.models.family import (
     Publication,
     ReleaseLayout,
 )
-from grokpack.models.gguf_names import GgufNames, square_attention
+from grokpack.models.gguf_names import TENSORS, GgufNames, square_attention
 from grokpack.models.tensor_names import Convention, ModelClasses
 from grokpack.models.tokenizer_table import TokenizerTable
 
@@ -120,8 +120,7 @@ _KEYFAN = Convention(
         "post_expert_norm": "rms_norm_3.weight",
         "router": "router.weight",
     },
-    "lm_head.weight",
-    ModelClasses("GrokForCausalLM", "GrokConfig", "grok", tied=True),
+    ModelClasses("GrokForCausalLM", "grok", "GrokConfig"),
 )
 _HPCAI = Convention(
     "hpcai",
@@ -142,8 +141,7 @@ _HPCAI = Convention(
         "post_expert_norm": "post_moe_norm.scale",
         "router": "moe_block.gate.weight",
     },
-    "lm_head.weight",
-    ModelClasses("Grok1ModelForCausalLM", "Grok1Config", "grok-1", tied=True),
+    ModelClasses("Grok1ModelForCausalLM", "grok-1", "Grok1Config"),
     fused={
         "expert_gate": "gate_proj",
         "expert_down": "down_proj",
@@ -170,31 +168,14 @@ _SGLANG = Convention(
         "post_expert_norm": "post_moe_norm.weight",
         "router": "block_sparse_moe.gate.weight",
     },
-    "lm_head.weight",
-    ModelClasses(
-        "Grok1ForCausalLM", "Grok1SGLangConfig", "grok-1", tied=False
-    ),  # its loader fails without the output head
+    # its loader fails without the output head
+    ModelClasses("Grok1ForCausalLM", "grok-1", "Grok1SGLangConfig", tied=False),
 )
 
 
 _GGUF = GgufNames(
     "grok",
-    {
-        "embedding": "token_embd.weight",
-        "final_norm": "output_norm.weight",
-        "expert_gate": "ffn_gate_exps.weight",
-        "expert_down": "ffn_down_exps.weight",
-        "expert_up": "ffn_up_exps.weight",
-        "key": "attn_k.weight",
-        "attention_output": "attn_output.weight",
-        "query": "attn_q.weight",
-        "value": "attn_v.weight",
-        "pre_attention_norm": "attn_norm.weight",
-        "post_attention_norm": "attn_output_norm.weight",
-        "pre_expert_norm": "ffn_norm.weight",
-        "post_expert_norm": "layer_output_norm.weight",
-        "router": "ffn_gate_inp.weight",
-    },
+    {**TENSORS, "post_expert_norm": "layer_output_norm.weight"},
     tokens={"padding": "pad", "bos": "bos", "eos": "eos"},
     # what llama.cpp's converter writes and takes by default; its network has none
     fixed={"router_logit_softcapping": 30.0},
@@ -220,7 +201,6 @@ _TOKENIZER = TokenizerTable(
 
 GROK1 = Family(
     name="grok-1",
-    title="Grok-1",
     paths=_PATHS,
     layer_prefix="transformer/decoder_layer_{layer}/",
     release=_RELEASE,

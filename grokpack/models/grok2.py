@@ -12,7 +12,7 @@ import math
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import Constants, Geometry, Part
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
-from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames, square_attention
+from grokpack.models.gguf_names import GgufNames, square_attention
 from grokpack.models.tensor_names import Convention, ModelClasses
 from grokpack.models.tokenizer_table import ChatFormat, TokenizerTable
 
@@ -110,39 +110,11 @@ def constants(geometry: Geometry) -> Constants:
     )
 
 
-_HYPERPARAMETERS = {
-    "embedding_multiplier": ("embedding_multiplier_scale",),
-    "attn_output_multiplier": ("attn_output_multiplier",),
-    "output_multiplier": ("output_multiplier_scale",),
-    "attn_logit_cap": ("attn_logit_softcapping",),
-    "router_logit_cap": ("router_logit_softcapping",),
-    "final_logit_cap": ("final_logit_softcapping",),
-    "rms_norm_eps": ("rms_norm_eps",),
-    "rope_theta": ("rope_theta", "rope_parameters.rope_theta"),  # the second in transformers 5
-    "temperature_context": ("attn_temperature_len",),
-    "context": ("max_position_embeddings",),
-    "selected_experts": ("num_experts_per_tok",),
-    "pad": ("pad_token_id",),
-    "bos": ("bos_token_id",),
-    "eos": ("eos_token_id",),
-}
-_DIMENSIONS = {
-    "vocab": ("vocab_size",),
-    "d_model": ("hidden_size",),
-    "layers": ("num_hidden_layers",),
-    "experts": ("num_local_experts",),
-    "ffn": ("moe_intermediate_size",),
-    "mlp": ("intermediate_size",),
-    "head_dim": ("head_dim",),
-    "q_heads": ("num_attention_heads",),
-    "kv_heads": ("num_key_value_heads",),
-}
 _SGLANG = Convention(
     "sglang",
     "model.layers.{layer}.{rest}",
     _NAMES,
-    "lm_head.weight",
-    ModelClasses("Grok1ForCausalLM", "", "git", tied=False),
+    ModelClasses("Grok1ForCausalLM", "git", tied=False),
     # modules of vLLM 0.24's models/grok1.py, by which it looks weights up in quantization configs
     fused={
         "expert_gate": "gate_proj",
@@ -155,33 +127,6 @@ _SGLANG = Convention(
 )
 _GGUF = GgufNames(
     "grok",
-    {
-        "embedding": "token_embd.weight",
-        "head": "output.weight",
-        "final_norm": "output_norm.weight",
-        "mlp_gate": "ffn_gate.weight",
-        "mlp_down": "ffn_down.weight",
-        "mlp_up": "ffn_up.weight",
-        "expert_gate": "ffn_gate_exps.weight",
-        "expert_down": "ffn_down_exps.weight",
-        "expert_up": "ffn_up_exps.weight",
-        "key": "attn_k.weight",
-        "attention_output": "attn_output.weight",
-        "query": "attn_q.weight",
-        "value": "attn_v.weight",
-        "pre_attention_norm": "attn_norm.weight",
-        "post_attention_norm": "attn_output_norm.weight",
-        "pre_expert_norm": "ffn_norm.weight",
-        "post_expert_norm": "post_ffw_norm.weight",
-        "router": "ffn_gate_inp.weight",
-    },
-    {**DIMENSIONS, "feed_forward_length": "mlp"},
-    {
-        **CONSTANTS,
-        "router_logit_softcapping": "router_logit_cap",
-        "final_logit_softcapping": "final_logit_cap",
-        "attention.temperature_length": "temperature_context",
-    },
     # as llama.cpp's converter writes them; the release's `rope_type` is `original`, which is none
     yarn={
         "factor": "scaling_factor",
@@ -223,7 +168,6 @@ _TOKENIZER = TokenizerTable(
 
 GROK2 = Family(
     name="grok-2",
-    title="Grok-2",
     # a tensor of the model is the stack of a layer's experts, so that its name has no expert
     paths={part: name.replace(".{expert}", "") for part, name in _NAMES.items()},
     layer_prefix="model.layers.{layer}.",
@@ -241,8 +185,6 @@ GROK2 = Family(
     ),
     network=Architecture(gelu="erf", mix_factor=1 / math.sqrt(2), masks_padding=False),
     constants=constants,
-    hyperparameters=_HYPERPARAMETERS,
-    dimensions=_DIMENSIONS,
     conventions={_SGLANG.name: _SGLANG},
     gguf=_GGUF,
     tokenizer=_TOKENIZER,

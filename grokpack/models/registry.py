@@ -69,7 +69,7 @@ def by_gguf_names(architecture: str, names: Iterable[str]) -> tuple[Family, Gguf
         for family in FAMILIES.values()
         if family.gguf is not None and family.gguf.architecture == architecture
     ]
-    return max(known, key=lambda pair: len(kinds & {*pair[1].tensors.values(), pair[1].head}))
+    return max(known, key=lambda pair: len(kinds & {*_llama_names(*pair)}))
 
 
 def by_convention(
@@ -132,6 +132,13 @@ def _has(family: Family, name: str) -> bool:
     path = family.path_of(located)
     rules = family.global_rules if path == located else family.layer_rules
     return any(path.startswith(rule.path) for rule in rules)
+
+
+def _llama_names(family: Family, table: GgufNames) -> Iterator[str]:
+    """Yield llama.cpp's names of a family's tensors, and of a head that is a copy."""
+    yield table.head
+    for part in family.paths:
+        yield table.tensors.get(part, "")
 
 
 def _below_layer(name: str) -> str:

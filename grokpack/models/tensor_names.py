@@ -26,15 +26,15 @@ class ModelClasses:
 
     Attributes:
         model: Class of the model.
-        config: Class of its config in the modelling code; empty if none is written.
         model_type: `model_type`.
+        config: Class of its config in the modelling code; empty if none is written.
         tied: True if the head is left out when it is a copy of the embedding.
     """
 
     model: str
-    config: str
     model_type: str
-    tied: bool
+    config: str = ""
+    tied: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +45,8 @@ class Convention:
         name: Its name for `--names`.
         layer: Pattern of a layer's tensors: `{layer}` and `{rest}`.
         table: Name by part; `{expert}` where each expert has a tensor.
-        head: Name of the output head where it is a copy of the embedding.
         classes: Names of the model in config.json.
+        head: Name of the output head where it is a copy of the embedding.
         fused: Names in quantization configs of the modules that vLLM puts together, by the part
             whose name they stand for.
         renamed: Names of vLLM's modules by the word of a tensor's name that they replace.
@@ -55,8 +55,8 @@ class Convention:
     name: str
     layer: str
     table: Mapping[Part, str]
-    head: str
     classes: ModelClasses
+    head: str = "lm_head.weight"
     fused: Mapping[Part, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
 

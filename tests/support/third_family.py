@@ -11,8 +11,9 @@ from typing import Any
 
 from grokpack.core.tensors import DType
 from grokpack.models.architecture import PARTS, Geometry, Part
+from grokpack.models.config_keys import CONSTANT_KEYS, DIMENSION_KEYS
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
-from grokpack.models.gguf_names import CONSTANTS, DIMENSIONS, GgufNames
+from grokpack.models.gguf_names import GgufNames
 from grokpack.models.grok1 import GROK1
 from grokpack.models.tensor_names import Convention, ModelClasses
 
@@ -26,7 +27,6 @@ THEIRS = {part: f"{word}.weight" for part, word in {**HEADS, **LAYER, **EXPERTS}
 
 FAMILY = Family(
     name="third",
-    title="Third",
     paths={**{p: f"net/{word}" for p, word in HEADS.items()}, **{p: f"w/{p}" for p in LAYER}},
     layer_prefix="net/block_{layer}/",
     release=SMALL,
@@ -34,23 +34,12 @@ FAMILY = Family(
     publication=Publication("Third Party", "third/third", "mit", "MIT License"),
     network=Architecture("erf", mix_factor=0.1),
     constants=lambda geometry: replace(GROK1.constants(geometry), **CAPS),
-    hyperparameters={**GROK1.hyperparameters, **{name: (f"own_{name}",) for name in CAPS}},
-    dimensions={**GROK1.dimensions, "ffn": ("expert_width",), "mlp": ("intermediate_size",)},
+    hyperparameters={**CONSTANT_KEYS, **{name: (f"own_{name}",) for name in CAPS}},
+    dimensions={**DIMENSION_KEYS, "ffn": ("expert_width",)},
     conventions={
-        "third": Convention(
-            "third",
-            "blocks.{layer}.{rest}",
-            THEIRS,
-            "",
-            ModelClasses("Third", "", "third", tied=True),
-        )
+        "third": Convention("third", "blocks.{layer}.{rest}", THEIRS, ModelClasses("T", "t"))
     },
-    gguf=GgufNames(
-        "third",
-        NAMES,
-        {**DIMENSIONS, "feed_forward_length": "mlp"},
-        {**CONSTANTS, **{f"own.{name}": name for name in CAPS}},
-    ),
+    gguf=GgufNames("third", NAMES),
     marks={"family": "third"},
     layer_order=lambda layers: range(layers - 1, -1, -1),
 )

@@ -28,6 +28,7 @@ from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.kernels.float_casts import to_f32
 from grokpack.models import config_json, hyperparameters, registry
 from grokpack.models.geometry_inference import infer
+from grokpack.models.gguf_names import constant_keys, dimension_keys
 from grokpack.transforms.copies import Copy, Transposed
 from grokpack.transforms.ggml_views import (
     BlockCodes,
@@ -148,11 +149,11 @@ def _shapeless(files: GgufFiles, table: GgufNames) -> Finding:
 
 def _settings(files: GgufFiles, family: Family, table: GgufNames) -> dict[str, Any]:
     """Return the keys under the names of the family's own config, which grokpack reads."""
-    of_model, known = f"{table.architecture}.", family.hyperparameters
+    below, dimensions, known = table.architecture, family.dimensions, family.hyperparameters
     names = [
-        *((of_model + key, family.dimensions[name][0]) for key, name in table.dimensions.items()),
-        *((of_model + key, known[name][0]) for key, name in table.constants.items()),
-        *((f"tokenizer.ggml.{key}_token_id", known[name][0]) for key, name in table.tokens.items()),
+        *((f"{below}.{k}", dimensions[n][0]) for k, n in dimension_keys(dimensions).items()),
+        *((f"{below}.{k}", known[n][0]) for k, n in constant_keys(known).items()),
+        *((f"tokenizer.ggml.{k}_token_id", known[n][0]) for k, n in table.tokens.items()),
     ]
     settings: dict[str, Any] = {}
     for key, name in names:

@@ -20,6 +20,7 @@ from grokpack.formats.gguf import TensorInfo
 from grokpack.formats.safetensors import shards
 from grokpack.kernels.transposed_weights import Q8_BLOCK
 from grokpack.models import hyperparameters
+from grokpack.models.gguf_names import constant_keys, dimension_keys
 from grokpack.planning.target import Target
 from grokpack.transforms.ggml_blocks import PackQ8
 
@@ -256,12 +257,12 @@ def _add_keys(
 def _add_numbers(writer: Any, source: Checkpoint, table: GgufNames) -> None:  # noqa: ANN401
     """Add dimensions and constants by the family's keys; whole numbers as uint32."""
     known = hyperparameters.read(source.config, source.model)
-    geometry, below = source.geometry, table.architecture
-    for key, name in table.dimensions.items():
+    family, geometry, below = source.model.family, source.geometry, table.architecture
+    for key, name in dimension_keys(family.dimensions).items():
         writer.add_uint32(f"{below}.{key}", getattr(geometry, name))
     if geometry.scale_groups is not None:
         writer.add_uint32("grokpack.scale_groups", geometry.scale_groups)
-    for key, name in table.constants.items():
+    for key, name in constant_keys(family.hyperparameters).items():
         number = getattr(known, name)
         add = writer.add_uint32 if isinstance(number, int) else writer.add_float32
         add(f"{below}.{key}", number)
