@@ -93,7 +93,7 @@ class CandidateDistance(NetworkDistance):
         top1: Share of tokens whose likeliest successor is the same.
         top8: Share of the eight likeliest tokens that both have in common.
         layers: Layer by layer.
-        declared: Differences between the two configs.
+        declared: Differences between the two configs and tokenizers.
         weights: Distances of its weights, in the order of the computation.
     """
 
@@ -159,6 +159,7 @@ def evaluate_candidates(
     options = options or EvaluateOptions()
     for candidate in candidates:
         check_dimensions(reference, candidate)
+    declared = [tuple(differences(reference, own)) for own in candidates]
     every, batch, began = [reference, *candidates], inputs.batch, time.monotonic()
     total = sum(cost(one, batch.size, options, whole=True).read_bytes for one in every)
     options.listen(Started("evaluate", total))
@@ -177,7 +178,7 @@ def evaluate_candidates(
             own.kl,
             *agreement(own),
             tuple(row[number] for row in by_layer),
-            tuple(differences(reference, candidate)),
+            declared[number],
             tuple(run.weights[number]),
         )
         for number, (candidate, own) in enumerate(zip(candidates, found, strict=True))

@@ -1,4 +1,4 @@
-"""Comparison of the configs of two checkpoints."""
+"""Comparison of the configs of two checkpoints, and of their tokenizers with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError
 from grokpack.core.finding import Finding
+from grokpack.evaluation import tokenizer_comparison
 from grokpack.models import hyperparameters
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ _DIMENSIONS = (
     "kv_width",
     "head_dim",
 )
-_OPTIONAL = ("context", "pad", "bos", "eos")
+_OPTIONAL = ("context",)
 """Constants that many formats cannot hold; they are compared only if both checkpoints have them."""
+_TOKENS = ("pad", "bos", "eos")
+"""Constants that tokenizers have as well; they are compared with these."""
 _SWITCHES: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "attn_factor": (),
@@ -37,7 +40,6 @@ _SWITCHES: dict[str, tuple[Any, ...]] = {
     "final_logit_softcapping": (0,),
     "global_attn_every_n": (1,),
     "hidden_act": ("gelu_pytorch_tanh", "gelu_new", "gelu"),
-    "mask_pad_token": (True,),
     "moe_router_renormalize": (False,),
     "original_max_position_embeddings": (),
     "partial_rotary_factor": (1,),
@@ -54,6 +56,8 @@ _SWITCHES: dict[str, tuple[Any, ...]] = {
 Each has the values that a missing key stands for, unless the family's release has others; without
 any, the key is compared only if both checkpoints have it.
 """
+_SYNONYMS = ("rope_type", "sliding_window", "sliding_window_size")
+"""Switches whose usual values all mean the same."""
 _PLAIN_ROTATIONS = (None, "default", "original")
 _LONGEST = 80  # characters of a value that a finding shows
 _ROUNDING = 1e-6  # relative; the rounding of a decimal in a config, or of float32 in a GGUF
@@ -74,7 +78,7 @@ def check_dimensions(first: Checkpoint, second: Checkpoint) -> None:
 
 
 def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
-    """Find constants, token ids and switches that differ between two configs.
+    """Find constants, switches and tokens that differ between two checkpoints.
 
     A constant or switch that a config lacks is the reference's. If a config has a constant under
     several keys, all of them count, because programs differ in the key that they read.
@@ -84,15 +88,15 @@ def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     given = [hyperparameters.stated(c.config, first.model.family) for c in (first, second)]
     for name in given[0]:
         ours, theirs = (said[name] for said in given)
-        if name in _OPTIONAL and not (ours and theirs):
+        if name in _TOKENS or (name in _OPTIONAL and not (ours and theirs)):
             continue
         default = {name: getattr(reference, name)}
         rows += _unequal(name, ours or default, theirs or default)
     for key, usual in _switches(first.model.family).items():
         one, other = (_entry(checkpoint.config, key) for checkpoint in (first, second))
-        if not _alike(one, other, usual):
+        if not _alike(key, one, other, usual):
             rows.append(_finding(key, *(_shown(value, usual) for value in (one, other))))
-    return rows
+    return rows + tokenizer_comparison.differences(first, second)
 
 
 def refuse_other_network(*checkpoints: Checkpoint) -> None:
@@ -118,16 +122,19 @@ def unheeded(checkpoint: Checkpoint) -> list[str]:
         f"config.json of the source has {key} {_shown(found[key], usual)}: the network runs with "
         f"the release's {_shown(None, usual)}"
         for key, usual in _switches(family).items()
-        if usual and not _alike(found[key], None, usual) and key not in family.switches
+        if usual and not _alike(key, found[key], None, usual) and key not in family.switches
     ]
 
 
 def _switches(family: Family) -> dict[str, tuple[Any, ...]]:
     """Return the switches that are no constants of a family, with what a missing one stands for."""
     constants = {key for keys in family.hyperparameters.values() for key in keys}
-    released = {key: (value,) for key, value in family.config.items()}
-    usual = _SWITCHES | released | dict(family.switches)
-    return {key: usual[key] for key in _SWITCHES if key not in constants}
+    own: dict[str, tuple[Any, ...]] = {"mask_pad_token": (family.network.masks_padding,)}
+    if not family.tied:
+        own["tie_word_embeddings"] = (False,)
+    released = {key: (value,) for key, value in family.config.items() if key in _SWITCHES}
+    usual = _SWITCHES | own | released | dict(family.switches)
+    return {key: values for key, values in usual.items() if key not in constants}
 
 
 def _entry(config: Mapping[str, Any], key: str) -> object:
@@ -146,12 +153,12 @@ def _scaled_rotation(config: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _alike(one: object, other: object, usual: tuple[Any, ...]) -> bool:
+def _alike(key: str, one: object, other: object, usual: tuple[Any, ...]) -> bool:
     """Tell whether two values of a switch are the same, where a missing one is a usual one."""
     if one is None or other is None:
         said = other if one is None else one
         return said is None or not usual or said in usual
-    return bool(one == other)
+    return bool(one == other) or (key in _SYNONYMS and one in usual and other in usual)
 
 
 def _shown(value: object, usual: tuple[Any, ...]) -> str:

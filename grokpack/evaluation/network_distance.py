@@ -88,7 +88,12 @@ def relative_error(
 
 
 def router_flips(ours: Routing, theirs: Routing, size: int) -> float:
-    """Compute the share of the first `size` tokens for which the two chose other experts."""
+    """Compute the share of the first `size` tokens for which the two chose other experts.
+
+    It is 1 where they choose another number of them.
+    """
+    if ours.chosen.shape[1] != theirs.chosen.shape[1]:
+        return 1.0
     one = np.sort(ours.chosen[:size], axis=1)
     other = np.sort(theirs.chosen[:size], axis=1)
     return float(np.mean((one != other).any(axis=1)))

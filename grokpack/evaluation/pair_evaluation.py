@@ -82,7 +82,7 @@ class PairEvaluation(NetworkDistance):
         embedding: Relative error of the embedded tokens.
         head: Relative error of the logits on the same last activations.
         layers: Layer by layer.
-        declared: Differences between the two configs.
+        declared: Differences between the two configs and tokenizers.
         parts: The embedding, the halves of layers and the head, in the order of the computation,
             with the weights of each and the limit of its error.
         tokens: Number of tokens that went through both.
@@ -135,6 +135,7 @@ def evaluate_pair(
     """
     options = options or EvaluateOptions()
     check_dimensions(first, second)
+    declared = tuple(differences(first, second))
     batch, began = inputs.batch, time.monotonic()
     total = sum(cost(c, batch.size, options).read_bytes for c in (first, second))
     options.listen(Started("evaluate", total))
@@ -154,7 +155,7 @@ def evaluate_pair(
         run.embedding,
         head,
         layers,
-        tuple(differences(first, second)),
+        declared,
         run.parts(),
         batch.size,
         read,

@@ -18,6 +18,8 @@ from grokpack.formats.gguf import ALIGNMENT, TensorInfo
 from grokpack.formats.header_allowance import Allowance
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from grokpack.formats.pickle import Bytes
 
 Value = int | float | bool | str
@@ -58,6 +60,7 @@ _MAX_TEXT_BYTES = 1 << 20  # of one key, name or kept value
 _MAX_KEPT_BYTES = 16 << 20  # of all kept texts together
 _MAX_SKIPPED = 1 << 21  # texts in arrays; the largest vocabulary with its merges has 800,000
 _WINDOW_BYTES = 1 << 20
+_COUNT_OF_KEYS = 16  # behind magic, version and the count of tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,24 @@ def read(data: Bytes, path: str, allowance: Allowance | None = None) -> GgufHead
     return _checked(cursor, values, table, data.size())
 
 
+def texts(data: Bytes, path: str, wanted: str) -> Iterator[bytes]:
+    """Yield the texts of an array among the keys of a header that `read` takes.
+
+    Args:
+        data: The file.
+        path: Its name in messages.
+        wanted: Key of the array; without such a key there are no texts.
+    """
+    cursor = _Cursor(data, path)
+    cursor.skip(_COUNT_OF_KEYS)
+    for _ in range(cursor.number("<Q")):
+        key, kind = cursor.text(), cursor.number("<I")
+        if key == wanted and kind == _ARRAY:
+            yield from _texts(cursor)
+            return
+        _value(cursor, kind)
+
+
 def _other_version(version: int, path: str) -> GrokpackError:
     what = f"GGUF version {version} is none of {', '.join(map(str, _VERSIONS))}"
     hint = None
@@ -217,6 +238,13 @@ def _skip_array(cursor: _Cursor) -> int:
     else:
         raise cursor.broken(f"an array of type {kind}")
     return count
+
+
+def _texts(cursor: _Cursor) -> Iterator[bytes]:
+    """Yield the texts of an array; nothing of one that holds none."""
+    kind, count = cursor.number("<I"), cursor.number("<Q")
+    for _ in range(count if kind == _STRING else 0):
+        yield cursor.take(cursor.number("<Q"))
 
 
 def _row(cursor: _Cursor, path: str) -> tuple[str, TensorInfo, int]:

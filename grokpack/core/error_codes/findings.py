@@ -227,9 +227,11 @@ FINDINGS = (
         "GP143",
         "two checkpoints say different things of themselves",
         ExitStatus.ANSWER_IS_NO,
-        "A constant, a token id or a switch that changes what a program computes is not the same "
-        "in the configuration of both. One that is left out is that of xAI's code.",
-        "Correct the one that is wrong in config.json, or in the keys of the GGUF.",
+        "A constant or a switch that changes what a program computes is not the same in the "
+        "configuration of both, or a token in their tokenizers. A constant that is left out is "
+        "that of xAI's code.",
+        "Correct the one that is wrong in config.json, in the tokenizer, or in the keys of the "
+        "GGUF.",
     ),
     Code(
         "GP144",

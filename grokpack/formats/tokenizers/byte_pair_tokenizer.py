@@ -62,13 +62,7 @@ class BytePairTokenizer:
             what = "llama.cpp cannot split texts by the pattern of this tokenizer"
             hint = "`--tokenizer none` writes a file without vocabulary"
             raise GrokpackError("GP306", what, Place(self._path), hint=hint)
-        tokens = [f"[PAD{number}]".encode() for number in range(max(rows, table.rows))]
-        types = [vocabulary.UNUSED] * len(tokens)
-        spellings = zip(table.regular.values(), spelled_each(table.regular), strict=True)
-        for number, text in spellings:
-            tokens[number], types[number] = text.encode(), vocabulary.NORMAL
-        for text, number in table.special.items():
-            tokens[number], types[number] = text.encode(), vocabulary.CONTROL
+        tokens, types = self._spelled(rows)
         return vocabulary.Vocabulary(
             model="gpt2",
             pre=_SPLITS[table.pattern],
@@ -76,3 +70,19 @@ class BytePairTokenizer:
             types=types,
             merges=tokenizer_json.spelled_merges(table),
         )
+
+    def pieces(self, rows: int) -> list[bytes]:
+        """List the tokens as llama.cpp spells them."""
+        return self._spelled(rows)[0]
+
+    def _spelled(self, rows: int) -> tuple[list[bytes], list[int]]:
+        """Return the tokens as llama.cpp spells them, and their types."""
+        table = self._table
+        tokens = [f"[PAD{number}]".encode() for number in range(max(rows, table.rows))]
+        types = [vocabulary.UNUSED] * len(tokens)
+        spellings = zip(table.regular.values(), spelled_each(table.regular), strict=True)
+        for number, text in spellings:
+            tokens[number], types[number] = text.encode(), vocabulary.NORMAL
+        for text, number in table.special.items():
+            tokens[number], types[number] = text.encode(), vocabulary.CONTROL
+        return tokens, types

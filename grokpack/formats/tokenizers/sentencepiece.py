@@ -57,6 +57,13 @@ class SentencePieceTokenizer:
         """Check the model as far as the installed packages can."""
         check(self._data, self._path)
 
+    def pieces(self, _rows: int) -> list[bytes]:
+        """List the pieces; none where the library that reads them is not installed."""
+        if not _is_installed():
+            return []
+        model = load(self._data, self._path)
+        return [model.id_to_piece(number).encode() for number in range(self.rows)]
+
     def vocabulary(self, _rows: int) -> Vocabulary:
         """Make the vocabulary for llama.cpp."""
         return read(self._data, self._path)
@@ -108,9 +115,13 @@ def check(data: bytes, path: str) -> int:
             one unknown piece.
     """
     pieces = _bound(data, path)
-    if importlib.util.find_spec("sentencepiece") is not None:
+    if _is_installed():
         load(data, path)
     return pieces
+
+
+def _is_installed() -> bool:
+    return importlib.util.find_spec("sentencepiece") is not None
 
 
 def load(data: bytes, path: str) -> Any:  # noqa: ANN401  # sentencepiece.SentencePieceProcessor

@@ -10,7 +10,7 @@ from grokpack.formats.tokenizers.byte_pair_tokenizer import BytePairTokenizer
 from grokpack.formats.tokenizers.sentencepiece import SentencePieceTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from grokpack.formats.tokenizers.vocabulary import Vocabulary
 
@@ -41,6 +41,9 @@ class Tokenizer(Protocol):
 
     def check(self) -> None:
         """Check whatever was not checked on reading."""
+
+    def pieces(self, rows: int, /) -> Sequence[bytes]:
+        """List the tokens as llama.cpp spells them; none where reading them needs a package."""
 
     def vocabulary(self, rows: int, /) -> Vocabulary:
         """Make the vocabulary for llama.cpp, of as many rows as the embedding has if it can."""

@@ -12,8 +12,10 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.core.errors import GrokpackError
 from grokpack.evaluation.config_comparison import differences, unheeded
 from grokpack.evaluation.network_verdict import suspects
+from tests.support import sentencepieces
 from tests.support.altering import (
     alter,
+    copy,
     of_layer,
     set_constant,
 )
@@ -150,3 +152,20 @@ def test_a_constant_that_is_no_number_is_refused(model: Path, other: Path, said:
     with pytest.raises(GrokpackError, match="is no number") as caught:
         evaluated(model, other)
     assert caught.value.code == "GP202"
+
+
+@pytest.mark.parametrize("form", ["ckpt-0", "gguf"])
+def test_exchanged_pieces_of_a_tokenizer_are_found(
+    model: Path, other: Path, tmp_path: Path, form: str
+) -> None:
+    own = sentencepieces.model(MODEL.vocab)
+    (other / "tokenizer.model").write_bytes(own.SerializeToString())
+    one = other
+    if form == "gguf":
+        one = tmp_path / "one.gguf"
+        convert(other, one, "gguf", type="q8_0", tokenizer=None)
+    two = copy(model, tmp_path / "two")
+    own.pieces[40].piece, own.pieces[41].piece = own.pieces[41].piece, own.pieces[40].piece
+    (two / "tokenizer.model").write_bytes(own.SerializeToString())
+    (row,) = differences(open_checkpoint(str(one)), open_checkpoint(str(two)))
+    assert row.message == "token 40, the first of 2 pieces, is not the same in both"

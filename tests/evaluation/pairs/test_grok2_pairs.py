@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_reshard import plan_reshard
+from grokpack.evaluation.config_comparison import differences
 from grokpack.evaluation.input_tokens import Inputs
 from grokpack.evaluation.network_verdict import Thresholds, findings
 from grokpack.evaluation.pair_evaluation import PairEvaluation, evaluate_pair
@@ -122,7 +124,8 @@ CONSTANTS: dict[str, Any] = {
     "rms_norm_eps": 1e-6,
     "rope_theta": 10_000,
     "attn_temperature_len": 17,
-    "num_experts_per_tok": 1,
+    "num_experts_per_tok": 3,
+    "tie_word_embeddings": True,
     "residual_moe": False,
     "rope_type": "yarn",
     "sliding_window_size": 4096,
@@ -134,6 +137,73 @@ def test_another_constant_is_named(copied: Path, key: str) -> None:
     set_constant(copied, **{key: CONSTANTS[key]})
     (row,) = (row for row in errors(RELEASE, copied) if row.code == "GP143")
     assert row.found == f"{CONSTANTS[key]!r}"
+
+
+def test_a_token_id_of_a_config_is_held_against_tokenizers(copied: Path) -> None:
+    set_constant(copied, eos_token_id=7)
+    (row,) = differences(*(open_checkpoint(str(path)) for path in (RELEASE, copied)))
+    assert (row.message, row.expected, row.found) == (
+        "eos token is not the same in both",
+        "2",
+        "2, 7",
+    )
+
+
+SYNONYMS: dict[str, Any] = {
+    "rope_type": "default",
+    "sliding_window_size": 0,
+    "rope_parameters": {"rope_theta": 208533496, "rope_type": "default"},
+}
+
+
+@pytest.mark.parametrize("key", SYNONYMS)
+def test_another_spelling_of_a_constant_is_no_difference(copied: Path, key: str) -> None:
+    set_constant(copied, **{key: SYNONYMS[key]})
+    first, second = (open_checkpoint(str(path)) for path in (RELEASE, copied))
+    assert differences(first, second) == []
+
+
+def exchange_tokens(folder: Path, kind: str, one: int, other: int) -> None:
+    """Two tokens with each other's id."""
+    path = folder / "tokenizer.tok.json"
+    table = json.loads(path.read_text())
+    rows = table[kind]
+    rows[one]["token"], rows[other]["token"] = rows[other]["token"], rows[one]["token"]
+    path.write_text(json.dumps(table))
+
+
+@pytest.mark.parametrize("form", ["hf", "gguf"])
+def test_exchanged_pieces_are_found(copied: Path, forms: dict[str, Path], form: str) -> None:
+    exchange_tokens(copied, "regular_tokens", 300, 301)
+    row, *more = differences(*(open_checkpoint(str(path)) for path in (forms[form], copied)))
+    assert not more
+    assert row.message == "token 316, the first of 2 pieces, is not the same in both"
+
+
+@pytest.mark.parametrize("form", ["hf", "gguf"])
+def test_ids_of_special_tokens_are_compared(
+    copied: Path, forms: dict[str, Path], form: str
+) -> None:
+    exchange_tokens(copied, "special_tokens", 0, 2)
+    rows = differences(*(open_checkpoint(str(path)) for path in (copied, forms[form])))
+    assert [row.message for row in rows] == [
+        "eos token is not the same in both",
+        "padding token is not the same in both",
+        "token 0, the first of 2 pieces, is not the same in both",
+    ]
+
+
+@pytest.mark.parametrize("use", ["eos", "eot", "padding"])
+def test_a_token_id_in_a_gguf_is_compared(tmp_path: Path, forms: dict[str, Path], use: str) -> None:
+    data = bytearray(forms["gguf"].read_bytes())
+    key = f"tokenizer.ggml.{use}_token_id".encode()
+    data[data.index(key) + len(key) + 4] ^= 8
+    (tmp_path / "out.gguf").write_bytes(data)
+    row, *more = differences(
+        *(open_checkpoint(str(path)) for path in (RELEASE, tmp_path / "out.gguf"))
+    )
+    assert not more
+    assert (row.code, row.message) == ("GP143", f"{use} token is not the same in both")
 
 
 def test_other_tensors_in_each_others_place_are_found(copied: Path) -> None:
