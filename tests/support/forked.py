@@ -45,8 +45,12 @@ _NOT_LOADED = {
     "model_code",
 }  # see what is read at the start
 _ENVIRONMENT = dict(os.environ)
-_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-"""Variables that the server has in any case. `evaluate`, run in a test's own process, sets them."""
+_LEFT_BEHIND = {
+    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1"),
+    "PYTHONHASHSEED": "6640",
+}
+"""Variables that the server has in any case: `evaluate` and Dask's clusters set them in the process
+that runs them, and so for all later tests of it."""
 
 
 class Request(NamedTuple):
@@ -92,8 +96,8 @@ def run_in(
 
 def _changed(environment: Mapping[str, str]) -> set[str]:
     """Names of variables that a forked process would not find as they are here."""
-    ours = environment.items() - _ONE_THREAD.items()
-    return {name for name, _ in ours ^ (_ENVIRONMENT.items() - _ONE_THREAD.items())}
+    ours = environment.items() - _LEFT_BEHIND.items()
+    return {name for name, _ in ours ^ (_ENVIRONMENT.items() - _LEFT_BEHIND.items())}
 
 
 def shim(folder: Path) -> None:
@@ -123,7 +127,7 @@ def server() -> str:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.forked", place],
         cwd=ROOT,
-        env={**_ENVIRONMENT, **_ONE_THREAD, "PYTHONPATH": str(ROOT)},
+        env={**_ENVIRONMENT, **_LEFT_BEHIND, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
