@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 from tests.support.dask_clusters import distributed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # idle, one takes an eighth of a core
 def cluster() -> Iterator[Any]:
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
