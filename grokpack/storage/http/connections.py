@@ -188,7 +188,7 @@ def _abortable(pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConne
 
 def forget() -> None:
     """Close idle connections, so that the environment is read again."""
-    for kept in (_proxy, _manager, tls_context):
+    for kept in (_proxy, _manager):
         kept.cache_clear()
 
 

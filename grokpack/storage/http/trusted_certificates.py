@@ -38,18 +38,23 @@ def _named() -> dict[str, str]:
     return found
 
 
-@cache
 def tls_context() -> ssl.SSLContext:
     """Return the settings of TLS connections.
 
     Raises:
         GrokpackError: GP346 if a variable names no certificates, which OpenSSL would not mention.
     """
-    found = _named()
-    named = next((name for name in found if name in _BUNDLES), None)
-    if named is None or any(name in found for name in _OPENSSL):
+    return _context(tuple(_named().items()))
+
+
+@cache  # loading the system's certificates takes longer than most requests
+def _context(found: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
+    """Make the settings for variables and their paths."""
+    names = [name for name, _ in found]
+    named = next((name for name in names if name in _BUNDLES), None)
+    if named is None or any(name in names for name in _OPENSSL):
         return ssl.create_default_context()
-    path = found[named]
+    path = dict(found)[named]
     try:
         if os.path.isdir(path):
             return ssl.create_default_context(capath=path)
