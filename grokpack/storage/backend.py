@@ -47,7 +47,8 @@ class StorageBackend(Protocol):
     `storage.reading` has a function for each; it gives arguments and errors in full.
     """
 
-    READ_OVERHEAD: ReadOverhead
+    def read_overhead(self, path: str) -> ReadOverhead:
+        """Return the resources that reading below a path takes."""
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of a file."""

@@ -189,10 +189,9 @@ class DecompressingBackend:
         """Return every file below a folder, without the suffix of compressed files."""
         return _without_suffix(self._backend.tree(folder))
 
-    @property
-    def read_overhead(self) -> ReadOverhead:
-        """Resources that reading through the backend below takes."""
-        return self._backend.READ_OVERHEAD
+    def read_overhead(self, path: str) -> ReadOverhead:
+        """Return the resources that reading through the backend below takes."""
+        return self._backend.read_overhead(path)
 
     def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         """Apply a function to many items as the backend below does."""

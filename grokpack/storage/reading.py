@@ -161,7 +161,7 @@ def forget(folder: str) -> None:
 
 def read_overhead(path: str) -> ReadOverhead:
     """Return the resources that reading below a path takes, beside the caller's buffers."""
-    return _backend(path).read_overhead
+    return _backend(path).read_overhead(path)
 
 
 def tidy(scratch: str) -> None:

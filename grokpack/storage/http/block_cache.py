@@ -8,6 +8,7 @@ cached in an unnamed file on the output's disk, and the strips are read from the
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20
 CACHE_BYTES = 2 << 30
 """A matrix of one expert of Grok-1 has 201 MB, and each thread works on one or two."""
-IN_FLIGHT = 4  # blocks that a thread fetches from afar at a time
+IN_FLIGHT = 4
+"""Blocks that a thread fetches at a time: from afar by one request each, at hand by one for all."""
 _WARM = 128
 """Number of blocks from which on blocks that were read to the end are reused before new slots are
 taken: half a gigabyte of memory that was touched before. Fresh pages cost four times as much as the
@@ -122,8 +124,8 @@ class BlockCache:
             for number, key in keys.items():
                 slot = self._slots.get(key)
                 if slot is None:
-                    left = min(BLOCK_BYTES, facts.size - number * BLOCK_BYTES)
-                    slot = self._slots[key] = _Slot(self._free.pop(), left)
+                    slot = _Slot(self._free.pop(), _block_bytes(facts, number))
+                    self._slots[key] = slot
                     mine.append(number)
                 self._slots.move_to_end(key)
                 slot.holders += 1
@@ -158,12 +160,13 @@ class BlockCache:
     def _load(self, path: str, facts: FileFacts, mine: list[int], held: dict[int, _Slot]) -> None:
         """Fetch blocks, a few at a time."""
         source = resource(path)
-        at_once = 1 if is_near(source) else IN_FLIGHT
+        together, at_once = (IN_FLIGHT, 1) if is_near(source) else (1, IN_FLIGHT)
+        runs = [*_runs(mine, together)]
         try:
-            for first in range(0, len(mine), at_once):
-                batch = mine[first : first + at_once]
-                run_requests([self._fetching(source, facts, n, held[n]) for n in batch])
-                for number in batch:
+            for first in range(0, len(runs), at_once):
+                batch = runs[first : first + at_once]
+                run_requests([self._fetching(source, facts, run, held) for run in batch])
+                for number in itertools.chain(*batch):
                     held[number].ready.set()
         except BaseException:
             with self._changed:
@@ -176,23 +179,26 @@ class BlockCache:
             raise
 
     def _fetching(
-        self, source: Resource, facts: FileFacts, number: int, slot: _Slot
+        self, source: Resource, facts: FileFacts, run: list[int], held: dict[int, _Slot]
     ) -> Callable[[Request[Any]], None]:
-        """Return the function that fetches one block.
+        """Return the function that fetches blocks that lie side by side.
 
-        It holds the block itself: a cancelled request may still write for a moment, and until it
-        has ended nobody else may get its slot.
+        It holds them itself: a cancelled request may still write for a moment, and until it has
+        ended nobody else may get their slots.
         """
-        offset = number * BLOCK_BYTES
-        body = InFile(self._file, slot.at, min(BLOCK_BYTES, facts.size - offset))
+        offset = run[0] * BLOCK_BYTES
+        slots = {number: held[number] for number in run}
+        places = [(slot.at, _block_bytes(facts, number)) for number, slot in slots.items()]
+        body = InFile(self._file, places)
         with self._changed:
-            slot.holders += 1
+            for slot in slots.values():
+                slot.holders += 1
 
         def fetch(request: Request[Any]) -> None:
             try:
                 range_requests.read(request, source, offset, body, facts)
             finally:
-                self._let_go({number: slot})
+                self._let_go(slots)
 
         return fetch
 
@@ -213,6 +219,23 @@ class BlockCache:
                 if slot.failed and not slot.holders:
                     self._free.append(slot.at)
             self._changed.notify_all()
+
+
+def _block_bytes(facts: FileFacts, number: int) -> int:
+    """Return the size of a block of a file, of which the last may be shorter."""
+    return min(BLOCK_BYTES, facts.size - number * BLOCK_BYTES)
+
+
+def _runs(numbers: list[int], most: int) -> Iterator[list[int]]:
+    """Yield runs of blocks that lie side by side, each of so many at most."""
+    run: list[int] = []
+    for number in numbers:
+        if run and (number != run[-1] + 1 or len(run) == most):
+            yield run
+            run = []
+        run.append(number)
+    if run:
+        yield run
 
 
 _caches: dict[str, BlockCache] = {}

@@ -107,13 +107,16 @@ def receive_into(response: urllib3.BaseHTTPResponse, buffer: memoryview) -> int:
     """Read bytes of a response into memory; return how many, 0 at its end.
 
     urllib3 reads into memory of its own first and copies. Where it knows how much is to come, the
-    bytes are taken from the standard library's response below it.
+    bytes are taken from the standard library's response below it, and the connection is given back
+    with the last of them.
     """
     left = response.length_remaining
     if left is None:
         return response.readinto(buffer)
     got: int = response._fp.readinto(buffer)  # type: ignore[attr-defined]  # noqa: SLF001
     response.length_remaining = left - got
+    if got == left:
+        response.release_conn()
     return got
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from grokpack.storage.http.responses import FileFacts
 
 __all__ = [
-    "READ_OVERHEAD",
     "exists",
     "forget",
     "is_file",
@@ -36,6 +35,7 @@ __all__ = [
     "map_all",
     "names",
     "read_into",
+    "read_overhead",
     "read_rows",
     "size",
     "sought",
@@ -45,18 +45,28 @@ __all__ = [
 
 _LIBRARIES_BYTES = 32 << 20
 """http and ssl, certificates, the threads of requests; botocore takes 8 MB more, google-auth 16."""
-READ_OVERHEAD = ReadOverhead(
-    _LIBRARIES_BYTES + file_info.KEPT_BYTES,
-    block_cache.IN_FLIGHT * block_cache.BLOCK_BYTES,
-    block_cache.CACHE_BYTES,
-    8,
-)
+_MOST_THREADS = 8  # that wait for responses
 _RANGE_BYTES = 1 << 20  # smaller requests cost more than they gain
 _IN_FLIGHT = 4  # ranges of one read
 _FILES = (".gguf", ".json", ".md", ".model", ".part", ".safetensors")
 """Endings of names that are no folders, on servers that cannot be asked."""
 
 _names: dict[tuple[str, bool], Listing] = {}
+
+
+def read_overhead(path: str) -> ReadOverhead:
+    """Return the resources that reading below a path takes.
+
+    A server at hand is waited for by one thread more than there are cores: others would only take
+    turns with its own.
+    """
+    cores = os.cpu_count() or 1
+    return ReadOverhead(
+        _LIBRARIES_BYTES + file_info.KEPT_BYTES,
+        block_cache.IN_FLIGHT * block_cache.BLOCK_BYTES,
+        block_cache.CACHE_BYTES,
+        min(cores + 1, _MOST_THREADS) if is_near(services.resource(path)) else _MOST_THREADS,
+    )
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:

@@ -12,7 +12,7 @@ from grokpack.storage.http.connections import receive_into
 from grokpack.storage.http.responses import UnexpectedResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import urllib3
 
@@ -49,37 +49,52 @@ class InMemory:
 
     def take(self, request: Request[Any], response: urllib3.BaseHTTPResponse) -> None:
         """Read the bytes into the buffer."""
-        filled = 0
-        while filled < self.nbytes:
-            request.check()
-            got = receive_into(response, self.buffer[filled:])
-            if not got:
-                raise broken_off(filled, self.nbytes)
-            filled += got
-        if response.read(1):
-            raise UnexpectedResponse("the answer is longer than what was asked for")
+        _receive(request, response, self.buffer)
+        _check_end(response)
 
 
 @dataclass(frozen=True, slots=True)
 class InFile:
-    """Position in a file.
+    """Places in a file, which are filled one after the other.
 
     Attributes:
         file: The file.
-        at: Position of the first byte.
-        nbytes: Number of bytes.
+        places: Position and number of bytes of each.
     """
 
     file: ScratchFile
-    at: int
-    nbytes: int
+    places: Sequence[tuple[int, int]]
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes that they take."""
+        return sum(nbytes for _, nbytes in self.places)
 
     def take(self, request: Request[Any], response: urllib3.BaseHTTPResponse) -> None:
         """Read the bytes into the file, through memory."""
-        with _lent(self.nbytes) as buffer:
-            InMemory(buffer).take(request, response)
-            request.check()
-            self.file.put(buffer, self.at)
+        for at, nbytes in self.places:
+            with _lent(nbytes) as buffer:
+                _receive(request, response, buffer)
+                request.check()
+                self.file.put(buffer, at)
+        _check_end(response)
+
+
+def _receive(request: Request[Any], response: urllib3.BaseHTTPResponse, buffer: memoryview) -> None:
+    """Fill a buffer with the next bytes of a response."""
+    filled = 0
+    while filled < len(buffer):
+        request.check()
+        got = receive_into(response, buffer[filled:])
+        if not got:
+            raise broken_off(filled, len(buffer))
+        filled += got
+
+
+def _check_end(response: urllib3.BaseHTTPResponse) -> None:
+    """Check that a response has no further bytes, where its length does not tell."""
+    if response.length_remaining != 0 and response.read(1):
+        raise UnexpectedResponse("the answer is longer than what was asked for")
 
 
 _spare: list[mmap.mmap] = []

@@ -85,9 +85,11 @@ def test_many_threads_share_a_cache_too_small_for_all(place: tuple[Server, str])
         assert all(pool.map(read, cuts))
 
 
+@pytest.mark.parametrize(("near", "requests"), [(True, 2), (False, 7)])
 def test_a_block_is_fetched_once_for_threads_that_want_it_at_once(
-    place: tuple[Server, str],
+    place: tuple[Server, str], monkeypatch: pytest.MonkeyPatch, near: bool, requests: int
 ) -> None:
+    monkeypatch.setattr(block_cache, "is_near", lambda _: near)
     server, path = place
     for kept in list(block_cache._caches):
         block_cache.clear(kept)
@@ -102,8 +104,32 @@ def test_a_block_is_fetched_once_for_threads_that_want_it_at_once(
         return rows.tobytes()
 
     with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(read, range(4)))) == 1
-    assert len(server.asked) == len({asked.range for asked in server.asked}) == 7
+        assert {*pool.map(read, range(4))} == {expected(5, 1000, 8, 100).tobytes()}
+    assert len(server.asked) == requests
+    asked = sorted(asked.range for asked in server.asked if asked.range)
+    ends = [0, *(stop for _, stop in asked)]
+    assert [start for start, _ in asked] == ends[:-1]  # no byte twice
+    assert ends[-1] == 7 * BLOCK
+
+
+def test_only_blocks_that_are_missing_are_asked_for(
+    place: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, path = place
+    monkeypatch.setattr(block_cache, "is_near", lambda _: True)
+    for kept in list(block_cache._caches):
+        block_cache.clear(kept)
+    rows = np.zeros((2, 10), np.uint8)
+    storage.read_rows(path, 1 * BLOCK, 2 * BLOCK, rows)  # blocks 1 and 3
+    server.forget()
+    rows = np.zeros((16, 100), np.uint8)
+    storage.read_rows(path, 0, BLOCK // 2, rows)
+    assert (rows == expected(0, BLOCK // 2, 16, 100)).all()
+    assert [asked.range for asked in server.asked] == [
+        (0, BLOCK),
+        (2 * BLOCK, 3 * BLOCK),
+        (4 * BLOCK, 8 * BLOCK),
+    ]
 
 
 def test_a_block_that_could_not_be_fetched_is_fetched_by_the_next(

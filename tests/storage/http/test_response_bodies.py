@@ -64,7 +64,7 @@ def fetch(far: Server, file: ScratchFile, start: int = 7, stop: int = SIZE) -> b
     path = f"{far.url}/data"
     facts = file_info.look(path)
     assert facts is not None
-    body = InFile(file, AT, stop - start)
+    body = InFile(file, [(AT, stop - start)])
     request_threads.run_request(
         lambda request: range_requests.read(request, resource(path), start, body, facts)
     )
