@@ -26,7 +26,7 @@ UNKNOWN = GROK1.name + OTHER_DIMENSIONS
 def downloads() -> str:
     """Return the command that fetches each family's release, a line for each."""
     published = [family.publication for family in FAMILIES.values()]
-    return "\n".join(f"hf download {own.repository} {own.download}" for own in published)
+    return "\n".join(f"hf download {own.repository} {own.download}".rstrip() for own in published)
 
 
 def by_config(config: Mapping[str, Any]) -> Family:

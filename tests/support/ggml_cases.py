@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from grokpack.kernels import ggml_k
+
 TYPES = ("q8_0", "q4_0", "q4_1", "q4_k")
 BLOCK_BYTES = {"q8_0": 34, "q4_0": 18, "q4_1": 20, "q4_k": 144, "mxfp4": 17}
 LAST_STEP_SEED = 86
 """Of few weights does the last of the 21 steps of Q4_K fit best: here of one in four columns."""
 NAMES = {"q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1", "q4_k": "Q4_K"}
-K_TYPES = ("q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs")
+K_TYPES = tuple(ggml_k.TYPES)
 
 
 def blocks_of(kind: str, inputs: int) -> int:
