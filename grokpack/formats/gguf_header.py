@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
     from grokpack.formats.pickle import Bytes
 
-Value = int | float | bool | str
+
+@dataclass(frozen=True, slots=True)
+class ArrayLength:
+    """Number of elements of an array among the values, whose elements are not kept."""
+
+    count: int
+
+    def __repr__(self) -> str:
+        return f"an array of {self.count:,}"
+
+
+Value = int | float | bool | str | ArrayLength
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)  # version 3 allows big-endian files, whose number reads otherwise
@@ -68,7 +79,7 @@ class GgufHeader:
     """Parsed header.
 
     Attributes:
-        keys: Scalars and strings by key; arrays by their number of elements.
+        keys: Scalars and strings by key; of arrays their lengths.
         tensors: Type and shape by name, in the order of the table.
         offsets: First byte of each tensor in the file.
         literal_bytes: Bytes before the first tensor.
@@ -228,8 +239,8 @@ def _value(cursor: _Cursor, kind: int) -> Value:
     raise cursor.broken(f"value type {kind}")
 
 
-def _skip_array(cursor: _Cursor) -> int:
-    """Skip an array and return its length; grokpack needs none of their contents."""
+def _skip_array(cursor: _Cursor) -> ArrayLength:
+    """Skip an array and return its length."""
     kind, count = cursor.number("<I"), cursor.number("<Q")
     if kind in _SCALARS:
         cursor.skip(count * struct.calcsize(_SCALARS[kind]))
@@ -237,7 +248,7 @@ def _skip_array(cursor: _Cursor) -> int:
         cursor.skip_texts(count)
     else:
         raise cursor.broken(f"an array of type {kind}")
-    return count
+    return ArrayLength(count)
 
 
 def _texts(cursor: _Cursor) -> Iterator[bytes]:

@@ -133,8 +133,11 @@ def parse(data: bytes) -> ZarrArrayMetadata | None:
     try:
         document = bounded_json.parse(data)
         version = document["zarr_format"]
-        if version == 3 and document["node_type"] == "group":  # noqa: PLR2004  # zarr's version
+        node = document["node_type"] if version == 3 else "array"  # noqa: PLR2004  # zarr's version
+        if node == "group":
             return None
+        if node != "array":
+            raise ValueError("`node_type` is neither `array` nor `group`")
         return {2: _parse_2, 3: _parse_3}[version](document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MalformedInput(f"metadata of a zarr array is broken: {error}") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.core.errors import GrokpackError
 from grokpack.models import hyperparameters
 from grokpack.models.geometry_inference import Hints
+from grokpack.models.hyperparameters import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +27,17 @@ _COMPARED = ("vocab", "d_model", "layers", "experts", "ffn", "mlp", "q_heads", "
 def value(config: Mapping[str, Any], family: Family, dimension: str) -> int | None:
     """Read a dimension by its name in `Geometry`, whichever convention the config follows."""
     for key in family.dimensions.get(dimension, ()):
-        number = config.get(key)
-        if isinstance(number, int) and not isinstance(number, bool) and number > 0:
+        number = _count(config.get(key))
+        if number is not None:
             return number
     return None
+
+
+def _count(found: object) -> int | None:
+    """Return a positive whole number as it is, and None for anything else."""
+    if isinstance(found, bool) or not isinstance(found, int) or found <= 0:
+        return None
+    return found
 
 
 def hints(config: Mapping[str, Any], family: Family, head_dim: int | None = None) -> Hints:
@@ -45,13 +53,38 @@ def hints(config: Mapping[str, Any], family: Family, head_dim: int | None = None
 def contradictions(config: Mapping[str, Any], model: Model) -> list[str]:
     """Describe values of the config that contradict the shapes, or that nothing can have."""
     geometry, family = model.geometry, model.family
-    wrong = hyperparameters.impossible(config, family)
+    wrong = [*hyperparameters.impossible(config, family), *_no_counts(config, family)]
     for dimension in _COMPARED:
         said, seen = value(config, family, dimension), getattr(geometry, dimension)
         if said is not None and seen is not None and said != seen:
             wrong.append(
                 f"{family.dimensions[dimension][0]} is {_short(said)} there, {seen} by the shapes"
             )
+    return [*wrong, *_undivided(config, model)]
+
+
+def _no_counts(config: Mapping[str, Any], family: Family) -> list[str]:
+    """Describe dimensions of the config that are no positive whole numbers."""
+    keys = (key for keys in family.dimensions.values() for key in keys)
+    return [
+        f"{key} is {shown(config[key])} there, which no model can have"
+        for key in keys
+        if config.get(key) is not None and _count(config[key]) is None
+    ]
+
+
+def _undivided(config: Mapping[str, Any], model: Model) -> list[str]:
+    """Describe numbers of the config that the model's widths and experts have no room for."""
+    geometry, wrong = model.geometry, []
+    chosen = hyperparameters.read(config, model).selected_experts
+    if chosen > geometry.experts:
+        wrong.append(f"{chosen:,} experts of each token are more than the {geometry.experts}")
+    groups = value(config, model.family, "scale_groups")
+    if groups and (geometry.q_width % groups or geometry.ffn % groups):
+        wrong.append(
+            f"{_short(groups)} scale groups do not divide the widths "
+            f"{geometry.q_width} and {geometry.ffn}"
+        )
     head_dim = geometry.head_dim
     if head_dim and (geometry.q_width % head_dim or geometry.kv_width % head_dim):
         wrong.append(

@@ -60,9 +60,9 @@ def impossible(config: Mapping[str, Any], family: Family) -> list[str]:
         for key in keys.get(field.name, ()):
             found, number = _held(config, key), _stated(config, key)
             if number is not None and not _possible(number, field.name):
-                wrong.append(f"{key} is {_short(number)} there, which no program can hold")
+                wrong.append(f"{key} is {shown(number)} there, which no program can hold")
             elif found is not None and number is None and field.name not in _TOKENS:
-                wrong.append(f"{key} is {_short(found)} there, which is no number")
+                wrong.append(f"{key} is {shown(found)} there, which is no number")
     return wrong
 
 
@@ -89,14 +89,14 @@ def _held(config: Mapping[str, Any], key: str) -> object:
 
 def _possible(number: float, name: str) -> bool:
     """Return whether a constant fits engines' 32 bits; infinity and NaN do not."""
-    if name in _COUNTS:
-        return 1 <= number <= _LARGEST_WHOLE
-    if name in _TOKENS:
-        return -1 <= number <= _LARGEST_WHOLE
+    if name in _COUNTS or name in _TOKENS:
+        least = 1 if name in _COUNTS else _NO_TOKEN
+        return least <= number <= _LARGEST_WHOLE and number == int(number)
     return abs(number) <= _LARGEST_REAL
 
 
-def _short(found: object) -> str:
+def shown(found: object) -> str:
+    """Show a value of a config, cut to a few characters."""
     text = repr(found)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 

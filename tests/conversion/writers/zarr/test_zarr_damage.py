@@ -60,6 +60,11 @@ STRUCTURE: dict[str, tuple[Callable[[Path], Any], str, str | None]] = {
         "GP106",
         f"{NORM}/zarr.json",
     ),
+    "a node is neither an array nor a group": (
+        lambda f: describe(f, NORM, node_type="arrays"),
+        "GP111",
+        f"{NORM}/zarr.json",
+    ),
     "a chunk grid is not regular": (
         lambda f: describe(f, NORM, chunk_grid={"name": "rectilinear"}),
         "GP106",
