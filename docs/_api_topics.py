@@ -24,7 +24,8 @@ class Topic(NamedTuple):
 TOPICS = (
     Topic(
         "Open a checkpoint",
-        "A checkpoint of any format, of which headers are read and nothing else.",
+        "A checkpoint of any format, of which headers are read and nothing else. Its path will do\n"
+        "wherever a function below takes a checkpoint.",
         """\
 import grokpack
 

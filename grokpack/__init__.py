@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.open_checkpoint import survey as survey
     from grokpack.checkpoint.open_tensorstore import Opened as Opened
     from grokpack.checkpoint.open_tensorstore import open as open  # noqa: A004  # its public name
-    from grokpack.checkpoint.summary import document as inspect  # noqa: F401  # its public name
-    from grokpack.conversion.plan_convert import ConvertOptions  # noqa: F401  # its public name
+    from grokpack.checkpoint.summary import document
+    from grokpack.conversion.plan_convert import ConvertOptions as ConvertOptions
     from grokpack.conversion.plan_convert import plan_convert as plan_convert
-    from grokpack.conversion.plan_quantize import QuantizeOptions  # noqa: F401  # its public name
+    from grokpack.conversion.plan_quantize import QuantizeOptions as QuantizeOptions
     from grokpack.conversion.plan_quantize import plan_quantize as plan_quantize
     from grokpack.conversion.plan_reshard import plan_reshard as plan_reshard
     from grokpack.conversion.plan_synth import plan_synth as plan_synth
     from grokpack.core.errors import GrokpackError as GrokpackError
-    from grokpack.evaluation.evaluation_options import EvaluateOptions  # noqa: F401  # its public name
+    from grokpack.evaluation.evaluation_options import EvaluateOptions as EvaluateOptions
     from grokpack.evaluation.generation import generate as generate
     from grokpack.evaluation.input_tokens import read_text as read_text
     from grokpack.evaluation.input_tokens import read_tokens as read_tokens
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     Limits = RunOptions
     Part = RunPart
+    inspect = document
 
 _HOMES = {
     "Checkpoint": ("checkpoint.checkpoint", "Checkpoint"),

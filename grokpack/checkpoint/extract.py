@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.checkpoint.summary import describe_tensors, not_read, unread_names
 from grokpack.core.arrays import bytes_of
 from grokpack.core.errors import GrokpackError, Interrupted, UnusableValue
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 _STEP_BYTES = 4 << 20
 
 
-def extract(checkpoint: Checkpoint, patterns: list[str], path: StrPath) -> ExtractedJson:
+def extract(checkpoint: Checkpoint | StrPath, patterns: list[str], path: StrPath) -> ExtractedJson:
     """Write tensors, as they are stored, to a file whose suffix gives the format.
 
     Args:
-        checkpoint: The source.
+        checkpoint: The source, or its path.
         patterns: Names of tensors; `.npy` takes one tensor and leaves its scales out.
         path: A new file that ends in `.npy` or `.safetensors`.
 
@@ -34,7 +35,7 @@ def extract(checkpoint: Checkpoint, patterns: list[str], path: StrPath) -> Extra
         GrokpackError: GP202 if one of them cannot be read, GP346 for another suffix or no names,
             GP323 if the file exists, GP403 if this thread is to stop.
     """
-    path = os.fspath(path)
+    path, checkpoint = os.fspath(path), opened(checkpoint)
     chosen = [checkpoint.tensors[view["name"]] for view in describe_tensors(checkpoint, patterns)]
     absent = unread_names(checkpoint, patterns, checkpoint.tensors)
     suffix = os.path.splitext(path)[1]

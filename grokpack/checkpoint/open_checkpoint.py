@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint import meant_paths
-from grokpack.checkpoint.checkpoint import Checkpoint
+from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import (
     expected_counts,
     reader_registry,
@@ -31,7 +31,6 @@ from grokpack.formats import zstd_seekable
 from grokpack.models import registry
 
 if TYPE_CHECKING:
-    from grokpack.checkpoint.checkpoint import Survey
     from grokpack.checkpoint.readers.reader_row import Reader
     from grokpack.core.finding import Finding
     from grokpack.core.paths import StrPath
@@ -195,11 +194,18 @@ def open_checkpoint(path: StrPath, head_dim: int | None = None) -> Checkpoint:
     return found.checkpoint
 
 
-def surveyed(source: Survey | Checkpoint) -> Survey:
-    """Return a survey as it is; of a checkpoint that was opened, a new survey of its headers."""
+def opened(source: Checkpoint | StrPath) -> Checkpoint:
+    """Return a checkpoint as it is; open the one that a path names."""
+    return source if isinstance(source, Checkpoint) else open_checkpoint(source)
+
+
+def surveyed(source: Survey | Checkpoint | StrPath) -> Survey:
+    """Return a survey as it is; of a path, or of a checkpoint that was opened, make one."""
+    if isinstance(source, Survey):
+        return source
     if isinstance(source, Checkpoint):
         return survey(source.place, source.geometry.head_dim)
-    return source
+    return survey(source)
 
 
 def refuse_stale(found: Survey) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from grokpack.core.finding import Finding
     from grokpack.core.layout import Piece
+    from grokpack.core.paths import StrPath
     from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import ModelTensor
 
@@ -195,11 +196,13 @@ def _piece(piece: Piece, stored: str | None) -> PieceJson:
     return row if stored is None else {**row, "array": stored}
 
 
-def document(survey: Survey | Checkpoint, patterns: list[str] | None = None) -> InspectionJson:
+def document(
+    survey: Survey | Checkpoint | StrPath, patterns: list[str] | None = None
+) -> InspectionJson:
     """Return everything about a checkpoint as JSON values: `data` of `grokpack inspect --json`.
 
     Args:
-        survey: Its survey, or the checkpoint itself.
+        survey: Its survey, the checkpoint itself, or its path.
         patterns: Names of the tensors to describe, or words of them; all by default.
 
     Raises:

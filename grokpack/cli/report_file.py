@@ -24,9 +24,14 @@ def check(report: Path | None) -> None:
     """Refuse a report that cannot be written, before any work begins.
 
     Raises:
-        GrokpackError: GP346 for an unknown suffix.
+        GrokpackError: GP346 for an unknown suffix, GP330 where a pipe or a device has the name.
     """
-    if report is None or is_possible(report):
+    from grokpack import storage
+
+    if report is None:
+        return
+    if is_possible(report):
+        storage.refuse_special(str(report))
         return
     what = f"--report cannot tell the form from `{report.name}`"
     hint = f"give it a name that ends in {_DOCUMENT} or {_PAGE}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint import tokenizer_files
+from grokpack.models import config_json
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -17,7 +19,7 @@ LICENSE = "LICENSE"
 
 
 def carried(source: Checkpoint, target: Target, *, tokenizer: bool) -> Target:
-    """Add the files that go along to a target, or notes that they are missing.
+    """Add the files that go along to a target, and notes on what does not.
 
     A view lies beside the source, and a single file has no folder of its own.
 
@@ -28,7 +30,7 @@ def carried(source: Checkpoint, target: Target, *, tokenizer: bool) -> Target:
     """
     if target.fixed_path is not None:
         return target
-    target = _licensed(source, target)
+    target = _telling_lost_entries(source, _licensed(source, target))
     return _with_tokenizer(source, target) if tokenizer and not target.single else target
 
 
@@ -46,6 +48,13 @@ def _licensed(source: Checkpoint, target: Target) -> Target:
         return target
     held = {**target.finals, LICENSE: tokenizer_files.read_small(found)}
     return replace(target, finals=held)
+
+
+def _telling_lost_entries(source: Checkpoint, target: Target) -> Target:
+    """Note the entries of the source's config that the target's has no place for."""
+    made = json.loads(target.finals.get(config_json.FILE, b"{}"))
+    lost = config_json.left_out(source.config, made, source.model.family)
+    return replace(target, notes=(*target.notes, *lost))
 
 
 def _with_tokenizer(source: Checkpoint, target: Target) -> Target:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.conversion.carried_files import carried
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.prechecks import float16_notes
@@ -49,11 +50,13 @@ class ConvertOptions:
     out: StrPath | None = None
 
 
-def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = None) -> Plan:
+def plan_convert(
+    source: Checkpoint | StrPath, to: str, options: ConvertOptions | None = None
+) -> Plan:
     """Plan a conversion.
 
     Args:
-        source: Any checkpoint that grokpack reads.
+        source: Any checkpoint that grokpack reads, or its path.
         to: Name of a target, as `--to` takes it.
         options: Options of the target.
 
@@ -64,6 +67,7 @@ def plan_convert(source: Checkpoint, to: str, options: ConvertOptions | None = N
     options = options or ConvertOptions()
     writer = writer_of(to)
     _refuse_foreign(writer, options)
+    source = opened(source)
     if source.geometry.head_dim is None and writer.needs_head_size:
         raise config_json.unknown_head_size()
     source = with_groups(source)

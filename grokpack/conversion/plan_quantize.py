@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.conversion import engine_support
 from grokpack.conversion.carried_files import carried
 from grokpack.conversion.quantization import importance, policy, policy_file
@@ -137,12 +138,14 @@ class QuantizeOptions:
 
 
 def plan_quantize(
-    source: Checkpoint, options: QuantizeOptions | None = None, listen: Listener = ignore_event
+    source: Checkpoint | StrPath,
+    options: QuantizeOptions | None = None,
+    listen: Listener = ignore_event,
 ) -> Plan:
     """Plan a quantization.
 
     Args:
-        source: Any checkpoint that grokpack reads, with int8 codes or in floating point.
+        source: Any checkpoint that grokpack reads, or its path; with int8 codes or floats.
         options: Options of the quantization.
         listen: Receives progress where errors are measured to choose forms.
 
@@ -155,6 +158,7 @@ def plan_quantize(
     _refuse_values(options)
     writer = writer_registry.quantizing(options.target)
     _refuse_foreign(options, writer)
+    source = opened(source)
     if source.geometry.head_dim is None:
         raise config_json.unknown_head_size()
     least = min(source.bits.values(), default=_COARSE)

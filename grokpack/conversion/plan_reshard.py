@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.conversion.carried_files import carried
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.writers import writer_registry
@@ -16,10 +17,11 @@ from grokpack.planning.plan import Plan
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.scale_groups import Scales
+    from grokpack.core.paths import StrPath
 
 
 def plan_reshard(
-    source: Checkpoint,
+    source: Checkpoint | StrPath,
     tp: int,
     to: str | None = None,
     *,
@@ -30,7 +32,7 @@ def plan_reshard(
     """Plan the cut of a checkpoint for `tp` ranks.
 
     Args:
-        source: A checkpoint of any width and format.
+        source: A checkpoint of any width and format, or its path.
         tp: Number of ranks. A ckpt-0 of as many ranks as the source has scale groups is always
             possible, even if nothing can run it at that width.
         to: `safetensors` (a folder per rank), `ckpt-0` (what xAI's JAX code loads) or `sglang`
@@ -46,8 +48,8 @@ def plan_reshard(
             GP301 to GP304 for a width, hosts or options that cannot be, GP215 where expanded
             scales have no groups.
     """
+    source = with_groups(opened(source))
     to = to or writer_registry.DEFAULT_RESHARDING[source.model.family.release_layout.format]
-    source = with_groups(source)
     if source.geometry.head_dim is None:
         raise config_json.unknown_head_size()
     if to not in writer_registry.RESHARDING:

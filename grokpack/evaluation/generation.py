@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks, streamed_tensors
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.paths import StrPath
     from grokpack.evaluation.network.attention import KVCache
     from grokpack.evaluation.network.model import Network
     from grokpack.models.family import Model
@@ -58,7 +60,7 @@ class Generation:
 
 
 def generate(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | StrPath,
     prompts: Sequence[np.ndarray],
     count: int,
     sampling: Sampling | None = None,
@@ -69,7 +71,7 @@ def generate(
     """Continue prompts, all with the same passes over the weights.
 
     Args:
-        checkpoint: A checkpoint of any format.
+        checkpoint: A checkpoint of any format, or its path.
         prompts: Tokens of each prompt, `i[T]`, at least one.
         count: Largest number of tokens to add.
         sampling: How tokens are chosen; the likeliest by default.
@@ -80,7 +82,7 @@ def generate(
     Raises:
         GrokpackError: GP342 for an empty prompt; GP211, GP312, GP341, and errors of reading.
     """
-    options = options or EvaluateOptions()
+    options, checkpoint = options or EvaluateOptions(), opened(checkpoint)
     if not prompts or not all(map(len, prompts)):
         raise GrokpackError("GP342", "a prompt is empty", hint="one token is enough to begin with")
     began = time.monotonic()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.core.events import Finished, Started
 from grokpack.core.notebook_table import notebook_table
 from grokpack.evaluation.config_comparison import check_dimensions, differences
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.documents.evaluation_json import PartName
     from grokpack.core.finding import Finding
+    from grokpack.core.paths import StrPath
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import Routing
@@ -120,13 +122,16 @@ class PairEvaluation(NetworkDistance):
 
 
 def evaluate_pair(
-    first: Checkpoint, second: Checkpoint, inputs: Inputs, options: EvaluateOptions | None = None
+    first: Checkpoint | StrPath,
+    second: Checkpoint | StrPath,
+    inputs: Inputs,
+    options: EvaluateOptions | None = None,
 ) -> PairEvaluation:
     """Run both networks over the same tokens.
 
     Args:
-        first: The reference.
-        second: The other, of the same dimensions, in any format.
+        first: The reference, or its path.
+        second: The other or its path, of the same dimensions, in any format.
         inputs: Sequences of tokens, with the token that follows each.
         options: Options of the run.
 
@@ -134,6 +139,7 @@ def evaluate_pair(
         GrokpackError: GP343 if the dimensions differ; GP211, GP312, GP341, and errors of reading.
     """
     options = options or EvaluateOptions()
+    first, second = opened(first), opened(second)
     check_dimensions(first, second)
     declared = tuple(differences(first, second))
     batch, began = inputs.batch, time.monotonic()

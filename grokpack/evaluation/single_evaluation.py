@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
 from grokpack.evaluation.network.layer import PassOptions, ignore_inputs
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.core.paths import StrPath
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.gated_mlp import Watch
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | StrPath,
     inputs: Inputs,
     options: EvaluateOptions | None = None,
     keep: Keep | None = None,
@@ -35,7 +37,7 @@ def evaluate(
     """Run a checkpoint's network over tokens and score what it predicts.
 
     Args:
-        checkpoint: A checkpoint of any format.
+        checkpoint: A checkpoint of any format, or its path.
         inputs: Sequences of tokens, with the token that follows each.
         options: Options of the run.
         keep: Called with logits: `(first token of the vocabulary, f32[T, block])`.
@@ -44,7 +46,7 @@ def evaluate(
     Raises:
         GrokpackError: GP211, GP312, GP341, and errors of reading.
     """
-    options = options or EvaluateOptions()
+    options, checkpoint = options or EvaluateOptions(), opened(checkpoint)
     batch, began = inputs.batch, time.monotonic()
     options.listen(Started("evaluate", cost(checkpoint, batch.size, options).read_bytes))
     with networks([checkpoint], batch.size, options) as (network,):

@@ -34,6 +34,10 @@ _ROOM = 1 << (WORD_BITS - 1)  # values that may be added before the words are em
 class Tally(Protocol):
     """Counts of an array's values."""
 
+    @property
+    def elements(self) -> int:
+        """Number of values counted."""
+
     def merge(self, other: Self) -> None:
         """Add the tally of another part, of the same kind."""
 

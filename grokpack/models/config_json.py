@@ -18,9 +18,27 @@ if TYPE_CHECKING:
 FILE = "config.json"
 
 _MOST_LAYERS = 1024  # more are refused: a hostile number must not cost time; Grok-1 has 64
+_FEW, _LONGEST = 5, 40  # entries that a note names, and characters of each
 _LARGEST_SHOWN = 10**24
 _CARRIED = ("widening_factor",)
 _OF_FILES = ("auto_map", "load_presharded_moe", "quantization_config")
+_UNTOLD = (
+    "architectures",
+    "model_type",
+    "transformers_version",
+    "_name_or_path",
+    "torch_dtype",
+    "dtype",
+    "use_cache",
+    "initializer_range",
+    "output_router_logits",
+    "router_aux_loss_coef",
+    "tie_word_embeddings",
+    "hidden_act",
+    "mask_pad_token",
+    "max_attn_value",
+)
+"""Entries that a config may lose: of programs and training, and what the family says anyway."""
 _COMPARED = ("vocab", "d_model", "layers", "experts", "ffn", "mlp", "q_heads", "kv_heads")
 
 
@@ -141,6 +159,34 @@ def as_released(model: Model, source: Mapping[str, Any]) -> dict[str, Any]:
         if key not in stated
     }
     return stated | added
+
+
+def left_out(source: Mapping[str, Any], made: Mapping[str, Any], family: Family) -> list[str]:
+    """Note the entries of a source's config that grokpack does not know, and an output lacks.
+
+    What is off in the source, as null, false or zero, is no loss.
+
+    Args:
+        source: Config of the source.
+        made: Config of the output; empty where it has none.
+        family: The model's family.
+    """
+    keys = (key for table in (family.dimensions, family.hyperparameters) for key in table.values())
+    known = {key.split(".")[0] for own in keys for key in own}
+    known |= {
+        *_OF_FILES,
+        *_CARRIED,
+        *_UNTOLD,
+        *family.config,
+        *family.marks,
+        *family.switches,
+        *made,
+    }
+    lost = [repr(key[:_LONGEST]) for key, said in source.items() if said and key not in known]
+    if not lost:
+        return []
+    shown = ", ".join(lost[:_FEW]) + (f" and {len(lost) - _FEW} more" if lost[_FEW:] else "")
+    return [f"entries of the source's config.json that are not known here are left out: {shown}"]
 
 
 def _dimensions(model: Model) -> dict[str, int]:

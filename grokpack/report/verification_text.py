@@ -128,8 +128,10 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
     rows += _contents(verdict)
     if verdict.checks["values"] == "ok":
         rows.append("ok  values: no NaN, no infinities, every scale positive")
-    if verdict.checks["values"] == "partial":
-        rows.append("--  values: stopped before all were read; nothing wrong in what was read")
+    if verdict.checks["values"] == "partial" and verdict.counted is not None:
+        read, total = verdict.counted
+        sound = "; nothing is wrong in those" if read else ""
+        rows.append(f"--  values: {read:,} of {total:,} were read before the time was over{sound}")
     if verdict.checks["values"] == "skipped" and verdict.whole and verdict.contents is None:
         rows.append("--  values: not read; `--values` reads them all")
     rows += _ranks(verdict)

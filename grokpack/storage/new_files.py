@@ -93,6 +93,19 @@ def not_own(path: str) -> GrokpackError:
     return GrokpackError("GP330", what, Place(path), hint="remove it, or write elsewhere")
 
 
+def refuse_special(path: str) -> None:
+    """Refuse to put a file in place of a pipe, a socket or a device.
+
+    Raises:
+        GrokpackError: GP330.
+    """
+    with contextlib.suppress(OSError):  # writing will tell
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            what = "a pipe or a device has this name, and a file would replace it"
+            raise GrokpackError("GP330", what, Place(path), hint="name a file")
+
+
 def is_temporary(name: str) -> bool:
     """Return whether a name is one that `temporary_file` makes."""
     return name.startswith(_BEGIN) and name.endswith(_END)
@@ -123,9 +136,10 @@ def write_whole(path: str, data: bytes, aside: str | None = None, *, replace: bo
         replace: True if it may replace another.
 
     Raises:
-        GrokpackError: GP323 if it exists and may not be replaced, GP401 on a full disk, GP324 if it
-            cannot be written.
+        GrokpackError: GP323 if it exists and may not be replaced, GP330 if it is a pipe or a
+            device, GP401 on a full disk, GP324 if it cannot be written.
     """
+    refuse_special(path)
     folder = os.path.dirname(path)
     make_folder(folder)
     with writing("write_whole", path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.checkpoint.array_reader import ArrayReader
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.core.errors import Interrupted
 from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.layout import Box
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.documents.comparison_json import WeightState
+    from grokpack.core.paths import StrPath
     from grokpack.core.progress import Watch
     from grokpack.core.tensors import Shape, TensorSpec
 
@@ -92,22 +94,23 @@ class Comparison:
 
 
 def compare(
-    first: Checkpoint,
-    second: Checkpoint,
+    first: Checkpoint | StrPath,
+    second: Checkpoint | StrPath,
     listen: Listener = ignore_event,
     limits: ReadOptions | None = None,
 ) -> Comparison:
     """Compare the weights of two checkpoints, exactly in float32.
 
     Args:
-        first: One checkpoint, in any format.
-        second: The other.
+        first: One checkpoint, in any format, or its path.
+        second: The other, or its path.
         listen: Receives progress.
         limits: Workers that read; its other fields are not used.
 
     Raises:
         GrokpackError: GP403 if it was stopped, and errors of reading.
     """
+    first, second = opened(first), opened(second)
     ours, theirs = first.tensors, second.tensors
     shared = [n for n, t in ours.items() if n in theirs and _shape(t) == _shape(theirs[n])]
     pairs = [_Pair(ours[name], theirs[name]) for name in shared]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.manifest_records import Record
     from grokpack.core.documents.verification_json import CheckResult, VerificationStatus
     from grokpack.core.layout import FileLayout, Part
+    from grokpack.core.paths import StrPath
     from grokpack.verification.read_and_compare import ReadResult
 
 _COMPARE_BYTES = 4 << 20
@@ -50,6 +51,8 @@ class Verdict:
         checks: Result of each check: `ok`, `failed`, `skipped`, or `partial` if a part was read
             and nothing was wrong.
         contents: Result of reading the files, if they were read.
+        counted: Numbers of values, scales among them, that were read and that were to be; None if
+            values were not asked for.
         refusal: The reason why the headers cannot be read; None if they can.
     """
 
@@ -57,6 +60,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     checks: dict[str, CheckResult]
     contents: ReadResult | None = None
+    counted: tuple[int, int] | None = None
     refusal: GrokpackError | None = None
 
     def __repr__(self) -> str:
@@ -156,14 +160,14 @@ def _unread(path: str, error: GrokpackError) -> Verdict:
     return Verdict(found, tuple(findings), _checks("failed"), refusal=error)
 
 
-def verify_structure(survey: Survey | Checkpoint, path: str | None = None) -> Verdict:
+def verify_structure(survey: Survey | Checkpoint | StrPath, path: str | None = None) -> Verdict:
     """Check everything that can be known without reading the payload.
 
     Beyond the survey it looks for duplicate tensors and, if there is a manifest, compares the size
     and the last tile of every file, which in the release holds the scales.
 
     Args:
-        survey: The survey of the headers, or the checkpoint itself.
+        survey: The survey of the headers, the checkpoint itself, or its path.
         path: The path that the user gave, if that is not the checkpoint's folder.
     """
     survey = open_checkpoint.surveyed(survey)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack import storage
+from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.checkpoint.summary import describe_tensors
 from grokpack.core.errors import FrameDamaged
 from grokpack.core.events import Listener, ignore_event
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from grokpack.core.documents.verification_json import CheckResult
     from grokpack.core.errors import GrokpackError
     from grokpack.core.layout import Piece
+    from grokpack.core.paths import StrPath
     from grokpack.core.tensors import Shape
     from grokpack.transforms.protocols import LazyArray
     from grokpack.verification.read_options import ReadOptions
@@ -46,7 +49,7 @@ _SCALES = (
 
 
 def statistics(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | StrPath,
     patterns: list[str] | None = None,
     listen: Listener = ignore_event,
     cuts: CountingSizes | None = None,
@@ -56,11 +59,12 @@ def statistics(
     Tensors of which a part is missing are left out.
 
     Args:
-        checkpoint: The checkpoint to read.
+        checkpoint: The checkpoint to read, or its path.
         patterns: Patterns of tensor names.
         listen: Receives progress.
         cuts: Sizes in which the work is cut; no figure depends on them.
     """
+    checkpoint = opened(checkpoint)
     named = {view["name"] for view in describe_tensors(checkpoint, patterns)}
     chosen = [tensor for tensor in sound_tensors(checkpoint) if tensor.name in named]
     tallies = tally_all(checkpoint, chosen, listen, cuts)
@@ -78,7 +82,7 @@ def _row(tensor: TensorSpec, tallies: dict[str, ArrayTally]) -> StatisticsJson:
 
 
 def verify_values(
-    verdict: Verdict | Checkpoint,
+    verdict: Verdict | Checkpoint | StrPath,
     listen: Listener = ignore_event,
     cuts: CountingSizes | None = None,
     limits: ReadOptions | None = None,
@@ -86,7 +90,7 @@ def verify_values(
     """Add findings about values to a verdict: NaN, infinities, scales that are not positive.
 
     Args:
-        verdict: The verdict on the structure, or the checkpoint itself.
+        verdict: The verdict on the structure, the checkpoint itself, or its path.
         listen: Receives progress.
         cuts: Sizes in which the work is cut; no finding depends on them.
         limits: Workers that count, and when to stop.
@@ -112,11 +116,13 @@ def verify_values(
             view = checkpoint.views.get(array)
             findings += _findings(array, tallies[array], held, view)
     stopped = limits is not None and limits.stopping()
+    there = sum(math.prod(spec.shape) for one in counted for spec in one.arrays().values())
     outcome: CheckResult = "failed" if findings else "partial" if stopped else "ok"
     return replace(
         verdict,
         findings=(*verdict.findings, *findings),
         checks=verdict.checks | {"values": outcome},
+        counted=(sum(one.tally.elements for one in tallies.values()), there),
     )
 
 

@@ -15,6 +15,7 @@ from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.models.family import Model
 from grokpack.models.grok2 import GROK2
 from tests.support.byte_pair_tokenizers import RELEASE
+from tests.support.checkpoints import GOLDEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def release() -> Checkpoint:
     return open_checkpoint(str(RELEASE))
+
+
+@pytest.fixture(scope="module")
+def grok1() -> Checkpoint:
+    return open_checkpoint(GOLDEN)
 
 
 def tokenizer_in(finals: Mapping[str, bytes], source: Checkpoint) -> dict[str, bytes]:
@@ -77,3 +83,27 @@ def test_a_tokenizer_that_is_published_elsewhere_goes_into_engines_folders_only(
     source = replace(release, model=Model(family, release.geometry))
     assert tokenizer_in(plan_convert(source, "zarr").target.finals, source) == {}
     assert "tokenizer.json" in plan_convert(source, "hf").target.finals
+
+
+@pytest.mark.parametrize("options", [ConvertOptions(), ConvertOptions(dtype="bf16")])
+@pytest.mark.parametrize("to", ["hf", "zarr"])
+def test_an_entry_of_the_config_that_no_output_has_is_named(
+    grok1: Checkpoint, to: str, options: ConvertOptions
+) -> None:
+    foreign = {"rope_scaling": {"factor": 4.0}, "sliding_window": None, "a\nb": 1, "dtype": "x"}
+    told = plan_convert(replace(grok1, config=foreign), to, options).target.notes
+    (lost,) = [note for note in told if "left out" in note]
+    assert lost.endswith(" that are not known here are left out: 'rope_scaling', 'a\\nb'")
+    known = replace(grok1, config={"dtype": "x", "rms_norm_eps": 1e-5, "rope_scaling": None})
+    assert not any("left out" in note for note in plan_convert(known, to, options).target.notes)
+
+
+def test_many_lost_entries_are_counted(grok1: Checkpoint) -> None:
+    source = replace(grok1, config={f"key{number}": 1 for number in range(9)})
+    told = plan_reshard(source, 2).target.notes
+    assert any(note.endswith("'key3', 'key4' and 4 more") for note in told)
+
+
+def test_a_release_that_keeps_its_config_loses_nothing(release: Checkpoint) -> None:
+    source = replace(release, config=dict(release.config) | {"rope_scaling": {"factor": 4.0}})
+    assert not any("left out" in note for note in plan_convert(source, "hf").target.notes)

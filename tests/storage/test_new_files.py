@@ -17,6 +17,7 @@ from grokpack.execution.journal import Journal
 from grokpack.report.envelope import failure
 from grokpack.verification.record_manifest import record
 from tests.support.checkpoints import synthesize
+from tests.support.forked import run
 
 ENDS = (".tmp", ".part")
 
@@ -170,3 +171,19 @@ def test_a_temporary_name_that_is_taken_is_not_used(
     storage.write_whole(str(tmp_path / "x.json"), b"{}")
     assert taken.read_text() == "mine"
     assert (tmp_path / "x.json").read_bytes() == b"{}"
+
+
+def test_a_report_never_takes_the_place_of_a_pipe(model: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.html"
+    os.mkfifo(pipe)
+    done = run("inspect", model, "--report", pipe)
+    assert (done.returncode, "GP330" in done.stderr, done.stdout) == (5, True, "")
+    assert pipe.is_fifo()
+
+
+def test_no_small_file_takes_the_place_of_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "manifest.json"
+    os.mkfifo(pipe)
+    with pytest.raises(GrokpackError, match="GP330"):
+        storage.write_whole(str(pipe), b"{}")
+    assert pipe.is_fifo()

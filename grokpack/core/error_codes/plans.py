@@ -179,9 +179,9 @@ PLANS = (
         "GP330",
         "not grokpack's own",
         ExitStatus.TARGET,
-        "A link or a special file has the name of a file of grokpack's own, or `--restart` found "
-        "files that grokpack cannot prove it wrote: of another size, with other contents, behind a "
-        "link, or outside the output. Nothing was touched.",
+        "A link, a pipe or a device has the name of a file that grokpack writes, or `--restart` "
+        "found files that grokpack cannot prove it wrote: of another size, with other contents, "
+        "behind a link, or outside the output. Nothing was touched.",
         "Look at what is named; move or remove it yourself, or use another --out.",
     ),
     Code(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.content_checks import answer, flip, listing
+from tests.support.forked import run
 
 
 def test_the_command_says_how_much_it_read(model: Path) -> None:
@@ -45,6 +47,14 @@ def test_a_deadline_ends_the_reading_of_values(
     assert (status, document["status"]) == expected
     partial = document["data"]["checks"]["values"] == "partial"
     assert partial == (expected[0] == 75)
+
+
+def test_where_no_time_is_left_for_values_that_is_said(model: Path) -> None:
+    text = run("verify", model, "--values", "--max-duration", "0s").stdout
+    (line,) = [line for line in text.splitlines() if " values: " in line]
+    read, total = re.findall(r"[\d,]+(?= of| were)", line)
+    assert (read, line.endswith("were read before the time was over")) == ("0", True)
+    assert int(total.replace(",", "")) > 0
 
 
 def test_without_a_manifest_there_is_nothing_to_compare_with(model: Path) -> None:
