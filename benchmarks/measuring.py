@@ -1,4 +1,4 @@
-"""Running commands under a watch: wall time and peak resident memory."""
+"""Running commands under a watch: wall time, processor time and peak resident memory."""
 
 from __future__ import annotations
 
@@ -21,17 +21,25 @@ PROMISED_MIB = 512
 _WATCH = (
     "import resource, subprocess, sys\n"
     "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode\n"
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+    "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+    "print(used.ru_utime + used.ru_stime, used.ru_maxrss)\n"
     "sys.exit(code)"
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command: wall seconds, and the peak resident memory of its processes in MiB."""
+    """One run of a command.
+
+    Attributes:
+        seconds: Wall time.
+        peak: Largest resident memory of a process, in MiB.
+        processor: Processor time of all its processes, in seconds.
+    """
 
     seconds: float
     peak: float
+    processor: float = 0.0
 
 
 def watch(command: Sequence[str], good: tuple[int, ...] = (0,)) -> Run:
@@ -43,7 +51,9 @@ def watch(command: Sequence[str], good: tuple[int, ...] = (0,)) -> Run:
     if done.returncode not in good:
         sys.stderr.write(done.stderr)
         raise subprocess.CalledProcessError(done.returncode, list(command))
-    return Run(time.perf_counter() - began, int(done.stdout.split()[-1]) / 1024)
+    seconds = time.perf_counter() - began
+    processor, peak = done.stdout.split()[-2:]
+    return Run(seconds, int(peak) / 1024, float(processor))
 
 
 def grokpack(*arguments: str | Path, good: tuple[int, ...] = (0,)) -> Run:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import shutil
 import sys
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ import torch
 import transformers
 
 from tests.oracle.ct import broken, codec, floats, models, readings
-from tests.oracle.ct.folders import Folder, grokpack
+from tests.oracle.ct.folders import Folder
 from tests.oracle.ct.results import Result, report, summary
+from tests.oracle.grokpack_process import grokpack_at, run_all
 
 TINY = Path("tests/data/tiny3")
 CHECKPOINTS = {  # what `grokpack synth` is given
@@ -204,7 +206,7 @@ def check_readings(work: Path) -> bool:
     return good
 
 
-def check_gptqs(work: Path) -> bool:
+def check_gptqs(work: Path, python: str) -> bool:
     """Where GPTQModel is installed."""
     if find_spec("gptqmodel") is None:
         print("\nGPTQModel is not in this environment; that of transformers 5 has it")
@@ -215,9 +217,27 @@ def check_gptqs(work: Path) -> bool:
     good = True
     for case in gptq_cases(work):
         good = summary(case.title, check_gptq(case.folder(work))) and good
+    good = check_packed_elsewhere(work, python) and good
     print("\nbroken GPTQ folders, and what was noticed")
     whole = gptq_cases(work)[0].folder(work)
     return not list(broken.unnoticed(whole, work, {"gptq": check_gptq})) and good
+
+
+def check_packed_elsewhere(work: Path, python: str) -> bool:
+    """Compare what grokpack reads of folders that GPTQModel packed."""
+    from tests.oracle.ct.published import FORMS, check_published
+
+    print("\nfolders packed by GPTQModel, read by grokpack")
+    grokpack, good = grokpack_at(python), True
+    shutil.rmtree(work / "published", ignore_errors=True)
+    for name in ("shared", "second"):
+        plain = work / "published" / name
+        grokpack("convert", work / name, *AS_READ, "-o", plain)
+        for what, form in FORMS.items():
+            own = work / "published" / f"{name}-{what}"
+            results = check_published(form, plain, own, grokpack)
+            good = summary(f"{name}, {what}", results) and good
+    return good
 
 
 def check_broken(work: Path) -> bool:
@@ -267,10 +287,10 @@ def prepare(work: Path, python: str) -> None:
         out = case.folder(work).path
         if not (out / "config.json").exists():
             quantized.append(["quantize", str(case.source), *case.options.split(), "-o", str(out)])
-    grokpack(python, sources)
-    grokpack(python, quantized, "numba")
+    run_all(python, sources)
+    run_all(python, quantized, "numba")
     plain = [[*command[:-1], str(_by_numpy(Path(command[-1])))] for command in quantized]
-    grokpack(python, plain, "numpy")
+    run_all(python, plain, "numpy")
     read = [
         ["convert", str(folder), *AS_READ, "-o", str(out)]
         for case in reading_cases(work)
@@ -278,7 +298,7 @@ def prepare(work: Path, python: str) -> None:
         for out in [_as_read(folder)]
         if not (out / "config.json").exists()
     ]
-    grokpack(python, read)
+    run_all(python, read)
 
 
 def _as_read(folder: Path) -> Path:
@@ -337,7 +357,7 @@ def main() -> int:
     good = check_codecs(args.work) and good
     good = check_four_bit_floats(args.work) and good
     good = check_readings(args.work) and good
-    good = check_gptqs(args.work) and good
+    good = check_gptqs(args.work, args.python) and good
     good = check_models(args.work) and good
     good = check_broken(args.work) and good
     print("\nall agree" if good else "\nnot all agree: see FAIL above")

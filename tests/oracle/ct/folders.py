@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,17 +113,3 @@ class Folder:
 
         kept: dict[str, np.ndarray] = {}
         return lambda name: kept[name] if name in kept else kept.setdefault(name, weight(name))
-
-
-def grokpack(python: str, commands: list[list[str]], implementation: str = "auto") -> None:
-    """Run commands of grokpack one after another, in one process, with one kind of kernels.
-
-    Raises:
-        RuntimeError: One failed; its last words.
-    """
-    text = json.dumps([[*command, "--quiet"] for command in commands])
-    runner = [python, "-m", "tests.oracle.ct.commands"]
-    own = {**os.environ, "GROKPACK_KERNELS": implementation}
-    run = subprocess.run(runner, input=text, env=own, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise RuntimeError(run.stderr)

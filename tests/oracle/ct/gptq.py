@@ -69,7 +69,7 @@ def _weight(folder: Folder, part: Part) -> list[int]:
         _unlike(exact.qweight, state["qweight"]),
         _unlike(again.qzeros, state["qzeros"]),
         _unlike(again.g_idx, state["g_idx"]),
-        _unlike(_decoded(state, config), ours.T.float()),
+        _unlike(decoded(state, config), ours.T.float()),
     ]
 
 
@@ -81,14 +81,34 @@ def _linear(config: dict[str, Any], inputs: int, outputs: int) -> TorchLinear:
 def _packed(
     state: dict[str, torch.Tensor], config: dict[str, Any], values: torch.Tensor
 ) -> TorchLinear:
-    """Its packing of a weight with our scales, as it would be saved."""
+    """Return its packing of a weight with our scales."""
+    scales = state["scales"].float().T.contiguous()
+    zeros = torch.full_like(scales, 1 << (config["bits"] - 1))
+    inputs = values.shape[1]
+    group = inputs if config["group_size"] == -1 else config["group_size"]
+    index = torch.arange(inputs, dtype=torch.int32) // group
+    return packed_linear(config, values, scales, zeros, index)
+
+
+def packed_linear(
+    config: dict[str, Any],
+    values: torch.Tensor,
+    scales: torch.Tensor,
+    zeros: torch.Tensor,
+    index: torch.Tensor,
+) -> TorchLinear:
+    """Return its packing of a weight `[out, in]`, as it would be saved.
+
+    Args:
+        config: Bits, group and symmetry.
+        values: The weight.
+        scales: Steps `f32[out, group]`.
+        zeros: Zero points, likewise.
+        index: Group of each input.
+    """
     outputs, inputs = values.shape
     plain = torch.nn.Linear(inputs, outputs, bias=False)
     plain.weight.data = values
-    scales = state["scales"].float().T.contiguous()
-    zeros = torch.full_like(scales, 1 << (config["bits"] - 1))
-    group = inputs if config["group_size"] == -1 else config["group_size"]
-    index = torch.arange(inputs, dtype=torch.int32) // group
     made = _linear(config, inputs, outputs)
     made.pack_original(plain, scales, zeros, index)
     saved = SimpleNamespace(bits=config["bits"], pack_dtype=torch.int32)
@@ -96,7 +116,7 @@ def _packed(
     return made
 
 
-def _decoded(state: dict[str, torch.Tensor], config: dict[str, Any]) -> torch.Tensor:
+def decoded(state: dict[str, torch.Tensor], config: dict[str, Any]) -> torch.Tensor:
     """Its decoding of our arrays, `f32[in, out]`, with scales that are not rounded."""
     made = _linear(config, len(state["g_idx"]), state["scales"].shape[1])
     for name, array in state.items():

@@ -14,6 +14,7 @@ from gguf.quants import dequantize
 from tests.oracle.forward import GLOBALS, Array, Weights, load
 
 BLOCK = 32  # weights that are judged together; of Q4_K, a part of a block
+SAME = 1 + 1e-6  # float32 and double precision judge two blocks of the same error
 NAMES = {
     GLOBALS[0]: "token_embd",
     GLOBALS[1]: "output_norm",
@@ -68,17 +69,23 @@ def released(folder: Path) -> Iterator[tuple[str, Array]]:
             yield llama_name(name), weights(name).swapaxes(-1, -2)
 
 
-def errors(path: Path, exact: dict[str, Array]) -> dict[str, Array]:
-    """Squared error of every 32 weights of a row, in double precision, by tensor."""
-    found = tensors(path)
-    return {
-        name: np.square(
-            dequantize(found[name].data, found[name].tensor_type).astype(np.float64) - values
-        )
-        .reshape(-1, BLOCK)
-        .sum(-1)
-        for name, values in exact.items()
-    }
+def errors(
+    path: Path, exact: dict[str, Array], importance: dict[str, Array] | None = None
+) -> dict[str, Array]:
+    """Squared error of every 32 weights of a row, in double precision, by tensor.
+
+    Args:
+        path: A GGUF.
+        exact: What it was made of, `f32[..., out, in]`.
+        importance: What errors count, of a matrix's inputs, `f32[expert or 1, in]`; 1 if unknown.
+    """
+    found, made = tensors(path), {}
+    for name, values in exact.items():
+        lost = dequantize(found[name].data, found[name].tensor_type).astype(np.float64) - values
+        counts = (importance or {}).get(name, np.ones((1, values.shape[-1])))
+        lost = np.square(lost) * (counts[:, None] if lost.ndim > counts.ndim else counts)
+        made[name] = lost.reshape(-1, BLOCK).sum(-1)
+    return made
 
 
 def unlike(one: Path, other: Path) -> tuple[int, list[str]]:

@@ -1,7 +1,7 @@
 """Load converted files with llama.cpp and compare with the reference's logits and tokens.
 
 Run it from the root of the tree in an environment of `requirements.txt`:
-`python -m tests.oracle.llama.check --grokpack .venv/bin/python --work build/oracle-llama/work`.
+`python -m tests.oracle.llama.check --grokpack .venv/bin/python --work FOLDER --quantize PROGRAM`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 
 from tests.oracle.forward import Array, Weights, load
-from tests.oracle.llama import broken, byte_pairs, grok2_logits, quantized, vocabulary
-from tests.oracle.llama.checkpoints import (
-    GROUPED,
-    Grokpack,
-    Source,
-    grokpack_at,
-    synthesize,
-    widen,
+from tests.oracle.grokpack_process import Grokpack, grokpack_at
+from tests.oracle.llama import (
+    broken,
+    byte_pairs,
+    grok2_logits,
+    llama_quantize,
+    quantized,
+    vocabulary,
 )
+from tests.oracle.llama.checkpoints import GROUPED, Source, synthesize, widen
 from tests.oracle.llama.conversions import BARE, KINDS, convert
 from tests.oracle.llama.figures import ANY, Report, as_llama, distances, logits, measure
 from tests.oracle.llama.model import Model, quantize, refusal
@@ -215,6 +216,7 @@ def check_byte_pairs(report: Report, grokpack: Grokpack, work: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grokpack", type=Path, required=True, help="a Python that has grokpack")
+    parser.add_argument("--quantize", type=Path, required=True, help="the program llama-quantize")
     parser.add_argument("--work", type=Path, required=True, help="a folder to empty and use")
     parser.add_argument("--tokenizer", type=Path, help="xAI's tokenizer.model")
     args = parser.parse_args()
@@ -229,6 +231,7 @@ def main() -> int:
     check_evaluate(report, grokpack, sources[1], args.work)
     check_quantized(report, grokpack, sources[0], args.work)
     quantized.check(report, grokpack, sources[1], args.work)
+    llama_quantize.check(report, grokpack, args.quantize, args.work)
     check_byte_pairs(report, grokpack, args.work)
     grok2_logits.check(report, grokpack, args.work)
     if args.tokenizer:

@@ -7,18 +7,17 @@ length, so that no pickling of grokpack's is needed to change a value.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tests.oracle.forward import Array, files, find_config, stored
 
-Grokpack = Callable[..., None]
-"""Runs `grokpack ARGUMENT...`; fails where it fails."""
+if TYPE_CHECKING:
+    from tests.oracle.grokpack_process import Grokpack
 
 # Layers 10 and 11 are stored before 2; four query heads share a key/value head; widths divide by
 # 256, as llama.cpp's greater blocks need.
@@ -42,17 +41,6 @@ class Source:
     folder: Path
     prompts: list[Array]
     logits: list[Array]
-
-
-def grokpack_at(python: Path) -> Grokpack:
-    """grokpack of another environment, as a function."""
-
-    def run(*arguments: object) -> None:
-        command = [str(python), "-m", "grokpack", *map(str, arguments), "--quiet"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
-
-    return run
 
 
 def synthesize(grokpack: Grokpack, out: Path, dimensions: dict[str, int], *more: object) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.oracle.llama.figures import ANY, Figures
 
 if TYPE_CHECKING:
-    from tests.oracle.llama.checkpoints import Grokpack
+    from tests.oracle.grokpack_process import Grokpack
 
 
 @dataclass(frozen=True)

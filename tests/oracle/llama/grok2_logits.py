@@ -19,13 +19,14 @@ from tests.oracle.forward_grok2 import LIMIT, LLAMA, SGLANG, Variant, forward, l
 from tests.oracle.llama.blocks import tensors
 from tests.oracle.llama.broken import set_key
 from tests.oracle.llama.byte_pairs import GOLDEN, RELEASE
-from tests.oracle.llama.checkpoints import Grokpack, synthesize
+from tests.oracle.llama.checkpoints import synthesize
 from tests.oracle.llama.conversions import BARE, KINDS, convert
 from tests.oracle.llama.figures import Report, distances, divergence, logits
 from tests.oracle.llama.quantized import TYPES
 
 if TYPE_CHECKING:
     from tests.oracle.forward import Array, Weights
+    from tests.oracle.grokpack_process import Grokpack
 
 # Rows of 256 and more, as the greater blocks need; query heads together as wide as the residual.
 WIDE = {

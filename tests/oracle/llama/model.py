@@ -153,14 +153,7 @@ def _context_options() -> llama_cpp.llama_context_params:
     return options
 
 
-def quantize(
-    path: Path,
-    out: Path,
-    kind: int,
-    *,
-    embedding: int | None = None,
-    importance: dict[str, Array] | None = None,
-) -> None:
+def quantize(path: Path, out: Path, kind: int, *, embedding: int | None = None) -> None:
     """Have llama.cpp write another type, by its number in `llama_ftype`.
 
     Args:
@@ -168,29 +161,17 @@ def quantize(
         out: Where to write.
         kind: What most tensors become; llama.cpp gives some of them more bits.
         embedding: Instead, all matrices become of `kind`, and the embedding of this type of ggml's.
-        importance: What errors count, of each matrix's inputs, by its name; `f32[expert * in]`.
     """
     options = llama_cpp.llama_model_quantize_default_params()
     options.ftype, options.nthread = kind, 2
     if embedding is not None:
         options.pure, options.token_embedding_type = True, embedding
-    if importance is not None:
-        options.imatrix = _matrices(importance)
     said.clear()
     failed = llama_cpp.llama_model_quantize(
         str(path).encode(), str(out).encode(), ctypes.byref(options)
     )
     if failed:
         raise Refused(" ".join(said))
-
-
-def _matrices(importance: dict[str, Array]) -> ctypes.Array[llama_cpp.llama_model_imatrix_data]:
-    """Return a list for llama.cpp, which ends with an entry without a name."""
-    made = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()
-    for entry, (name, values) in zip(made, importance.items(), strict=False):
-        entry.name, entry.size = name.encode(), values.size
-        entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-    return made
 
 
 def refusal(path: Path) -> str | None:

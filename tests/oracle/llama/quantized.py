@@ -10,16 +10,19 @@ import functools
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gguf import GGMLQuantizationType
 
 from tests.oracle.forward import Array, load
-from tests.oracle.llama import importance
-from tests.oracle.llama.blocks import decoded, errors, released, tensors, unlike
-from tests.oracle.llama.checkpoints import Grokpack, Source, synthesize
+from tests.oracle.llama.blocks import SAME, decoded, errors, released, tensors, unlike
+from tests.oracle.llama.checkpoints import Source, synthesize
 from tests.oracle.llama.figures import ANY, Figures, Report, as_llama, distances, divergence, logits
 from tests.oracle.llama.model import quantize
+
+if TYPE_CHECKING:
+    from tests.oracle.grokpack_process import Grokpack
 
 # Two layers: after twelve of noise, any four bits are as far from the exact logits as any others.
 SHALLOW = {
@@ -33,7 +36,6 @@ SHALLOW = {
     "head-dim": 64,
 }
 PROMPTS = (5, 17, 40, 64, 64, 64)
-SAME = 1 + 1e-6  # float32 and double precision judge two blocks of the same error
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,6 @@ def check(report: Report, grokpack: Grokpack, deep: Source, work: Path) -> None:
         said = f"{len(names)} of {count} tensors differ"
         report.line(f"{kind}: lsq is {SEARCHED}", good=not names, said=said)
     _check_own(report, grokpack, shallow, work)
-    importance.check(report, grokpack, shallow, work)
 
 
 def _shallow(grokpack: Grokpack, out: Path) -> Source:

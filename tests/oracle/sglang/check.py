@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from tests.oracle.grokpack_process import Grokpack, grokpack_at
 from tests.oracle.sglang import fp8_folders, grok2_folders, standin
 from tests.oracle.sglang.comparison import (
     check_folder,
@@ -98,7 +97,7 @@ def check_broken_scale(source: Grok1, folder: Path, work: Path) -> bool:
     return noticed(source, "a scale of one rank doubled", folder, (8, 3))
 
 
-def check_grok1(grokpack: Callable[..., None], work: Path) -> bool:
+def check_grok1(grokpack: Grokpack, work: Path) -> bool:
     """Everything about Grok-1."""
     made = work / "made"
     grokpack("synth", made, *(str(w) for n, s in SHAPE.items() for w in (f"--{n}", s)))
@@ -121,10 +120,7 @@ def main() -> int:
     args = parser.parse_args()
     shutil.rmtree(args.work, ignore_errors=True)
 
-    def grokpack(*arguments: object) -> None:
-        command = [str(args.grokpack), "-m", "grokpack", *map(str, arguments), "--quiet"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
+    grokpack = grokpack_at(args.grokpack)
     standin.install()
     good = True
     checks = {"grok-1": check_grok1, "grok-2": grok2_folders.check, "fp8": fp8_folders.check}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from tests.oracle.sglang.comparison import (
     spoilt,
 )
 from tests.oracle.sglang.released import Grok1, Grok2
+
+if TYPE_CHECKING:
+    from tests.oracle.grokpack_process import Grokpack
 
 LIMIT = 2e-4  # of a logit: float32 against float64
 LENGTHS = (1, 9, 40)
@@ -62,13 +66,13 @@ MODELS = (
 )
 
 
-def check(grokpack: Callable[..., None], work: Path) -> bool:
+def check(grokpack: Grokpack, work: Path) -> bool:
     """Everything about FP8."""
     good = [_check_model(model, grokpack, work / model.name) for model in MODELS]
     return all(good)
 
 
-def _check_model(model: Model, grokpack: Callable[..., None], work: Path) -> bool:
+def _check_model(model: Model, grokpack: Grokpack, work: Path) -> bool:
     print(f"{model.name} in FP8: parameters as SGLang's loader leaves them")
     work.mkdir()
     made = work / "made"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from tests.oracle.forward_grok2 import LIMIT
 from tests.oracle.sglang import standin
 from tests.oracle.sglang.comparison import check_folder, check_swapped, noticed, say
 from tests.oracle.sglang.released import Grok2
+
+if TYPE_CHECKING:
+    from tests.oracle.grokpack_process import Grokpack
 
 GOLDEN = Path("tests/data/grok2-tiny")
 SHAPE = {
@@ -53,7 +56,7 @@ SWAPS = {
 }
 
 
-def check(grokpack: Callable[..., None], work: Path) -> bool:
+def check(grokpack: Grokpack, work: Path) -> bool:
     """Everything about Grok-2."""
     made = work / "made"
     shape = (str(word) for name, size in SHAPE.items() for word in (f"--{name}", size))
@@ -83,7 +86,7 @@ def _crossed(folder: Path, out: Path) -> Path:
     return out
 
 
-def _check_logits(grokpack: Callable[..., None], out: Path) -> bool:
+def _check_logits(grokpack: Grokpack, out: Path) -> bool:
     """The model's own forward in float32 on the golden, merged, beside the golden logits."""
     grokpack("convert", GOLDEN / "release", "--to", "hf", "-o", out)
     model = standin.load(str(out), 1, 0, "float32")

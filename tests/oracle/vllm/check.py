@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from tests.oracle import forward
-from tests.oracle.vllm.running import Array, prompts, run_vllm, verdict
+from tests.oracle.vllm.running import Array, Job, computed, prompts, run_vllm, verdict
 
 LIMIT = 5e-5  # of a log probability: float32 against float64; 1.4e-6 was measured
 LIMIT_BF16 = 0.15  # of the spread of the logits, median over tokens, with bfloat16 arithmetic
@@ -69,53 +68,51 @@ def network(
     return np.concatenate(rows)
 
 
-def check(folder: Path, source: Path, ids: list[list[int]]) -> bool:
-    """Compare a folder in float32 arithmetic, and a bf16 one in bfloat16 as well."""
+def jobs_of(folder: Path) -> list[Job]:
+    """Return a folder in float32 arithmetic, and a bf16 one in bfloat16 as well."""
+    return [(folder, dtype) for dtype in ("float32", *(["bfloat16"] if rounded(folder) else []))]
+
+
+def rounded(folder: Path) -> bool:
+    """Tell whether the files are bfloat16."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    rounded = config["torch_dtype"] == "bfloat16"
-    spread = float(in_numpy(source, ids, bfloat16=rounded, as_vllm=False).std())
-    wanted = {
-        theirs: forward.log_softmax(in_numpy(source, ids, bfloat16=rounded, as_vllm=theirs))
-        for theirs in (True, False)
+    return bool(config["torch_dtype"] == "bfloat16")
+
+
+def check(job: Job, found: Array, source: Path, ids: list[list[int]]) -> bool:
+    """Compare what vLLM computes from a folder."""
+    folder, dtype = job
+    bfloat16 = rounded(folder)
+    logits = {
+        as_vllm: in_numpy(source, ids, bfloat16=bfloat16, as_vllm=as_vllm)
+        for as_vllm in (True, False)
     }
-    found = run_vllm(folder, "float32")
-    worst = np.abs(found - wanted[True]).max(axis=-1)
-    reference = np.abs(found - wanted[False]).max(axis=-1)
-    good = bool(worst.max() < LIMIT)
-    print(
-        f"  {verdict(good)} {folder.name}, float32 arithmetic: at most {worst.max():.1e}; "
-        f"from xAI's network {np.median(reference):.1e} (median over tokens), spread {spread:.2f}",
-        flush=True,
+    spread = float(logits[False].std())
+    worst, reference = (
+        np.abs(found - forward.log_softmax(logits[as_vllm])).max(axis=-1)
+        for as_vllm in (True, False)
     )
-    if rounded:
-        worst = np.abs(run_vllm(folder, "bfloat16") - wanted[False]).max(axis=-1)
-        share = float(np.median(worst)) / spread
-        fits = share < LIMIT_BF16
-        print(
-            f"  {verdict(fits)} {folder.name}, bfloat16 arithmetic: {share:.3f} of the spread",
-            flush=True,
-        )
-        good = good and fits
+    share = float(np.median(reference)) / spread
+    if dtype == "float32":
+        good = bool(worst.max() < LIMIT)
+        said = f"at most {worst.max():.1e}; from xAI's network {share * spread:.1e} (median over "
+        said += f"tokens), spread {spread:.2f}"
+    else:
+        good, said = share < LIMIT_BF16, f"{share:.3f} of the spread"
+    print(f"  {verdict(good)} {folder.name}, {dtype} arithmetic: {said}", flush=True)
     return good
 
 
-def unnoticed(folder: Path, source: Path, ids: list[list[int]]) -> Iterator[str]:
-    """Changes to config.json that the comparison does not notice; each must be."""
-    wanted = forward.log_softmax(in_numpy(source, ids, bfloat16=False, as_vllm=True))
-    for what, changes in BROKEN.items():
-        with tempfile.TemporaryDirectory() as scratch:
-            broken = Path(scratch, "broken")
-            broken.mkdir()
-            for path in folder.iterdir():
-                (broken / path.name).symlink_to(path.resolve())
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | changes
-            (broken / "config.json").unlink()
-            text = json.dumps({key: value for key, value in config.items() if value is not None})
-            (broken / "config.json").write_text(text, encoding="utf-8")
-            worst = float(np.abs(run_vllm(broken, "float32") - wanted).max())
-        print(f"  {verdict(worst > LIMIT)} {what}: {worst:.1e}", flush=True)
-        if worst <= LIMIT:
-            yield what
+def broken(folder: Path, work: Path, changes: dict[str, Any]) -> Path:
+    """Return a copy of a folder with other keys in config.json; without those that are None."""
+    work.mkdir()
+    for path in folder.iterdir():
+        (work / path.name).symlink_to(path.resolve())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | changes
+    (work / "config.json").unlink()
+    text = json.dumps({key: value for key, value in config.items() if value is not None})
+    (work / "config.json").write_text(text, encoding="utf-8")
+    return work
 
 
 def main() -> int:
@@ -123,10 +120,23 @@ def main() -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("folders", type=Path, nargs="+", help="the first of them float32")
     args = parser.parse_args()
-    ids = prompts(forward.load(args.source)[1]["vocab_size"])
-    good = [check(folder, args.source, ids) for folder in args.folders]
+    source, whole = args.source, args.folders[0]
+    ids = prompts(forward.load(source)[1]["vocab_size"])
+    jobs = [job for folder in args.folders for job in jobs_of(folder)]
+    with tempfile.TemporaryDirectory() as scratch:
+        spoilt = [
+            (broken(whole, Path(scratch, str(number)), changes), "float32")
+            for number, changes in enumerate(BROKEN.values())
+        ]
+        found = [computed(one) for one in run_vllm([*jobs, *spoilt])]
+    good = [check(job, one, source, ids) for job, one in zip(jobs, found, strict=False)]
     print("broken")
-    return 0 if not list(unnoticed(args.folders[0], args.source, ids)) and all(good) else 1
+    wanted = forward.log_softmax(in_numpy(source, ids, bfloat16=False, as_vllm=True))
+    for what, one in zip(BROKEN, found[len(jobs) :], strict=True):
+        worst = float(np.abs(one - wanted).max())
+        good.append(worst > LIMIT)
+        print(f"  {verdict(good[-1])} {what}: {worst:.1e}", flush=True)
+    return 0 if all(good) else 1
 
 
 if __name__ == "__main__":

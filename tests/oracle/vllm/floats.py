@@ -24,7 +24,8 @@ from unittest import mock
 
 import numpy as np
 
-from tests.oracle.ct.folders import Folder, grokpack
+from tests.oracle.ct.folders import Folder
+from tests.oracle.grokpack_process import grokpack_at
 from tests.oracle.vllm.running import Array, verdict
 from tests.support import packed
 
@@ -224,15 +225,12 @@ def main() -> int:
     shutil.rmtree(args.work, ignore_errors=True)
     args.work.mkdir(parents=True)
     sources = {name: args.work / name for name in SOURCES}
-    grokpack(args.python, [["synth", str(sources[n]), *SOURCES[n].split()] for n in SOURCES])
+    grokpack = grokpack_at(args.python)
+    for name, source in sources.items():
+        grokpack("synth", source, *SOURCES[name].split())
     outs = [args.work / f"folder-{number}" for number in range(len(CASES))]
-    grokpack(
-        args.python,
-        [
-            ["quantize", str(sources[name]), *options.split(), "-o", str(out)]
-            for (name, options), out in zip(CASES, outs, strict=True)
-        ],
-    )
+    for (name, options), out in zip(CASES, outs, strict=True):
+        grokpack("quantize", sources[name], *options.split(), "-o", out)
     prepare()
     every = True
     for (name, options), out in zip(CASES, outs, strict=True):

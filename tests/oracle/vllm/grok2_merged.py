@@ -17,10 +17,11 @@ import ml_dtypes  # noqa: F401  # numpy learns bfloat16
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from tests.oracle.ct.folders import Folder, grokpack
+from tests.oracle.ct.folders import Folder
 from tests.oracle.forward_grok2 import VLLM, Variant, forward, load
+from tests.oracle.grokpack_process import grokpack_at
 from tests.oracle.vllm.quantized import GPTQ_4, Case, Network, check
-from tests.oracle.vllm.running import Array, prompts, run_vllm, verdict
+from tests.oracle.vllm.running import Array, computed, prompts, run_vllm, verdict
 
 if TYPE_CHECKING:
     from tests.oracle.forward import Weights
@@ -77,7 +78,8 @@ def decoded(folder: Path, release: Path) -> Weights:
 def check_merged(release: Path, merged: Path) -> bool:
     """Everything about the merged folder, and about the release itself."""
     print("Grok-2, float32")
-    found, wanted = run_vllm(merged, "float32"), network(release).wanted
+    found, taken = map(computed, run_vllm([(merged, "float32"), (release, "float32")]))
+    wanted = network(release).wanted
     far = float(np.abs(found - wanted).max())
     good = far < LIMIT
     print(f"  {verdict(good)} merged: at most {far:.1e} ({LIMIT:g}), spread {wanted.std():.2g}")
@@ -89,7 +91,7 @@ def check_merged(release: Path, merged: Path) -> bool:
             f"  {verdict(moved > LIMIT)} {field.name} otherwise in numpy: {moved:.1e}", flush=True
         )
         good = good and moved > LIMIT
-    moved = float(np.abs(run_vllm(release, "float32") - wanted).max())
+    moved = float(np.abs(taken - wanted).max())
     print(f"  {verdict(moved > LIMIT)} the release itself, which vLLM takes: {moved:.1e}")
     return good and moved > LIMIT
 
@@ -102,9 +104,10 @@ def main() -> int:
     shutil.rmtree(args.work, ignore_errors=True)
     args.work.mkdir(parents=True)
     release, merged = args.work / "release", args.work / "merged"
-    grokpack(args.python, [["synth", str(release), "--model", "grok-2", *SHAPE.split()]])
+    grokpack = grokpack_at(args.python)
+    grokpack("synth", release, "--model", "grok-2", *SHAPE.split())
     amplify(release)
-    grokpack(args.python, [["convert", str(release), "--to", "hf", "-o", str(merged)]])
+    grokpack("convert", release, "--to", "hf", "-o", merged)
     good = check_merged(release, merged)
     return (
         0 if check(CASES, network(release), args.python, release, args.work / "q") and good else 1

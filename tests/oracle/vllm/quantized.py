@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
-import os
 import shutil
-import subprocess
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from tests.oracle import forward
-from tests.oracle.ct.folders import Folder, grokpack
+from tests.oracle.ct.folders import Folder
+from tests.oracle.grokpack_process import run_all
 from tests.oracle.vllm.check import LIMIT, LIMIT_BF16, network
-from tests.oracle.vllm.running import Array, in_vllm, prompts, verdict
+from tests.oracle.vllm.running import Array, prompts, run_vllm, verdict
 
 POLICY = """[[tensors]]
 role = "attention"
@@ -94,7 +91,7 @@ def make(python: str, source: Path, work: Path, cases: list[Case]) -> list[Path]
         ["quantize", str(source), *options.replace("POLICY", str(policy)).split(), "-o", str(out)]
         for options, out in places.items()
     ]
-    grokpack(python, commands)
+    run_all(python, commands)
     return [
         spoil(places[case.options], case.broken, work / f"spoilt-{number}")
         if case.broken
@@ -114,39 +111,6 @@ def spoil(folder: Path, module: str, out: Path) -> Path:
     arrays[name] = np.ascontiguousarray(arrays[name][::-1])
     save_file(arrays, path, metadata={"format": "pt"})
     return out
-
-
-def run_all(folders: dict[int, Path], work: Path, *, stand_in: bool) -> None:
-    """vLLM on the folders of some cases, one after the other, in a process of its own."""
-    given = json.dumps({number: str(folder) for number, folder in folders.items()})
-    more = ["--stand-in"] if stand_in else []
-    command = [sys.executable, "-m", "tests.oracle.vllm.quantized", "--work", str(work), *more]
-    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    with (work / f"said-{min(folders)}.txt").open("w") as said:
-        subprocess.run(
-            [*command, "--run", given],
-            env=environment,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
-
-
-def run_here(given: dict[str, str], work: Path, *, stand_in: bool) -> None:
-    """What vLLM computes of each folder as `NUMBER.npy`, or where it failed as `NUMBER.txt`."""
-    from vllm.distributed import cleanup_dist_env_and_memory
-
-    if stand_in:
-        from tests.oracle.vllm import standin
-
-        standin.use()
-    dtype = "float32" if stand_in else "bfloat16"
-    for number, folder in given.items():
-        try:
-            np.save(work / f"{number}.npy", in_vllm(Path(folder), dtype))
-        except Exception:  # noqa: BLE001  # whatever it is, it is what vLLM says
-            (work / f"{number}.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        cleanup_dist_env_and_memory()
 
 
 @dataclass(frozen=True)
@@ -194,24 +158,22 @@ def grok1(source: Path) -> Network:
     )
 
 
-def judge(case: Case, network: Network, folder: Path, made: Path) -> tuple[bool, str]:
+def judge(case: Case, network: Network, folder: Path, found: Array | str) -> tuple[bool, str]:
     """Whether vLLM made of a folder what it must, and the figures or its words.
 
     Args:
         case: What was asked.
         network: What it is held against.
         folder: What is right; of a broken case, what it was before.
-        made: What vLLM computed, without its ending.
+        found: What vLLM computed, or said.
     """
-    failed = made.with_suffix(".txt")
-    if failed.exists():
-        words = failed.read_text(encoding="utf-8")
+    if isinstance(found, str):
         if case.refused is not None:
-            return case.refused in words, f"refused: {case.refused}"
-        return False, words[-2000:]
+            return case.refused in found, f"refused: {case.refused}"
+        return False, found[-2000:]
     if case.refused is not None:
         return False, "loaded"
-    good, figures = network.compare(case, np.load(made.with_suffix(".npy")), folder)
+    good, figures = network.compare(case, found, folder)
     return good != bool(case.broken), figures
 
 
@@ -226,9 +188,10 @@ def check(cases: list[Case], network: Network, python: str, source: Path, work: 
         if not numbers:
             continue
         print(f"quantized, {title}", flush=True)
-        run_all({n: folders[n] for n in numbers}, work, stand_in=stand_in)
-        for n in numbers:
-            good, figures = judge(cases[n], network, whole[cases[n].options], work / str(n))
+        dtype = "float32" if stand_in else "bfloat16"
+        made = run_vllm([(folders[n], dtype) for n in numbers], stand_in=stand_in)
+        for n, found in zip(numbers, made, strict=True):
+            good, figures = judge(cases[n], network, whole[cases[n].options], found)
             every = every and good
             print(f"  {verdict(good)} {cases[n].title}: {figures}", flush=True)
     return every
@@ -236,15 +199,10 @@ def check(cases: list[Case], network: Network, python: str, source: Path, work: 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("source", type=Path)
     parser.add_argument("--work", type=Path, required=True, help="a folder to empty and use")
-    parser.add_argument("--python", help="a Python that has grokpack")
-    parser.add_argument("--run", type=json.loads, help="only run vLLM on these folders")
-    parser.add_argument("--stand-in", action="store_true", help="with the kernels of standin.py")
+    parser.add_argument("--python", required=True, help="a Python that has grokpack")
     args = parser.parse_args()
-    if args.run:
-        run_here(args.run, args.work, stand_in=args.stand_in)
-        return 0
     return 0 if check(CASES, grok1(args.source), args.python, args.source, args.work) else 1
 
 

@@ -1,7 +1,4 @@
-"""vLLM on a folder, in a process of its own.
-
-python -m tests.oracle.vllm.running FOLDER DTYPE OUT
-"""
+"""vLLM on folders, in one process for many: it takes long to start."""
 
 from __future__ import annotations
 
@@ -10,11 +7,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 Array = np.ndarray
+Job = tuple[Path, str]
+JOBS = "jobs.json"
 LENGTHS = (1, 7, 40, 64)
 
 
@@ -50,21 +51,57 @@ def in_vllm(folder: Path, dtype: str) -> Array:
     return np.array([[row[token].logprob for token in range(vocab)] for row in rows])
 
 
-def run_vllm(folder: Path, dtype: str) -> Array:
-    """`in_vllm` in a process of its own."""
+def run_vllm(jobs: Sequence[Job], *, stand_in: bool = False) -> list[Array | str]:
+    """Run vLLM on one folder after another, in a process of its own.
+
+    Args:
+        jobs: Folders, and the dtype of the arithmetic for each.
+        stand_in: With the kernels of standin.py.
+
+    Returns:
+        Log probabilities of each, or what vLLM said where it failed.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch, "found.npy")
+        work, words = Path(scratch), [[str(folder), dtype] for folder, dtype in jobs]
+        (work / JOBS).write_text(json.dumps(words), encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-m", __spec__.name, str(folder), dtype, str(out)],
+            [sys.executable, "-m", __name__, scratch, *(["--stand-in"] if stand_in else [])],
             env=os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            sys.exit(f"vLLM failed on {folder}:\n{done.stderr[-4000:]}")
-        found: Array = np.load(out)
-        return found
+            sys.exit(f"vLLM failed:\n{done.stderr[-4000:]}")
+        return [_result(work / str(number)) for number in range(len(jobs))]
+
+
+def _result(made: Path) -> Array | str:
+    failed = made.with_suffix(".txt")
+    return failed.read_text("utf-8") if failed.exists() else np.load(made.with_suffix(".npy"))
+
+
+def computed(found: Array | str) -> Array:
+    """Return log probabilities; what vLLM said instead ends the check."""
+    if isinstance(found, str):
+        sys.exit(f"vLLM failed:\n{found[-4000:]}")
+    return found
+
+
+def _run_here(work: Path, *, stand_in: bool) -> None:
+    """Write what vLLM computes of each folder as `NUMBER.npy`, or why not as `NUMBER.txt`."""
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    if stand_in:
+        from tests.oracle.vllm import standin
+
+        standin.use()
+    for number, (folder, dtype) in enumerate(json.loads((work / JOBS).read_text("utf-8"))):
+        try:
+            np.save(work / f"{number}.npy", in_vllm(Path(folder), dtype))
+        except Exception:  # noqa: BLE001  # whatever it is, it is what vLLM says
+            (work / f"{number}.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        cleanup_dist_env_and_memory()
 
 
 def verdict(good: bool) -> str:
@@ -72,4 +109,4 @@ def verdict(good: bool) -> str:
 
 
 if __name__ == "__main__":
-    np.save(sys.argv[3], in_vllm(Path(sys.argv[1]), sys.argv[2]))
+    _run_here(Path(sys.argv[1]), stand_in="--stand-in" in sys.argv[2:])
