@@ -107,7 +107,7 @@ class Bench:
         return out
 
     def theirs(self, name: str, kind: Kind, *, weighed: bool) -> Path:
-        out = self.work / "theirs.gguf"
+        out = self.work / f"theirs-{'weighed' if weighed else 'plain'}.gguf"
         options = (*(("--imatrix", self.matrix) if weighed else ()), *(PURE if kind.pure else ()))
         command = [self.program, *options, self.plain, out, name, 2]
         subprocess.run([str(word) for word in command], check=True, capture_output=True)
@@ -139,7 +139,7 @@ def _check_kind(report: Report, bench: Bench, name: str, kind: Kind) -> None:
     weighed = bench.theirs(name, kind, weighed=True)
     what, options = f"{name} --imatrix", ("--importance", bench.matrix)
     if kind.searched:
-        known = mean_squares(bench.matrix)
+        known = importance(bench.matrix)
         ours = bench.ours(kind, *options)
         _check_searched(report, bench, f"{what}, beside the plain one", ours, plain, known)
         _check_searched(report, bench, what, ours, weighed, known, every=False)
@@ -151,8 +151,11 @@ def _check_kind(report: Report, bench: Bench, name: str, kind: Kind) -> None:
         _check_same(report, what, plain, weighed)
 
 
-def mean_squares(path: Path) -> dict[str, Array]:
-    """Return the importance of a matrix's inputs, by its name; of an unused expert, ones."""
+def importance(path: Path) -> dict[str, Array]:
+    """Return what errors of a matrix's inputs count, by its name; of an unused expert all alike.
+
+    Mean squares, 1 on average, and a hundredth for inputs that were silent.
+    """
     found = {tensor.name: tensor.data for tensor in GGUFReader(path).tensors}
     made = {}
     for name, sums in found.items():
@@ -160,7 +163,9 @@ def mean_squares(path: Path) -> dict[str, Array]:
             counts = found[name.replace(".in_sum2", ".counts")].reshape(-1, 1)
             rows = sums.reshape(len(counts), -1)
             means = np.divide(rows, counts, out=np.ones_like(rows), where=counts > 0)
-            made[name.removesuffix(".weight.in_sum2")] = means
+            made[name.removesuffix(".weight.in_sum2")] = (
+                means / means.mean(-1, keepdims=True) + 0.01
+            )
     return made
 
 
