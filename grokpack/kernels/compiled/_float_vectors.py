@@ -2,7 +2,7 @@
 
 A search tries many scales for the same few weights. In loops over lanes, the sums and choices of
 each trial would go through memory; as vectors they are plain local variables. `+`, `-`, `*` and `/`
-are those of IEEE arithmetic in each lane, in the written order; `<`, `>` and `==` make masks,
+are those of IEEE arithmetic in each lane, in the written order; `<`, `>`, `==` and `!=` make masks,
 which `&` joins.
 """
 
@@ -58,6 +58,7 @@ class _Model(_PrimitiveModel):  # type: ignore[misc]
 
 _FLOATS = _Vector(f"f32x{LANES}", ir.FloatType())
 _MASK = _Vector(f"i1x{LANES}", ir.IntType(1))
+_OCTETS, _WORDS = (ir.VectorType(ir.IntType(bits), LANES) for bits in (8, 32))
 
 
 def _define(operators: tuple[_Any, ...], kind: _Vector, result: _Vector, generate: _Any) -> None:
@@ -75,7 +76,9 @@ def _define(operators: tuple[_Any, ...], kind: _Vector, result: _Vector, generat
 
 
 def _comparing(sign: str) -> _Any:
-    return lambda builder, one, other: builder.fcmp_ordered(sign, one, other)
+    """Return the generator of a comparison: NaN differs from everything, and is beyond nothing."""
+    compare = ir.IRBuilder.fcmp_unordered if sign == "!=" else ir.IRBuilder.fcmp_ordered
+    return lambda builder, one, other: compare(builder, sign, one, other)
 
 
 _OPERATORS: tuple[tuple[_Any, ...], ...] = (
@@ -109,6 +112,34 @@ def _loading(_typing: _Any, source: _Any, _at: _Any) -> tuple[_Any, _Any]:
     return _FLOATS(source, types.intp), write
 
 
+def _reading(bits: int, widened: Callable[[_Any, _Any], _Any]) -> Callable[..., tuple[_Any, _Any]]:
+    """Return the generator of a load from raw bytes of values of so many bits."""
+    kind = ir.VectorType(ir.IntType(bits), LANES).as_pointer()
+
+    def read(_typing: _Any, source: _Any, _at: _Any) -> tuple[_Any, _Any]:
+        def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
+            place = pointer(context, builder, signature.args[0], *arguments)
+            return widened(builder, builder.load(builder.bitcast(place, kind), align=1))
+
+        return _FLOATS(source, types.intp), write
+
+    return read
+
+
+def _of_int8(builder: _Any, octets: _Any) -> _Any:
+    return builder.sitofp(octets, _FLOATS.vector)
+
+
+def _of_bfloat16(builder: _Any, halves: _Any) -> _Any:
+    words = builder.zext(halves, _WORDS)
+    bits = builder.shl(words, ir.Constant(_WORDS, [16] * LANES))
+    return builder.bitcast(bits, _FLOATS.vector)
+
+
+def _of_float32(builder: _Any, words: _Any) -> _Any:
+    return builder.bitcast(words, _FLOATS.vector)
+
+
 def _storing(_typing: _Any, values: _Any, target: _Any, _to: _Any) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
         place = _place(context, builder, signature.args[1], *arguments[1:])
@@ -120,10 +151,8 @@ def _storing(_typing: _Any, values: _Any, target: _Any, _to: _Any) -> tuple[_Any
 
 def _storing_bytes(_typing: _Any, values: _Any, target: _Any, _to: _Any) -> tuple[_Any, _Any]:
     def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
-        octets, whole = (ir.VectorType(ir.IntType(bits), LANES) for bits in (8, 32))
         place = _place(context, builder, signature.args[1], *arguments[1:])
-        value = builder.trunc(builder.fptosi(arguments[0], whole), octets)
-        builder.store(value, place, align=1)
+        builder.store(builder.fptosi(arguments[0], _OCTETS), place, align=1)
         return context.get_dummy_value()
 
     return types.void(values, target, types.intp), write
@@ -146,18 +175,25 @@ def _choosing(_typing: _Any, mask: _Any, one: _Any, other: _Any) -> tuple[_Any, 
     return _FLOATS(mask, one, other), write
 
 
+def _generated(name: str) -> Callable[..., _Any]:
+    """Return the generator of a call of an LLVM intrinsic."""
+
+    def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
+        kind = ir.FunctionType(_FLOATS.vector, [_FLOATS.vector] * len(arguments))
+        full = f"llvm.{name}.v{LANES}f32"
+        return builder.call(_declare(builder.module, kind, full), arguments)
+
+    return write
+
+
 def _calling(name: str) -> Callable[[_Any, _Any], tuple[_Any, _Any]]:
     """Return the generator of a call of an LLVM intrinsic with one operand."""
+    return lambda _typing, values: (_FLOATS(values), _generated(name))
 
-    def call(_typing: _Any, values: _Any) -> tuple[_Any, _Any]:
-        def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
-            kind = ir.FunctionType(_FLOATS.vector, [_FLOATS.vector])
-            full = f"llvm.{name}.v{LANES}f32"
-            return builder.call(_declare(builder.module, kind, full), arguments)
 
-        return _FLOATS(values), write
-
-    return call
+def _calling_with_two(name: str) -> Callable[[_Any, _Any, _Any], tuple[_Any, _Any]]:
+    """Return the generator of a call of an LLVM intrinsic with two operands."""
+    return lambda _typing, one, other: (_FLOATS(one, other), _generated(name))
 
 
 def _pausing(_typing: _Any) -> tuple[_Any, _Any]:
@@ -183,16 +219,15 @@ def _reducing(sign: str, bits: int) -> Callable[[_Any, _Any], tuple[_Any, _Any]]
 
 def _rounding(_typing: _Any, values: _Any) -> tuple[_Any, _Any]:
     def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
-        kind = ir.VectorType(ir.IntType(32), LANES)
         magic, low, middle = (
             ir.Constant(vector, [value] * LANES)
             for vector, value in (
                 (_FLOATS.vector, _MAGIC),
-                (kind, _MANTISSA),
-                (kind, _MIDDLE),
+                (_WORDS, _MANTISSA),
+                (_WORDS, _MIDDLE),
             )
         )
-        bits = builder.bitcast(builder.fadd(arguments[0], magic), kind)
+        bits = builder.bitcast(builder.fadd(arguments[0], magic), _WORDS)
         return builder.sitofp(builder.sub(builder.and_(bits, low), middle), _FLOATS.vector)
 
     return _FLOATS(values), write
@@ -200,6 +235,15 @@ def _rounding(_typing: _Any, values: _Any) -> tuple[_Any, _Any]:
 
 vector = cast("Callable[[np.ndarray, int], Floats]", intrinsic(_loading))
 """Call `vector(array, at)` for the values from `at` on; bounds are not checked."""
+
+int8s = cast("Callable[[np.ndarray, int], Floats]", intrinsic(_reading(8, _of_int8)))
+"""Call `int8s(raw, at)` for the int8 from byte `at` on; bounds are not checked."""
+
+bfloat16s = cast("Callable[[np.ndarray, int], Floats]", intrinsic(_reading(16, _of_bfloat16)))
+"""Call `bfloat16s(raw, at)` likewise for bfloat16."""
+
+float32s = cast("Callable[[np.ndarray, int], Floats]", intrinsic(_reading(32, _of_float32)))
+"""Call `float32s(raw, at)` likewise for float32."""
 
 store = cast("Callable[[Floats, np.ndarray, int], None]", intrinsic(_storing))
 """Call `store(values, array, at)` to put them from `at` on; bounds are not checked."""
@@ -221,6 +265,12 @@ any_of = cast("Callable[[Mask], bool]", intrinsic(_reducing("!=", 0)))
 
 magnitude = cast("Callable[[Floats], Floats]", intrinsic(_calling("fabs")))
 """Call `magnitude(values)` for their distances from zero."""
+
+truncated = cast("Callable[[Floats], Floats]", intrinsic(_calling("trunc")))
+"""Call `truncated(values)` for the whole numbers towards zero."""
+
+with_sign = cast("Callable[[Floats, Floats], Floats]", intrinsic(_calling_with_two("copysign")))
+"""Call `with_sign(sizes, values)` for sizes with the signs of values."""
 
 root = cast("Callable[[Floats], Floats]", intrinsic(_calling("sqrt")))
 """Call `root(values)` for their square roots."""

@@ -1,11 +1,7 @@
-# min and max treat NaN differently from these comparisons
-"""Blocks of 32 weights, compiled: the arithmetic of `grokpack.kernels._ggml_blocks_of_32`.
+"""Strips of GGUF's blocks, compiled: values read, heads of blocks, bytes and accounts written.
 
-All functions work on a strip of 64 columns, with rows in the outer loop and columns in the inner
-one, which then becomes vector instructions while each column adds in the order of its rows. Where
-something is added up, four rows are taken at a time, so that sums are in registers meanwhile. The
-values of a column (a lane) lie in one flat array, at constant offsets: the compiler sees that lanes
-do not overlap, and needs no checks at run time. There are no branches, for the same reason.
+All functions work on 64 columns. What a column (a lane) has once lies in one flat array, at
+constant offsets: loops over lanes become vector instructions, and have no branches for that reason.
 """
 
 from __future__ import annotations
@@ -15,30 +11,32 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from grokpack.kernels.compiled import allocate, inner
-from grokpack.kernels.compiled._byte_copies import copy, copy_line
+from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line, prefetch
 from grokpack.kernels.compiled._byte_transposition import SIDE, transpose_square
+from grokpack.kernels.compiled._float_vectors import (
+    LANES,
+    bfloat16s,
+    float32s,
+    int8s,
+    store,
+    vector,
+)
 
 WIDTH = 64  # columns of a strip; a block of their weights is 8 KiB as float32
 BLOCK = 32
+PART = 8  # blocks of a column that are written at once: their bytes make whole squares
 ROWS = 4  # rows of an unrolled loop
 Scalar = Any  # float32 or int32; numba infers which, and never mixes them
 Source: TypeAlias = tuple[np.ndarray, int, np.ndarray, int, int]
-"""Values as bytes; bytes of a value, 4 for float32 and 1 for codes; scales `f32[group, column]`;
-first column; rows that share a scale."""
-F32 = 4
+"""Values as bytes; bytes of a value, of which 1 is for codes, 2 for bfloat16, 4 for float32; scales
+`f32[group, column]`; first column; rows that share a scale."""
+_CODE, _BF16, _F32 = 1, 2, 4  # bytes of a value
 F: Any = np.float32
 I: Any = np.int32  # noqa: E741  # stands in every line of arithmetic
 ZERO, ONE, HALF = F(0), F(1), F(0.5)
 MAGIC = F(12582912)
 INFINITE = F(np.inf)
-_LARGEST = F(np.finfo(np.float32).max)
-_CAST_LIMIT = F(1024)
 _TO_INF, _TO_ZERO, _RAISE = F(2.0**112), F(2.0**-110), F(2.0**112)
-_TOP4, _TOP8 = F(15), F(127)
-_BELOW_HALF = np.nextafter(HALF, ZERO)
-"""Summand with which a cast rounds halves away from zero; half itself would also raise the number
-below one half."""
-_LEAST_DIVISOR, _EIGHT_HALF = F(-8), F(8.5)
 
 # Lanes of a fit: scale, minimum, both as float16 bits (a number up to 65,535), its error.
 D, M, HEAD, HEAD_M, ERROR = 0, 64, 128, 192, 256
@@ -46,16 +44,20 @@ D, M, HEAD, HEAD_M, ERROR = 0, 64, 128, 192, 256
 RAW, RAW_M, INVERSE, BASE = 320, 384, 448, 512
 # Values of a block: farthest, least, largest, and running sums.
 FAR, LOW, HIGH, SUM = 576, 640, 704, 768
-SUM_2, SUM_3, SUM_4, SUM_5 = 832, 896, 960, 1024
-LANES = 1088
+SUM_2, SUM_3 = 832, 896
+# Codes at either end of their range; nonzero weights that became zero.
+END, GONE = 960, 1024
+_LANES = 1088
 
 
-def scratch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Allocate weights, codes and lanes of a block."""
+def scratch(height: int = BLOCK) -> tuple[np.ndarray, ...]:
+    """Allocate weights, codes and lanes of a block, its values as bytes, and counts of ends."""
     return (
-        allocate((BLOCK, WIDTH), np.float32),
-        allocate((BLOCK, WIDTH), np.int8),
-        allocate((LANES,), np.float32),
+        allocate((height, WIDTH), np.float32),
+        allocate((height, WIDTH), np.int8),
+        allocate((_LANES,), np.float32),
+        allocate((height * WIDTH * _F32,), np.uint8),
+        allocate((WIDTH,), np.int8),
     )
 
 
@@ -63,6 +65,17 @@ def source_of(values: np.ndarray, scales: np.ndarray, column: int, per_group: in
     """Return the input of a quantizer in one form, whatever the type of its values is."""
     size = values.dtype.itemsize
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8), size, scales, column, per_group
+
+
+@inner
+def ahead_of(source: Source, block: int, blocks: int, height: int) -> int:
+    """Return the bytes from a block of so many rows to the next one: below it, or at the right.
+
+    Blocks are taken column by column, a strip of as many as `blocks` after the other.
+    """
+    size, pitch = source[1], source[2].shape[1] * source[1]
+    ahead: int = height * pitch if block + 1 < blocks else WIDTH * size - block * height * pitch
+    return ahead
 
 
 @inner
@@ -104,88 +117,65 @@ def pick(condition: bool, one: Scalar, other: Scalar) -> Scalar:  # noqa: FBT001
 
 
 @inner
-def cast(value: Scalar) -> Scalar:
-    """Cast towards zero; values beyond any code become 0."""
-    return I(value if abs(value) < _CAST_LIMIT else ZERO)
-
-
-@inner
 def load(
     source: Source,
-    row: int,
-    column: int,
-    width: int,
-    q: np.ndarray,
+    place: tuple[int, int, int, int],
+    part: np.ndarray,
     x: np.ndarray,
     lanes: np.ndarray,
 ) -> None:
-    """Load values times scales of as many rows as `x` has, and `width` columns.
+    """Load values times scales, and leave the last scales in RAW.
 
-    Codes are copied to `q` first, scales to RAW. Lanes beyond the last column hold anything.
+    Args:
+        source: All values.
+        place: First row of as many as `x` has; first column; columns; bytes to what is loaded next.
+        part: Scratch for the values of fewer columns than a strip has.
+        x: Filled; columns beyond the last one hold anything.
+        lanes: Lanes of the fit.
     """
     raw, size, scales, first, per_group = source
-    pitch, start, until = scales.shape[1] * size, first + column, 0
-    at = row * pitch + start * size
-    for r in range(len(x)):
-        if r == until:
-            group = (row + r) // per_group
-            until = (group + 1) * per_group - row
-            own = (group * scales.shape[1] + start) * F32
-            copy(scales, own, lanes, RAW * F32, width * F32)
-        line, to = q[r], x[r]
-        if size == F32:
-            copy(raw, at + r * pitch, to, 0, width * F32)
-            for c in range(WIDTH):
-                to[c] *= lanes[RAW + c]
-            continue
-        if width == WIDTH:
-            copy_line(raw, at + r * pitch, line, 0)
-        else:
-            copy(raw, at + r * pitch, line, 0, width)
-        for c in range(WIDTH):
-            to[c] = F(line[c]) * lanes[RAW + c]
+    row, column, width, ahead = place
+    pitch, begin = scales.shape[1] * size, 0
+    at, octets = row * pitch + (first + column) * size, raw
+    if width < WIDTH:
+        for r in range(len(x)):
+            copy(raw, at + r * pitch, part, r * WIDTH * size, width * size)
+        at, pitch, octets = 0, WIDTH * size, part
+    while begin < len(x):
+        group = (row + begin) // per_group
+        end = min(len(x), (group + 1) * per_group - row)
+        own = (group * scales.shape[1] + first + column) * _F32
+        copy(scales, own, lanes, RAW * _F32, width * _F32)
+        for r in range(begin, end):
+            start = at + r * pitch
+            for n in range(0, WIDTH * size, LINE):
+                prefetch(octets, start + ahead + n)
+            _multiply(octets, start, size, lanes, x, r * WIDTH)
+        begin = end
 
 
 @inner
-def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
-    """Find the first value of largest magnitude in each column; skip NaN.
-
-    It takes rows in fours: with a store for each, stores of unchanged values become conditional,
-    and masked stores take five times as long.
-    """
-    for c in range(WIDTH):
-        lanes[FAR + c] = ZERO
-    for r in range(0, BLOCK, ROWS):
-        for c in range(WIDTH):
-            far = lanes[FAR + c]
-            for i in range(ROWS):
-                v = x[r + i, c]
-                far = v if abs(v) > abs(far) else far
-            lanes[FAR + c] = far
+def _multiply(
+    octets: np.ndarray, at: int, size: int, lanes: np.ndarray, x: np.ndarray, to: int
+) -> None:
+    """Multiply a row of values by the scales in RAW."""
+    if size == _CODE:
+        for c in range(0, WIDTH, LANES):
+            store(int8s(octets, at + c) * vector(lanes, RAW + c), x, to + c)
+    elif size == _BF16:
+        for c in range(0, WIDTH, LANES):
+            store(bfloat16s(octets, at + 2 * c) * vector(lanes, RAW + c), x, to + c)
+    else:
+        for c in range(0, WIDTH, LANES):
+            store(float32s(octets, at + 4 * c) * vector(lanes, RAW + c), x, to + c)
 
 
 @inner
-def find_range(x: np.ndarray, lanes: np.ndarray) -> None:
-    """Find the least and largest value of each column; skip NaN."""
+def round_head(lanes: np.ndarray, raw: int, head: int, to: int) -> None:
+    """Round numbers to float16: `head` receives their bits, `to` their values."""
     for c in range(WIDTH):
-        lanes[LOW + c], lanes[HIGH + c] = _LARGEST, -_LARGEST
-    for r in range(0, BLOCK, ROWS):
-        for c in range(WIDTH):
-            low, high = lanes[LOW + c], lanes[HIGH + c]
-            for i in range(ROWS):
-                v = x[r + i, c]
-                low = min(low, v)
-                high = max(high, v)
-            lanes[LOW + c], lanes[HIGH + c] = low, high
-
-
-@inner
-def round_heads(lanes: np.ndarray) -> None:
-    """Round scale and minimum to float16."""
-    for c in range(WIDTH):
-        half, half_m = to_f16(lanes[RAW + c]), to_f16(lanes[RAW_M + c])
-        lanes[HEAD + c], lanes[HEAD_M + c] = F(half), F(half_m)
-        lanes[D + c], lanes[M + c] = from_f16(half), from_f16(half_m)
+        half = to_f16(lanes[raw + c])
+        lanes[head + c], lanes[to + c] = F(half), from_f16(half)
 
 
 @inner
@@ -195,125 +185,73 @@ def invert(d: Scalar) -> Scalar:
 
 
 @inner
-def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Compiled twin of `_ggml_blocks_of_32.fit_q8_0`."""
-    find_farthest(x, lanes)
-    for c in range(WIDTH):
-        d = abs(lanes[FAR + c]) / _TOP8
-        lanes[RAW + c], lanes[RAW_M + c] = d, ZERO
-        lanes[INVERSE + c] = invert(d)
-    round_heads(lanes)
-    for r in range(BLOCK):
-        line, to = x[r], q[r]
-        for c in range(WIDTH):
-            y = line[c] * lanes[INVERSE + c]
-            to[c] = np.int8(cast(y + pick(y < ZERO, -_BELOW_HALF, _BELOW_HALF)))
-
-
-@inner
-def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Make heads from RAW, and codes by INVERSE."""
-    round_heads(lanes)
-    for c in range(WIDTH):
-        lanes[M + c] = lanes[D + c] * _LEAST_DIVISOR
-    for r in range(BLOCK):
-        line, to = x[r], q[r]
-        for c in range(WIDTH):
-            code = cast(line[c] * lanes[INVERSE + c] + _EIGHT_HALF)
-            code = min(I(15), code)
-            to[c] = np.int8(max(I(0), code))
-
-
-@inner
-def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Compiled twin of `_ggml_blocks_of_32.fit_q4_0`."""
-    find_farthest(x, lanes)
-    for c in range(WIDTH):
-        d = lanes[FAR + c] / _LEAST_DIVISOR
-        lanes[RAW + c], lanes[RAW_M + c] = d, ZERO
-        lanes[INVERSE + c] = invert(d)
-    codes_q4_0(x, q, lanes)
-
-
-@inner
-def codes_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Make heads from RAW and RAW_M, and codes above BASE by INVERSE."""
-    round_heads(lanes)
-    for r in range(BLOCK):
-        line, to = x[r], q[r]
-        for c in range(WIDTH):
-            code = cast((line[c] - lanes[BASE + c]) * lanes[INVERSE + c] + HALF)
-            code = min(I(15), code)
-            to[c] = np.int8(max(I(0), code))
-
-
-@inner
-def fit_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
-    """Compiled twin of `_ggml_blocks_of_32.fit_q4_1`."""
-    find_range(x, lanes)
-    for c in range(WIDTH):
-        low = lanes[LOW + c]
-        d = (lanes[HIGH + c] - low) / _TOP4
-        lanes[RAW + c], lanes[RAW_M + c], lanes[BASE + c] = d, low, low
-        lanes[INVERSE + c] = invert(d)
-    codes_q4_1(x, q, lanes)
-
-
-@inner
-def measure(
-    x: np.ndarray,
+def account(
     q: np.ndarray,
     lanes: np.ndarray,
-    low: Scalar,
-    high: Scalar,
+    ends: np.ndarray,
+    bounds: tuple[int, int],
+    place: tuple[int, int, int],
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Compiled twin of `_ggml_blocks_of_32.measure`.
+    """Count codes at the ends, and copy sums and counts of a block's columns to the output."""
+    _count_ends(q, bounds, ends)
+    numbers = lanes.view(np.int32)
+    for c in range(WIDTH):
+        numbers[END + c], numbers[GONE + c] = I(ends[c]), I(lanes[GONE + c])
+    block, column, width = place
+    _, blocks, columns = sums.shape
+    for k in range(3):
+        to = (k * blocks + block) * columns + column
+        _put(lanes, SUM + k * WIDTH, sums, to, width)
+    for k in range(2):
+        to = (k * blocks + block) * columns + column
+        _put(lanes, END + k * WIDTH, counts, to, width)
 
-    Sums are `f32[3, width]`, counts `i32[2, width]`.
-    """
-    lanes[SUM : SUM_5 + WIDTH] = ZERO
+
+@inner
+def _count_ends(q: np.ndarray, bounds: tuple[int, int], ends: np.ndarray) -> None:
+    """Count the codes of each column that are the least or the highest, in bytes."""
+    low, high = np.int8(bounds[0]), np.int8(bounds[1])
+    ends[:] = np.int8(0)
     for r in range(0, BLOCK, ROWS):
         for c in range(WIDTH):
-            d, m = lanes[D + c], lanes[M + c]
-            vv, ee, ve = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
-            ends, gone = lanes[SUM_4 + c], lanes[SUM_5 + c]
+            n = ends[c]
             for i in range(ROWS):
-                v, code = x[r + i, c], F(q[r + i, c])
-                restored = d * code + m
-                e = v - restored
-                vv += v * v
-                ee += e * e
-                ve += v * e
-                ends += ONE if (code <= low) | (code >= high) else ZERO
-                gone += ONE if (v != ZERO) & (restored == ZERO) else ZERO
-            lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c] = vv, ee, ve
-            lanes[SUM_4 + c], lanes[SUM_5 + c] = ends, gone
-    for c in range(sums.shape[1]):
-        sums[0, c], sums[1, c], sums[2, c] = lanes[SUM + c], lanes[SUM_2 + c], lanes[SUM_3 + c]
-        counts[0, c], counts[1, c] = I(lanes[SUM_4 + c]), I(lanes[SUM_5 + c])
+                code = q[r + i, c]
+                n = np.int8(n + np.int8((code == low) | (code == high)))
+            ends[c] = n
+
+
+@inner
+def _put(lanes: np.ndarray, at: int, out: np.ndarray, to: int, width: int) -> None:
+    """Copy numbers of four bytes."""
+    if width == WIDTH:
+        for n in range(0, WIDTH * _F32, LINE):
+            copy_line(lanes, at * _F32 + n, out, to * _F32 + n)
+    else:
+        copy(lanes, at * _F32, out, to * _F32, width * _F32)
 
 
 @inner
 def put(codes: np.ndarray, out: np.ndarray) -> None:
-    """Write `codes i8[bytes, WIDTH]` of a strip to the blocks' rows, `u8[width, bytes]`."""
+    """Write the bytes of a strip, `i8[bytes, WIDTH]`, to the blocks' rows, `u8[width, bytes]`."""
     height, width, step = len(codes), len(out), out.strides[0]
-    whole = width - width % SIDE
-    for r in range(0, height, SIDE):
-        for c in range(0, whole, SIDE):
+    rows, columns = height - height % SIDE, width - width % SIDE
+    for c in range(0, columns, SIDE):
+        for r in range(0, rows, SIDE):
             transpose_square(codes, r * WIDTH + c, WIDTH, out, c * step + r, step)
-    for c in range(whole, width):
-        for r in range(height):
+    for c in range(width):
+        for r in range(rows if c < columns else 0, height):
             out[c, r] = np.uint8(codes[r, c])
 
 
 @inner
-def put_heads(heads: np.ndarray, out: np.ndarray) -> None:
-    """Write float16 bits, a number in each lane, to the blocks' rows, `u8[width, 2]`."""
-    for c in range(len(out)):
+def put_head(heads: np.ndarray, packed: np.ndarray) -> None:
+    """Write float16 bits, a number in each lane, to two rows of bytes."""
+    for c in range(WIDTH):
         bits = I(heads[c])
-        out[c, 0], out[c, 1] = np.uint8(bits & I(255)), np.uint8(bits >> I(8))
+        packed[0, c], packed[1, c] = np.int8(bits & I(255)), np.int8(bits >> I(8))
 
 
 @inner

@@ -19,9 +19,17 @@ from grokpack.kernels.compiled._float_vectors import (
     store,
     vector,
 )
+from grokpack.kernels.compiled._ggml_block_fits import (
+    codes_q4_0,
+    codes_q4_1,
+    fit_q4_1,
+    head_q4_0,
+    scale_q4_0,
+)
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BASE,
     BLOCK,
+    END,
     ERROR,
     FAR,
     HALF,
@@ -37,27 +45,22 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     SUM,
     SUM_2,
     SUM_3,
-    SUM_4,
     WIDTH,
     ZERO,
     D,
     F,
     M,
     Scalar,
-    codes_q4_0,
-    codes_q4_1,
-    fit_q4_0,
-    fit_q4_1,
     invert,
     pick,
-    round_heads,
+    round_head,
 )
 
 _DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFINEMENTS
 Known: TypeAlias = tuple[np.ndarray, bool]
 """Weights of rows, and whether any of them is not one."""
 _HALF_SPAN, _EIGHT = F(7.5), F(8)
-_ALL = SUM_4  # of the second set of lanes: sum of the weights
+_ALL = END  # of the second set of lanes: sum of the weights
 
 
 @inner
@@ -156,7 +159,9 @@ def best_q4_0(
 ) -> None:
     """Compiled twin of `_ggml_search.best_q4_0`."""
     w, _weighted = known
-    fit_q4_0(x, q, lanes)
+    scale_q4_0(x, lanes)
+    for c in range(0, WIDTH, LANES):
+        codes_q4_0(x, q, lanes, c)
     _find_error(x, w, q, lanes)
     other[...] = ZERO
     for c in range(0, WIDTH, LANES):
@@ -167,7 +172,9 @@ def best_q4_0(
             for c in range(WIDTH):
                 other[RAW + c] = np.divide(other[SUM + c], other[SUM_2 + c])
         _round_then_invert(other)
-        codes_q4_0(x, other_q, other)
+        head_q4_0(other)
+        for c in range(0, WIDTH, LANES):
+            codes_q4_0(x, other_q, other, c)
         _find_error(x, w, other_q, other)
         _keep_better(q, lanes, other_q, other)
 
@@ -175,7 +182,8 @@ def best_q4_0(
 @inner
 def _round_then_invert(own: np.ndarray) -> None:
     """Round scale and minimum to float16, and derive the multiplier from them."""
-    round_heads(own)
+    round_head(own, RAW, HEAD, D)
+    round_head(own, RAW_M, HEAD_M, M)
     for c in range(WIDTH):
         own[RAW + c], own[RAW_M + c] = own[D + c], own[M + c]
         own[INVERSE + c] = invert(own[D + c])

@@ -1,29 +1,29 @@
 """GGUF's block types, compiled: twins of `grokpack.kernels.ggml`.
 
-A strip of 64 columns is processed block by block down the rows; only packed bytes are transposed.
+A strip of 64 columns is processed block by block down the rows. The bytes of eight blocks, which
+make whole squares, are transposed together.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.compiled import allocate, compiled, inner
+from grokpack.kernels.compiled import allocate, compiled
 from grokpack.kernels.compiled._float_vectors import LANES
+from grokpack.kernels.compiled._ggml_block_fits import fit_q4_0, fit_q4_1, fit_q8_0, measure
 from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     BLOCK,
     HEAD,
     HEAD_M,
+    PART,
     WIDTH,
-    F,
     Source,
-    fit_q4_0,
-    fit_q4_1,
-    fit_q8_0,
+    account,
+    ahead_of,
     load,
-    measure,
     pack_four,
     put,
-    put_heads,
+    put_head,
     scratch,
     source_of,
 )
@@ -37,46 +37,26 @@ from grokpack.kernels.compiled._ggml_q4_k import (
 from grokpack.kernels.compiled._ggml_search import Known, best_q4_0, best_q4_1
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
-_SPAN = 512  # columns of a span: half a kilobyte of each row is read at once
-_LOW8, _HIGH8, _LOW4, _HIGH4 = F(-127), F(127), F(0), F(15)
-
-
-@inner
-def _steps(out: np.ndarray, blocks: int) -> int:
-    """Return the number of strips times blocks, including those missing from the last span."""
-    return (len(out) + _SPAN - 1) // _SPAN * blocks * (_SPAN // WIDTH)
-
-
-@inner
-def _place(step: int, out: np.ndarray, blocks: int) -> tuple[int, int, int]:
-    """Return the block, first column and end of the strip of a step.
-
-    The order is strip by strip, block by block, and span by span.
-    """
-    strips = _SPAN // WIDTH
-    done = step // (blocks * strips) * _SPAN + step % strips * WIDTH
-    return step // strips % blocks, done, min(done + WIDTH, len(out))
+_ENDS8, _ENDS4 = (-127, 127), (0, 15)
 
 
 def _work() -> tuple[np.ndarray, ...]:
-    """Allocate scratch for a quantizer to codes of four bits."""
-    return (*scratch(), allocate((BLOCK // 2, WIDTH), np.int8))
+    """Allocate scratch for a quantizer to blocks of 32."""
+    return (*scratch(), allocate((PART * _BYTES8, WIDTH), np.int8))
 
 
 def _search_work() -> tuple[np.ndarray, ...]:
     """Allocate scratch for a search."""
-    _x, other_q, other = scratch()
+    _x, other_q, other, _part, _ends = scratch()
     return (*_work(), other_q, other)
 
 
 def _work_k() -> tuple[np.ndarray, ...]:
     """Allocate scratch for a quantizer to blocks of 256."""
-    _x, _q, lanes = scratch()
     own, w, k = (allocate((BLOCK * LANES,), np.float32) for _ in range(3))
-    x, q = allocate((SUPER, WIDTH), np.float32), allocate((SUPER, WIDTH), np.int8)
     packed = allocate((_BYTES4_K, WIDTH), np.int8)
     subs, heads = allocate((8 * SUBS, WIDTH), np.float32), allocate((2, WIDTH), np.float32)
-    return (x, q, lanes, packed, own, w, k, subs, heads)
+    return (*scratch(SUPER), packed, own, w, k, subs, heads)
 
 
 def quantize_q8_0(
@@ -89,7 +69,7 @@ def quantize_q8_0(
     counts: np.ndarray,
 ) -> None:
     """Call the compiled twin of `ggml.quantize_q8_0`."""
-    _quantize_q8_0(source_of(values, scales, column, per_group), scratch(), out, sums, counts)
+    _quantize_q8_0(source_of(values, scales, column, per_group), _work(), out, sums, counts)
 
 
 @compiled
@@ -100,18 +80,21 @@ def _quantize_q8_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes = work
-    blocks = sums.shape[1]
-    for step in range(_steps(out, blocks)):
-        at, done, end = _place(step, out, blocks)
-        if done >= end:
-            continue
-        load(source, at * BLOCK, done, end - done, q, x, lanes)
-        fit_q8_0(x, q, lanes)
-        own = out[done:end, at * _BYTES8 : (at + 1) * _BYTES8]
-        put_heads(lanes[HEAD:], own)
-        put(q, own[:, 2:])
-        measure(x, q, lanes, _LOW8, _HIGH8, sums[:, at, done:end], counts[:, at, done:end])
+    x, _q, lanes, part, ends, packed = work
+    blocks, columns = sums.shape[1:]
+    for first in range(0, blocks, PART):
+        count = min(PART, blocks - first)
+        for left in range(0, columns, WIDTH):
+            width = min(WIDTH, columns - left)
+            for k in range(count):
+                ahead = ahead_of(source, k, count, BLOCK)
+                load(source, ((first + k) * BLOCK, left, width, ahead), part, x, lanes)
+                own = packed[k * _BYTES8 : (k + 1) * _BYTES8]
+                fit_q8_0(x, own[2:], lanes)
+                put_head(lanes[HEAD:], own)
+                account(own[2:], lanes, ends, _ENDS8, (first + k, left, width), sums, counts)
+            span = slice(first * _BYTES8, (first + count) * _BYTES8)
+            put(packed[: count * _BYTES8], out[left : left + width, span])
 
 
 def quantize_q4_0(
@@ -135,19 +118,22 @@ def _quantize_q4_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, packed = work
-    blocks = sums.shape[1]
-    for step in range(_steps(out, blocks)):
-        at, done, end = _place(step, out, blocks)
-        if done >= end:
-            continue
-        load(source, at * BLOCK, done, end - done, q, x, lanes)
-        fit_q4_0(x, q, lanes)
-        pack_four(q, packed)
-        own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
-        put_heads(lanes[HEAD:], own)
-        put(packed, own[:, 2:])
-        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    x, q, lanes, part, ends, packed = work
+    blocks, columns = sums.shape[1:]
+    for first in range(0, blocks, PART):
+        count = min(PART, blocks - first)
+        for left in range(0, columns, WIDTH):
+            width = min(WIDTH, columns - left)
+            for k in range(count):
+                ahead = ahead_of(source, k, count, BLOCK)
+                load(source, ((first + k) * BLOCK, left, width, ahead), part, x, lanes)
+                fit_q4_0(x, q, lanes)
+                own = packed[k * _BYTES4_0 : (k + 1) * _BYTES4_0]
+                put_head(lanes[HEAD:], own)
+                pack_four(q, own[2:])
+                account(q, lanes, ends, _ENDS4, (first + k, left, width), sums, counts)
+            span = slice(first * _BYTES4_0, (first + count) * _BYTES4_0)
+            put(packed[: count * _BYTES4_0], out[left : left + width, span])
 
 
 def quantize_q4_1(
@@ -171,20 +157,25 @@ def _quantize_q4_1(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, packed = work
-    blocks = sums.shape[1]
-    for step in range(_steps(out, blocks)):
-        at, done, end = _place(step, out, blocks)
-        if done >= end:
-            continue
-        load(source, at * BLOCK, done, end - done, q, x, lanes)
-        fit_q4_1(x, q, lanes)
-        pack_four(q, packed)
-        own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
-        put_heads(lanes[HEAD:], own)
-        put_heads(lanes[HEAD_M:], own[:, 2:])
-        put(packed, own[:, 4:])
-        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    x, q, lanes, part, ends, packed = work
+    blocks, columns = sums.shape[1:]
+    for first in range(0, blocks, PART):
+        count = min(PART, blocks - first)
+        for left in range(0, columns, WIDTH):
+            width = min(WIDTH, columns - left)
+            for k in range(count):
+                ahead = ahead_of(source, k, count, BLOCK)
+                load(source, ((first + k) * BLOCK, left, width, ahead), part, x, lanes)
+                fit_q4_1(x, q, lanes)
+                own = packed[k * _BYTES4_1 : (k + 1) * _BYTES4_1]
+                put_head(lanes[HEAD:], own)
+                put_head(lanes[HEAD_M:], own[2:])
+                pack_four(q, own[4:])
+                for c in range(0, WIDTH, LANES):
+                    measure(x, q, lanes, c)
+                account(q, lanes, ends, _ENDS4, (first + k, left, width), sums, counts)
+            span = slice(first * _BYTES4_1, (first + count) * _BYTES4_1)
+            put(packed[: count * _BYTES4_1], out[left : left + width, span])
 
 
 def search_q4_0(  # noqa: PLR0913, PLR0917
@@ -214,21 +205,26 @@ def _search_q4_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, packed, other_q, other = work
+    x, q, lanes, part, ends, packed, other_q, other = work
     weights, weighted = known
-    blocks = sums.shape[1]
-    for step in range(_steps(out, blocks)):
-        at, done, end = _place(step, out, blocks)
-        if done >= end:
-            continue
-        load(source, at * BLOCK, done, end - done, q, x, lanes)
-        own_weights = weights[at * BLOCK : (at + 1) * BLOCK]
-        best_q4_0(x, (own_weights, weighted), q, lanes, other_q, other)
-        pack_four(q, packed)
-        own = out[done:end, at * _BYTES4_0 : (at + 1) * _BYTES4_0]
-        put_heads(lanes[HEAD:], own)
-        put(packed, own[:, 2:])
-        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    blocks, columns = sums.shape[1:]
+    for first in range(0, blocks, PART):
+        count = min(PART, blocks - first)
+        for left in range(0, columns, WIDTH):
+            width = min(WIDTH, columns - left)
+            for k in range(count):
+                ahead = ahead_of(source, k, count, BLOCK)
+                load(source, ((first + k) * BLOCK, left, width, ahead), part, x, lanes)
+                own_weights = weights[(first + k) * BLOCK : (first + k + 1) * BLOCK]
+                best_q4_0(x, (own_weights, weighted), q, lanes, other_q, other)
+                own = packed[k * _BYTES4_0 : (k + 1) * _BYTES4_0]
+                put_head(lanes[HEAD:], own)
+                pack_four(q, own[2:])
+                for c in range(0, WIDTH, LANES):
+                    measure(x, q, lanes, c)
+                account(q, lanes, ends, _ENDS4, (first + k, left, width), sums, counts)
+            span = slice(first * _BYTES4_0, (first + count) * _BYTES4_0)
+            put(packed[: count * _BYTES4_0], out[left : left + width, span])
 
 
 def search_q4_1(  # noqa: PLR0913, PLR0917
@@ -257,20 +253,26 @@ def _search_q4_1(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, packed, other_q, other = work
-    blocks = sums.shape[1]
-    for step in range(_steps(out, blocks)):
-        at, done, end = _place(step, out, blocks)
-        if done >= end:
-            continue
-        load(source, at * BLOCK, done, end - done, q, x, lanes)
-        best_q4_1(x, weights[at * BLOCK : (at + 1) * BLOCK], q, lanes, other_q, other)
-        pack_four(q, packed)
-        own = out[done:end, at * _BYTES4_1 : (at + 1) * _BYTES4_1]
-        put_heads(lanes[HEAD:], own)
-        put_heads(lanes[HEAD_M:], own[:, 2:])
-        put(packed, own[:, 4:])
-        measure(x, q, lanes, _LOW4, _HIGH4, sums[:, at, done:end], counts[:, at, done:end])
+    x, q, lanes, part, ends, packed, other_q, other = work
+    blocks, columns = sums.shape[1:]
+    for first in range(0, blocks, PART):
+        count = min(PART, blocks - first)
+        for left in range(0, columns, WIDTH):
+            width = min(WIDTH, columns - left)
+            for k in range(count):
+                ahead = ahead_of(source, k, count, BLOCK)
+                load(source, ((first + k) * BLOCK, left, width, ahead), part, x, lanes)
+                own_weights = weights[(first + k) * BLOCK : (first + k + 1) * BLOCK]
+                best_q4_1(x, own_weights, q, lanes, other_q, other)
+                own = packed[k * _BYTES4_1 : (k + 1) * _BYTES4_1]
+                put_head(lanes[HEAD:], own)
+                put_head(lanes[HEAD_M:], own[2:])
+                pack_four(q, own[4:])
+                for c in range(0, WIDTH, LANES):
+                    measure(x, q, lanes, c)
+                account(q, lanes, ends, _ENDS4, (first + k, left, width), sums, counts)
+            span = slice(first * _BYTES4_1, (first + count) * _BYTES4_1)
+            put(packed[: count * _BYTES4_1], out[left : left + width, span])
 
 
 def quantize_q4_k(
@@ -294,19 +296,19 @@ def _quantize_q4_k(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, packed, own_x, w, k, subs, heads = work
-    blocks = sums.shape[1] * BLOCK // SUPER
-    for step in range(_steps(out, blocks)):
-        at, done, end = _place(step, out, blocks)
-        if done >= end:
-            continue
-        load(source, at * SUPER, done, end - done, q, x, lanes)
-        fit_q4_k(x, q, (own_x, w, k), subs, heads)
-        pack_q4_k(q, subs, heads, packed)
-        line = out[done:end, at * _BYTES4_K : (at + 1) * _BYTES4_K]
-        put(packed, line)
-        for sub in range(SUBS):
-            to, rows = at * SUBS + sub, slice(sub * BLOCK, (sub + 1) * BLOCK)
-            read_lanes(subs, sub, lanes)
-            own, number = sums[:, to, done:end], counts[:, to, done:end]
-            measure(x[rows], q[rows], lanes, _LOW4, _HIGH4, own, number)
+    x, q, lanes, part, ends, packed, own_x, w, k, subs, heads = work
+    columns = sums.shape[2]
+    for at in range(sums.shape[1] // SUBS):
+        for left in range(0, columns, WIDTH):
+            width = min(WIDTH, columns - left)
+            load(source, (at * SUPER, left, width, ahead_of(source, 0, 1, SUPER)), part, x, lanes)
+            fit_q4_k(x, q, (own_x, w, k), subs, heads)
+            pack_q4_k(q, subs, heads, packed)
+            put(packed, out[left : left + width, at * _BYTES4_K : (at + 1) * _BYTES4_K])
+            for sub in range(SUBS):
+                read_lanes(subs, sub, lanes)
+                rows = slice(sub * BLOCK, (sub + 1) * BLOCK)
+                for c in range(0, WIDTH, LANES):
+                    measure(x[rows], q[rows], lanes, c)
+                to = at * SUBS + sub, left, width
+                account(q[rows], lanes, ends, _ENDS4, to, sums, counts)
