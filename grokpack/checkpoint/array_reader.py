@@ -72,7 +72,7 @@ class ArrayReader:
             into: Array to fill; a new one by default.
 
         Raises:
-            GrokpackError: GP213 or GP214 if a file cannot be read as its header promised, GP202 if
+            GrokpackError: GP213 or GP214 if a file cannot be read as its header says, GP202 if
                 no file holds a part of the box.
         """
         view = self._views.get(array)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint import meant_paths
+from grokpack.checkpoint import path_suggestions
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import (
     expected_counts,
@@ -125,7 +125,7 @@ def _refuse_rank(folder: str) -> None:
 def _nothing(path: str) -> GrokpackError:
     if storage.is_url(path):
         return _nothing_at(path)
-    paths = meant_paths.meant(path, lambda folder: (_find(folder) or (None,))[0])
+    paths = path_suggestions.suggest(path, lambda folder: (_find(folder) or (None,))[0])
     named = " or ".join(f"`{escape_line(one)}`" for one in paths)
     hint = f"did you mean {named}?" if named else _fetching()
     if not storage.exists(path):

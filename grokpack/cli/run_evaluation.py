@@ -58,7 +58,7 @@ def introduce(session: Session, checkpoint: Checkpoint, options: EvaluateOptions
     gelu = options.gelu_of(family)
     session.say(f"network of {family.title}, GELU by {gelu}")
     lacking = hyperparameters.lacking(checkpoint.config, checkpoint.model)
-    for note in (*lacking, *config_comparison.unheeded(checkpoint)):
+    for note in (*lacking, *config_comparison.ignored_switches(checkpoint)):
         session.say(note)
     return {"family": checkpoint.model.title, "gelu": gelu}
 

@@ -1,4 +1,4 @@
-"""Files beside the source's weights that go along into outputs: its LICENSE, its tokenizer."""
+"""Files beside the source's weights that are copied into outputs: its LICENSE, its tokenizer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LICENSE = "LICENSE"
 
 
 def carried(source: Checkpoint, target: Target, *, tokenizer: bool) -> Target:
-    """Add the files that go along to a target, and notes on what does not.
+    """Add the files that are copied to a target, and notes on what is not.
 
     A view lies beside the source, and a single file has no folder of its own.
 
     Args:
         source: The checkpoint that is converted.
         target: What is made of it.
-        tokenizer: Whether the tokenizer goes along; False where the writer saw to it.
+        tokenizer: Whether the tokenizer is copied; False where the writer deals with it.
     """
     if target.fixed_path is not None:
         return target
@@ -35,7 +35,7 @@ def carried(source: Checkpoint, target: Target, *, tokenizer: bool) -> Target:
 
 
 def _licensed(source: Checkpoint, target: Target) -> Target:
-    """Add the source's LICENSE; one that hubs know by its name goes along as that name."""
+    """Add the source's LICENSE; one that hubs know is copied under that name."""
     own = source.model.family.publication
     if not own.license_name or LICENSE in target.finals:
         return target

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CONTEXT = 8192
 _RESERVE = 10  # of a device, one part in so many is for activations and the program itself
-_CACHE_ITEM = 2  # bytes: engines keep keys and values in 16 bits unless they are told otherwise
+_CACHE_ITEM = 2  # bytes: engines keep keys and values in 16 bits by default
 
 
 @dataclass(frozen=True, slots=True)

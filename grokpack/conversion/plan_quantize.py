@@ -206,7 +206,7 @@ class _Making:
     policy: Policy
 
     def target(self) -> Target:
-        """Make the target, with what goes along."""
+        """Make the target, with the files that are copied into it."""
         made = self.writer.make(self.source, self.policy, options_for(self.writer, self.options))
         own = "tokenizer" in option_names(self.writer)
         return carried(self.source, made, tokenizer=not own)

@@ -1,6 +1,6 @@
 """Synthetic tokenizer.tok.json: every byte, merges of letters, and the special tokens of a release.
 
-Its structure is that of the release; which texts are merged is nobody's choice.
+Its structure is that of the release; which texts are merged is arbitrary.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Errors: a code, what is wrong, where, and what to do about it; a class for each that is caught.
 
-Handlers tell errors apart by their classes. A code is what is printed and promised.
+Handlers tell errors apart by their classes. Codes are printed, and never change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Location in a file: its path, and the byte where the trouble begins, if that is known."""
+    """Location in a file: its path, and the byte where the error begins, if that is known."""
 
     path: str
     byte: int | None = None

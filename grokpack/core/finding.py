@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MANY = 4  # findings of one kind from which on they are told together
+_MANY = 4  # findings of one kind from which on they are reported as one
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def evaluate_candidates(
     """Run a reference and some candidates over the same tokens; each weight is read once.
 
     Args:
-        reference: The checkpoint that the others are held against.
+        reference: The checkpoint that the others are compared with.
         candidates: Others of the same dimensions, in any formats.
         inputs: Sequences of tokens, with the token that follows each.
         options: Options of the run.

@@ -114,8 +114,8 @@ def refuse_other_network(*checkpoints: Checkpoint) -> None:
         raise GrokpackError("GP345", what, None, tuple(("config", text) for text in asked[0]))
 
 
-def unheeded(checkpoint: Checkpoint) -> list[str]:
-    """Say which switches of a config are not those of the release, whose network runs anyway."""
+def ignored_switches(checkpoint: Checkpoint) -> list[str]:
+    """Describe switches of a config that differ from the release's and are ignored."""
     family = checkpoint.model.family
     found = {key: _entry(checkpoint.config, key) for key in _switches(family)}
     return [

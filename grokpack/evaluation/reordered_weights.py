@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Order = list[int]
     """For each expert or head of the first, its number in the second."""
 
-_SAMPLE = 256  # inputs that heads are told apart by
+_SAMPLE = 256  # inputs by which heads are distinguished
 _ALIKE = 0.5
 """Least cosine of counterparts: it is about 1 where values were rounded, 0.99 for codes of 4 bits,
 and near 0 between two heads or experts."""

@@ -43,9 +43,9 @@ class Form:
 
     Attributes:
         narrow: The dtype that each value was rounded to by itself; None where none was.
-        bits: Of codes that were made anew, after the release; None where there are none: the
+        bits: Of codes that were requantized after the release; None where there are none: the
             release's own codes are exact.
-        block: Inputs that share a step which is told from the values; None where scales tell it.
+        block: Inputs that share a step which only the values show; None where scales show it.
         floats: Format of codes that are four-bit floats or other levels that are not equally far
             apart; None for integers.
     """
@@ -76,8 +76,8 @@ def form_of(checkpoint: Checkpoint, tensor: TensorSpec, requantized: Container[s
     Args:
         checkpoint: Whose tensor it is.
         tensor: The tensor.
-        requantized: Tensors whose codes were made anew, by the checkpoint's own manifest: codes of
-            the release's form do not show it.
+        requantized: Tensors whose codes were requantized, by the checkpoint's own manifest: codes
+            of the release's form do not show it.
     """
     bits, dtype = checkpoint.bits.get(tensor.name), tensor.values.dtype
     packing = checkpoint.float_packings.get(tensor.name)
@@ -116,8 +116,8 @@ class Side:
         corner = self.corner[0] + first, self.corner[1]
         return replace(self, values=self.values[first:last], corner=corner)
 
-    def lying_straight(self, implementation: Implementation) -> Side:
-        """Return the part with outputs side by side, which is how parts are compared."""
+    def row_major(self, implementation: Implementation) -> Side:
+        """Return the part with outputs side by side, as parts are compared."""
         if self.values.strides[-1] == self.values.itemsize:
             return replace(self, values=contiguous(self.values))
         made = np.empty(self.values.shape, np.float32)
@@ -163,7 +163,7 @@ def measure_distance(one: Side, other: Side, implementation: Implementation = "n
     made = []
     for first in range(0, len(one.values), _ROWS):
         ours, theirs = (
-            side.rows(first, first + _ROWS).lying_straight(implementation) for side in (one, other)
+            side.rows(first, first + _ROWS).row_major(implementation) for side in (one, other)
         )
         made.append(_distance(ours, theirs, first, implementation))
     found = merge_distances(made)
@@ -186,7 +186,7 @@ def merge_distances(distances: Sequence[Distance]) -> Distance:
 
 
 def _distance(one: Side, other: Side, row: int, implementation: Implementation) -> Distance:
-    """Compare some inputs, all of which lie straight; `row` is the first of them."""
+    """Compare some inputs of row-major sides; `row` is the first of them."""
     size, columns = one.values.size, one.values.shape[1]
     if _are_equal(one.values, other.values):
         return Distance(size)
@@ -252,7 +252,7 @@ class _Steps:
     """Half a step of each group of codes, and what rounding to bfloat16 may add.
 
     Attributes:
-        half: `f32[group, out]`; no group where a side has no codes that were made anew.
+        half: `f32[group, out]`; no group where a side has no requantized codes.
         groups: The group of each input, `i64[in]`.
     """
 
@@ -269,7 +269,7 @@ class _Steps:
 
 
 def _steps(side: Side, implementation: Implementation) -> _Steps:
-    """Compute half the steps of a part that lies straight."""
+    """Compute half the steps of a row-major part."""
     rows, columns = side.values.shape
     if side.form.bits is None:
         return _Steps(np.empty((0, columns), np.float32), np.zeros(rows, np.int64))

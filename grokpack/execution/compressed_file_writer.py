@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class CompressedFileWriter:
     """Writer that takes uncompressed bytes in order, and writes compressed frames.
 
-    It begins the file anew: how far an earlier run had got cannot be known.
+    It starts the file over: how far an earlier run got is unknown.
 
     Attributes:
         ended: Size and checksums of the file, once it is whole and durable.

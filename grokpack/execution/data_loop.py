@@ -112,7 +112,7 @@ def _write_tiles(context: TaskContext, run: TileRange) -> Receipt:
     if context.target.codec is None:
         return Receipt(run.file_group, run.first, rows, stats_by_tile, marks=marks)
     ended = tuple(w.ended for w in writers if isinstance(w, CompressedFileWriter) and w.ended)
-    if len(ended) < len(writers):  # stopped within the files, which have to be begun anew
+    if len(ended) < len(writers):  # stopped within the files, which have to be started over
         return Receipt(run.file_group, run.first, ((),) * len(group))
     return Receipt(run.file_group, run.first, rows, stats_by_tile, ended, marks)
 

@@ -31,9 +31,9 @@ class Preflight:
 
     Attributes:
         plan: The plan.
-        budget: How the run keeps its memory promise.
+        budget: How the run keeps to its memory limit.
         output: Where it writes.
-        finished: Whether the output was published before, and is not to be written anew.
+        finished: Whether the output was published before, and is not to be written again.
         disk_bytes: Most bytes of the output that are on its disk at a time.
     """
 

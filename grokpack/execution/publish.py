@@ -47,7 +47,7 @@ def publish(
         Bytes of the files.
 
     Raises:
-        GrokpackError: GP323 where somebody has taken a file's name, GP329 where a file is not as it
+        GrokpackError: GP323 where another file has the name, GP329 where a file is not as it
             was written, GP901 where a tile has no receipt, or a header is none.
     """
     layout = plan.target.layout

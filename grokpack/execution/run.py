@@ -261,7 +261,7 @@ class RunState:
         for runs in tasks(target, done):
             files = {f.path for run in runs for f in target.layout.file_groups[run.file_group]}
             paths = [self.output.file(path) for path in sorted(files)]
-            # a compressed file is begun anew by the process that writes it
+            # a compressed file is started over by the process that writes it
             yield TaskInput(runs, {} if target.codec else self.output.sink.tickets(paths))
 
     def _advance(self, nbytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Parsing of the metadata of zarr arrays of versions 2 and 3, whoever wrote them.
+"""Parsing of the metadata of zarr arrays of versions 2 and 3, by any writer.
 
 Source: the zarr 3 specification with its sharding-indexed codec, and that of zarr 2.
 """

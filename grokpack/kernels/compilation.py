@@ -1,4 +1,4 @@
-"""Compilation of kernels, which holds up work for seconds, as a listener is told of it."""
+"""Events about the compilation of kernels, which delays work by seconds."""
 
 from __future__ import annotations
 

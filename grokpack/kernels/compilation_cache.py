@@ -13,7 +13,7 @@ from grokpack.core.cache_folder import cache_folder
 def compilation_cache() -> str:
     """Return the folder of kernels compiled from these very sources.
 
-    numba compiles a function anew if its own module has changed, and not if only a function has
+    numba recompiles a function if its own module has changed, and not if only a function has
     that it calls: of other sources, what lies in the cache would compute something else.
     """
     digest = hashlib.sha256()

@@ -90,7 +90,7 @@ _NUMBER = re.compile(r"(?<![^.])(?:0|[1-9]\d{0,5})(?![^.])")
 _FIELD = re.compile(r"\{(layer|expert)\}")
 
 
-@lru_cache(maxsize=1 << 14)  # every step of a reader parses the names anew; Grok-2 has 13,059
+@lru_cache(maxsize=1 << 14)  # every step of a reader parses the names again; Grok-2 has 13,059
 def parse(convention: Convention, name: str) -> ParsedName | None:
     """Find the tensor that a name means; None for a name that the convention lacks."""
     part, *keys = _forms(convention).get(_NUMBER.sub("N", name), (None,))

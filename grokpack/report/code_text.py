@@ -58,7 +58,7 @@ def _of_error(row: ErrorJson) -> _Said:
 
 
 def _cut(text: str | None) -> str:
-    """Return a text, or its beginning where nobody would read it to the end; "" for none."""
+    """Return a text, or its beginning if it is long; "" for none."""
     whole = text or ""
     return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]}..."
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REFUSED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", *REFUSED_CODES)
-"""Codes of refusals, which other keys or another region may mend."""
+"""Codes of refusals, which other keys or another region may resolve."""
 
 
 def ask(work: Callable[[], T]) -> T:
@@ -32,7 +32,7 @@ def ask(work: Callable[[], T]) -> T:
     A request that is abandoned because the run stops may still take effect.
 
     Raises:
-        GrokpackError: GP403 once this thread is to stop, GP222 if whoever gives keys refuses.
+        GrokpackError: GP403 once this thread is to stop, GP222 if their issuer refuses keys.
         ClientError: botocore's error of the last attempt; likewise BotoCoreError.
         RetryableFailure: The last attempt to renew keys or a token.
         LastingFailure: Another attempt to renew them would fail as well.

@@ -22,7 +22,7 @@ def new_client(site: S3Bucket | GoogleBucket) -> Any:  # noqa: ANN401  # botocor
     """Create a client that signs, sends a token or, without any credentials, neither.
 
     Raises:
-        RetryableFailure: Whoever gives credentials may give them next time.
+        RetryableFailure: The service that issues credentials may succeed next time.
         GrokpackError: GP222 if they are refused, GP307 if botocore is not installed.
     """
     is_known = site.credentials.find()

@@ -220,7 +220,7 @@ class HubClient:
                 return
 
     def _limit_silence(self) -> None:
-        """End requests after a silence as those of reading, where nobody chose another limit."""
+        """End requests after a silence as those of reading, unless another limit is set."""
         session = self._utils.get_session()
         if session.timeout.read is None:
             session.timeout = SILENCE_S
@@ -252,7 +252,7 @@ class HubClient:
 
 
 def _import_library() -> Any:  # noqa: ANN401  # a module
-    """Import the client, which is to print nothing and to send as promised here.
+    """Import the client, set to print nothing and to upload over plain LFS by default.
 
     Raises:
         GrokpackError: GP307 without it, GP346 for a number of the environment that it cannot read.

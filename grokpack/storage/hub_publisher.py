@@ -133,7 +133,7 @@ class HubPublisher:
             claim = json.dumps({**plan, "run": self.record.run}, indent=1).encode()
             self._commit({CLAIM: claim}, "Begin an output, by grokpack", parent=state.commit)
         for name in filter(self.holds, list(self.record.files)):
-            self._let_go(name)
+            self._release_local(name)
 
     def _claimant(self) -> object:
         """Return the name of the run that claims the repository."""
@@ -149,14 +149,14 @@ class HubPublisher:
         """
         under_way = self._sending[0] if self._sending else {}
         self._waiting.update({n: w for n, w in files.items() if n not in under_way})
-        self._go_on(listen)
-        while not self._options.keep_local and self._here_bytes() > self.waiting_bytes:
-            self._go_on(listen, flush=True, wait=True)
+        self._advance(listen)
+        while not self._options.keep_local and self._local_bytes() > self.waiting_bytes:
+            self._advance(listen, flush=True, wait=True)
 
     def drain(self, listen: Listener) -> None:
         """Send everything that waits, and wait for it."""
         while self._waiting or self._sending:
-            self._go_on(listen, flush=True, wait=True)
+            self._advance(listen, flush=True, wait=True)
 
     def cancel(self) -> None:
         """End what goes on in the background; what was sent stays sent."""
@@ -164,30 +164,30 @@ class HubPublisher:
             self._sending[1].cancel()
             self._sending = None
 
-    def _here_bytes(self) -> int:
+    def _local_bytes(self) -> int:
         sending = self._sending[0] if self._sending else {}
         return sum(written.nbytes for written in (*self._waiting.values(), *sending.values()))
 
-    def _go_on(self, listen: Listener, *, flush: bool = False, wait: bool = False) -> None:
+    def _advance(self, listen: Listener, *, flush: bool = False, wait: bool = False) -> None:
         """Complete what was sent, and send what comes next."""
         if self._sending is not None and (wait or self._sending[1].is_done()):
             batch, request = self._sending
-            _, nbytes = _amount(batch)
+            _, nbytes = _totals(batch)
             sent = request.wait(lambda: listen(Sending(self._client.sent_bytes, nbytes)))
             self._sending = None
             self._complete(sent)
-            listen(Published(*_amount(self.record.files)))
+            listen(Published(*_totals(self.record.files)))
         if self._sending is None:
             least = self.waiting_bytes // _COMMITS
             batch = hub_batches.next_batch(self._waiting, least, flush=flush)
             if batch:
                 self._waiting = {n: w for n, w in self._waiting.items() if n not in batch}
                 self._sending = batch, self._request(batch)
-                listen(Publishing(*_amount(batch)))
+                listen(Publishing(*_totals(batch)))
 
     def _request(self, batch: hub_batches.Waiting) -> Request[dict[str, SentFile]]:
         """Begin to send files in the background."""
-        client, place, arrived = self._client, self._here, self._lists
+        client, place, arrived = self._client, self._local_path, self._are_listed
         send = partial(hub_batches.send, client=client, place=place, batch=batch, arrived=arrived)
         return Request(send)
 
@@ -197,31 +197,31 @@ class HubPublisher:
         Raises:
             GrokpackError: GP328 if it does not list them.
         """
-        if not self._lists(sent):
+        if not self._are_listed(sent):
             what = "the hub does not list what was sent"
             hint = "run the same command again; it sends what is missing"
             raise self._client.refusal(what, None, hint)
         self.record.add(sent)
         for name in sent:
-            self._let_go(name)
+            self._release_local(name)
 
-    def _lists(self, sent: Mapping[str, SentFile]) -> bool:
+    def _are_listed(self, sent: Mapping[str, SentFile]) -> bool:
         """Return whether the hub lists files as they were sent, now."""
         state = self.state(fresh=True)
         return state is not None and all(
             one.is_listed_as(state.files.get(name)) for name, one in sent.items()
         )
 
-    def _here(self, name: str) -> str:
+    def _local_path(self, name: str) -> str:
         return os.path.join(self.disk, name)
 
-    def _let_go(self, name: str) -> None:
+    def _release_local(self, name: str) -> None:
         """Remove a published file here, or give it its name."""
-        part = self._here(name) + part_files.PART
+        part = self._local_path(name) + part_files.PART
         if not self._options.keep_local:
             new_files.remove(part)
         elif reading.exists(part):
-            part_files.publish(self._here(name))
+            part_files.publish(self._local_path(name))
 
     def add(self, files: Mapping[str, bytes], message: str) -> None:
         """Publish small files, in one commit."""
@@ -252,7 +252,7 @@ class HubPublisher:
         sent = {name: SentFile.of(data) for name, data in files.items()}
 
         def arrived() -> bool:
-            there = self._lists(sent)
+            there = self._are_listed(sent)
             return there and self._state is not None and not {*removed} & {*self._state.files}
 
         def work(request: Request[None]) -> None:
@@ -269,6 +269,6 @@ class HubPublisher:
             raise self._client.refusal(what, None, "run the same command again")
 
 
-def _amount(files: Mapping[str, SentFile] | hub_batches.Waiting) -> tuple[int, int]:
+def _totals(files: Mapping[str, SentFile] | hub_batches.Waiting) -> tuple[int, int]:
     """Return the number of files, and their bytes."""
     return len(files), sum(one.nbytes for one in files.values())

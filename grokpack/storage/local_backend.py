@@ -31,7 +31,7 @@ T = TypeVar("T")
 MOST_ENTRIES = 1 << 20
 """Largest number of entries below a folder; the release in chunks of one mebibyte has 300,000."""
 _HIDING = (errno.EACCES, errno.EIO, errno.ESTALE)
-"""Errors after which nobody knows what is at a path."""
+"""Errors that leave unknown what is at a path."""
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),

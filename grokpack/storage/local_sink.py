@@ -72,7 +72,7 @@ class LocalSink:
         return part if os.path.lexists(part) else path
 
     def tickets(self, paths: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002  # see `Sink`
-        """Return no tickets: whoever sees the folder sees the parts."""
+        """Return no tickets: every process that sees the folder sees the parts."""
         return {}
 
     def accept(self, tickets: Mapping[str, str]) -> None:

@@ -41,7 +41,7 @@ class ObjectWriter:
                 self._send()
 
     def sync(self) -> None:
-        """Send the last part, if the file has come to its end."""
+        """Send the last part, if the file is complete."""
         if self._buffer and self._nbytes in (None, self._at):
             self._send()
 

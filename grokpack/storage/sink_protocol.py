@@ -90,7 +90,7 @@ class Sink(Protocol):
         """
 
     def create(self, path: str, nbytes: int, known: int | None = None) -> int | None:
-        """Begin a file of a given size, unless it is begun; one of size 0 is begun anew.
+        """Begin a file of a given size, unless it is begun; one of size 0 is started over.
 
         Args:
             path: The file.
@@ -143,7 +143,7 @@ class Sink(Protocol):
         """Write the manifest, the last file of an output."""
 
     def abandon(self) -> None:
-        """End what goes on in the background, if the run did not come to its end."""
+        """Cancel work in the background, if the run did not finish."""
 
     def size_of(self, path: str) -> int | None:
         """Return the size of a published file; None if there is none."""

@@ -177,7 +177,7 @@ class Fp4Scales(_Fp4Array):
     operation: ClassVar[str] = "fp4 scales"
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
-        """Yield rows of the box, in order: cached ones, or those of a chunk found anew."""
+        """Yield rows of the box, in order: cached ones, or those computed for a chunk."""
         for begin, end in aligned_ranges(box.start[0], box.stop[0], CHUNK):
             kept = reader.cache.take(self._key(begin // CHUNK))
             if kept is not None:

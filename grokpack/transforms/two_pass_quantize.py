@@ -168,7 +168,7 @@ def _round(
 def wide_scales(
     quantizer: GroupQuantizer, box: Box, reader: ArraySource, step_sizes: StepSizes
 ) -> np.ndarray:
-    """Return scales `f32[group, out]` of a part of a matrix, found anew or cached."""
+    """Return scales `f32[group, out]` of a part of a matrix, computed or cached."""
     found = [bits for bits, _ in quantizer.found(box.start[-1], box.stop[-1], reader, step_sizes)]
     bits = np.ascontiguousarray(np.concatenate(found).T[box.start[-2] : box.stop[-2]])
     return to_f32(bits, quantizer.scheme.scales)

@@ -28,7 +28,7 @@ def repair_command(verdict: Verdict) -> str | None:
 
 
 def fixes(verdict: Verdict) -> list[str | None]:
-    """Return for each finding the command that mends it, or None."""
+    """Return for each finding the command that repairs it, or None."""
     bad = [f.file if f.file and f.severity == "error" else None for f in verdict.findings]
     known = set(_fetchable(verdict, [name for name in bad if name]))
     return [_fetching(verdict, [name]) if name in known and name else None for name in bad]

@@ -56,7 +56,7 @@ def replay(
     Args:
         out: The output, with its manifest.
         source: The checkpoint that it is said to be made from, wherever that is now.
-        limits: Amount to compare, and when to end. A share is drawn anew each time.
+        limits: Amount to compare, and when to end. Each run draws another share.
         listen: Receives progress.
 
     Raises:

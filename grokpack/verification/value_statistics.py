@@ -118,7 +118,7 @@ def tally_all(
 ) -> dict[str, ArrayTally]:
     """Count every value of these tensors; the result is by array, scales are `<name>/scales`.
 
-    Of a count that `limits` stops, arrays that it did not come to are left out.
+    If `limits` stops the count, arrays that it has not reached are left out.
 
     Args:
         checkpoint: The checkpoint to read.

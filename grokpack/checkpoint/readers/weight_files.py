@@ -214,7 +214,7 @@ def is_numbered(file: str) -> bool:
 
 
 def missing_shards(files: Collection[str]) -> list[Finding]:
-    """Return findings for shards that the names of others promise and that are missing."""
+    """Return findings for shards that are missing by the names of others."""
     numbered = [match for file in files if (match := _NUMBERED.fullmatch(file)) is not None]
     findings = []
     for stem, total in dict.fromkeys((match[1], match[3]) for match in numbered):
@@ -233,7 +233,7 @@ def read_header(folder: str, path: str, allowance: Allowance) -> SafetensorsHead
     """Read the header of a safetensors file, or return the finding about it.
 
     Raises:
-        GrokpackError: GP208 for a dtype that is not read, which no other download mends; GP235 if
+        GrokpackError: GP208 for a dtype that is not read, which no other download changes; GP235 if
             the headers are larger than those of any checkpoint.
     """
     place = os.path.join(folder, path)

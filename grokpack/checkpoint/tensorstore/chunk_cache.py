@@ -61,7 +61,7 @@ class ChunkCache:
     Args:
         folder: URL of the store.
         context: Context in whose memory TensorStore finds the chunks.
-        limit_bytes: Bytes of chunks that nobody reads any more.
+        limit_bytes: Bytes of chunks that no reader needs any more.
     """
 
     def __init__(self, folder: str, context: ts.Context, limit_bytes: int) -> None:
@@ -105,7 +105,7 @@ class ChunkCache:
             self._release(wanted)
 
     def _take(self, wanted: Mapping[str, Encoded]) -> dict[str, Encoded]:
-        """Count a use of each chunk; return those that nobody fetches yet."""
+        """Count a use of each chunk; return those that no thread fetches yet."""
         absent = {}
         with self._guard:
             for key, place in wanted.items():

@@ -1,4 +1,4 @@
-"""Waits that end once this thread is to stop, which TensorStore cannot be told."""
+"""Waits for TensorStore that end once this thread is to stop."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _called(source: Checkpoint, policy: Policy) -> Iterator[str]:
 
 
 def _refuse_kept(source: Checkpoint, policy: Policy) -> None:
-    """Refuse to keep weights that SGLang cannot be told of, and would read as codes.
+    """Refuse to keep weights that SGLang has no setting for, and would read as codes.
 
     Raises:
         GrokpackError: GP309.

@@ -2,7 +2,7 @@
 
 In the release, query, key, value, gate and up projections have exactly this form. Down projections
 have eight groups of inputs. Cut for eight ranks, each rank's slice has one group, so that they stay
-exact as well. The attention's output projection, which every rank loads whole, is quantized anew,
+exact as well. The attention's output projection, which every rank loads whole, is requantized,
 and so are the down projections of a folder that is not cut. Floating-point weights can be cut for
 any width: a down projection of an expert gets a scale for each output and rank. The format follows
 SGLang's layers/quantization/w8a8_int8.py, and the share of each rank models/grok.py.
@@ -57,7 +57,7 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
 
     Args:
         source: The checkpoint to quantize.
-        policy: The weights that stay bfloat16, and the method for those quantized anew.
+        policy: The weights that stay bfloat16, and the method for requantized ones.
         options: Ranks, sizes, tokenizer.
 
     Raises:

@@ -106,7 +106,7 @@ def _are_there() -> bool:
 
 
 def new_session(**options: Any) -> Any:  # noqa: ANN401  # botocore's
-    """Return a new session, whose requests for keys are made once: whoever waits repeats them."""
+    """Return a new session, which requests keys once: the caller retries."""
     made = import_extra("botocore.session", EXTRA, _OTHERWISE).Session(**options)
     config = import_extra("botocore.config", EXTRA).Config(
         connect_timeout=_CONNECT_S, read_timeout=_SILENCE_S, retries={"total_max_attempts": 1}
@@ -119,7 +119,7 @@ def new_session(**options: Any) -> Any:  # noqa: ANN401  # botocore's
 
 
 def _refuse_to_ask(_prompt: str) -> str:
-    """Refuse to ask for the code that a role wants of somebody's device.
+    """Refuse a role that needs the code of an MFA device, which cannot be asked for.
 
     Raises:
         GrokpackError: GP222, always.

@@ -40,13 +40,14 @@ BLOCK_BYTES = 4 << 20
 CACHE_BYTES = 2 << 30
 """A matrix of one expert of Grok-1 has 201 MB, and each thread works on one or two."""
 IN_FLIGHT = 4
-"""Blocks that a thread fetches at a time: from afar by one request each, at hand by one for all."""
+"""Blocks that a thread fetches at a time: each by a request of its own from a distant server, all
+by one from a near server."""
 _WARM = 128
 """Number of blocks from which on blocks that were read to the end are reused before new slots are
 taken: half a gigabyte of memory that was touched before. Fresh pages cost four times as much as the
 block; a block that is needed again stays that long."""
 _EDGE_BYTES = 64 << 10  # of a block: framing, and bytes that are read otherwise
-_HELD = 8  # blocks that a thread holds at a time, lest many threads hold all
+_HELD = 8  # blocks that a thread holds at a time, so that a few threads cannot hold all
 _POLL_S = 0.1
 
 _Key = tuple[str, str, int]  # path, tag, number of the block
@@ -184,7 +185,7 @@ class BlockCache:
         """Return the function that fetches blocks that lie side by side.
 
         It holds them itself: a cancelled request may still write for a moment, and until it has
-        ended nobody else may get their slots.
+        ended no other thread may get their slots.
         """
         offset = run[0] * BLOCK_BYTES
         slots = {number: held[number] for number in run}

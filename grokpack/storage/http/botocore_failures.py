@@ -48,7 +48,7 @@ class Answer:
 
 
 def lasting(error: Any) -> LastingFailure | None:  # noqa: ANN401  # of botocore
-    """Return the failure of a connection that asking again would not mend; None for others."""
+    """Return the failure of a connection that a retry would not fix; None for others."""
     details = getattr(error, "kwargs", {})
     proxy = details.get("proxy_url")
     url = details.get("endpoint_url") or proxy

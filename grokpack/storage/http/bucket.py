@@ -47,7 +47,7 @@ class Bucket:
 
     Attributes:
         name: Name of the bucket.
-        credentials: Whoever asks.
+        credentials: Credentials of requests.
         region: Its region, if known.
         endpoint: URL of the service; None for AWS.
     """
@@ -96,7 +96,7 @@ class Bucket:
         response: urllib3.BaseHTTPResponse,
         body: bytes,  # noqa: ARG002  # see `Site`
     ) -> str | None:
-        """Learn from a refusal of what nobody signed that the bucket is not public."""
+        """Learn from a refused request without a signature that the bucket is not public."""
         is_signed = any(name.lower() == "authorization" for name in sent)
         if is_signed or response.status not in REFUSED or not self.credentials.find():
             return None

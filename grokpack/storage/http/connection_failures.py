@@ -66,7 +66,7 @@ def wants_login(proxy: str | None, reason: str) -> LastingFailure:
 
 
 def broken_off(done: int, wanted: int) -> RetryableFailure:
-    """Return the trouble with a response that ended too early."""
+    """Return the failure of a response that ended too early."""
     return RetryableFailure(f"the answer broke off after {done:,} of {wanted:,} bytes")
 
 
@@ -125,7 +125,7 @@ def _who(causes: Causes, url: str, proxy: str | None) -> str:
 
 
 def _passing(causes: Causes, error: Exception, proxy: str | None) -> RetryableFailure:
-    """Return the trouble with a connection that may succeed on a retry."""
+    """Return the failure of a connection that may succeed on a retry."""
     if _first(causes, exceptions.ConnectTimeoutError):
         through = f" through the proxy {proxy}" if proxy else ""
         return RetryableFailure(f"no connection{through} within {connections.CONNECT_S:.0f} s")
@@ -135,7 +135,7 @@ def _passing(causes: Causes, error: Exception, proxy: str | None) -> RetryableFa
 
 
 def _cut(causes: Causes) -> RetryableFailure | None:
-    """Return the trouble with a connection that ended, or that carried something else."""
+    """Return the failure of a connection that ended, or that carried something else."""
     cut = _first(causes, exceptions.IncompleteRead)
     if cut is not None:
         return broken_off(cut.partial, cut.partial + cut.expected)

@@ -57,7 +57,7 @@ _names: dict[tuple[str, bool], Listing] = {}
 def read_overhead(path: str) -> ReadOverhead:
     """Return the resources that reading below a path takes.
 
-    A server at hand is waited for by one thread more than there are cores: others would only take
+    For a near server one thread more than there are cores is enough: others would only take
     turns with its own.
     """
     cores = os.cpu_count() or 1
@@ -70,7 +70,7 @@ def read_overhead(path: str) -> ReadOverhead:
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:
-    """Fill `buffer` from byte `offset` of a file; a long read from afar uses several ranges."""
+    """Fill `buffer` from byte `offset` of a file, in parallel ranges if it is long and far away."""
     facts = _facts(path)
     _check_end(path, facts, offset + len(buffer))
     if len(buffer) <= file_info.SMALL_BYTES:

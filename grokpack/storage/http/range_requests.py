@@ -177,17 +177,17 @@ def _persist(
         request.deadline = time.monotonic() + SILENCE_S + nbytes / _SLOWEST_BYTES_PER_S
         try:
             return follow(request, resource, wanted, receive)
-        except LastingFailure as failure:
-            raise out_of_reach(resource.path, failure) from None
+        except LastingFailure as lasting:
+            raise out_of_reach(resource.path, lasting) from None
         except final:
             raise
-        except RetryableFailure as trouble:
+        except RetryableFailure as failure:
             failures += 1
-            unexpected += isinstance(trouble, UnexpectedResponse)
+            unexpected += isinstance(failure, UnexpectedResponse)
             known = urlsplit(resource.url()).netloc in answered
             if retry_policy.gives_up(failures, unexpected=unexpected, host_answered=known):
-                raise _failure(resource, trouble, failures, time.monotonic() - began) from None
-            request.pause(retry_policy.delay_s(failures, trouble.after_s))
+                raise _failure(resource, failure, failures, time.monotonic() - began) from None
+            request.pause(retry_policy.delay_s(failures, failure.after_s))
         finally:
             request.line = None
 
@@ -199,14 +199,14 @@ def out_of_reach(path: str, failure: LastingFailure) -> GrokpackError:
 
 
 def _failure(
-    resource: Resource, trouble: RetryableFailure, tried: int, seconds: float
+    resource: Resource, failure: RetryableFailure, failures: int, seconds: float
 ) -> GrokpackError:
     facts = (
-        ("happened", trouble.reason),
-        ("tried", f"{tried} times in {seconds:.0f} s"),
+        ("happened", failure.reason),
+        ("tried", f"{failures} times in {seconds:.0f} s"),
     )
     place = Place(resource.path)
-    if isinstance(trouble, UnexpectedResponse):
+    if isinstance(failure, UnexpectedResponse):
         hint = "nothing that it sent was used; take another server, or fetch the files first"
         return WrongAnswer("the server does not answer as asked", place, facts, hint)
     hint = "see that the server can be reached, and run the same command again; it continues"

@@ -62,7 +62,7 @@ class RetryableFailure(Exception):  # whether it was a response or none, the nex
 
 
 class UnexpectedResponse(RetryableFailure):
-    """Attempt with a response other than the requested one, which a retry may not mend."""
+    """Attempt with a response other than the requested one, which a retry may not fix."""
 
 
 class LastingFailure(Exception):

@@ -1,4 +1,4 @@
-"""Paths that somebody probably meant who named one without a checkpoint."""
+"""Suggestions of other paths where there is no checkpoint at the given one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEW = 3  # paths that are named
 _LONGEST_STEP = 18  # digits of a number of steps
 
 
-def meant(path: str, find: Callable[[str], str | None]) -> list[str]:
+def suggest(path: str, find: Callable[[str], str | None]) -> list[str]:
     """Return the paths that may have been meant, the likeliest first.
 
     Args:

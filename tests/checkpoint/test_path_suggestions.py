@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grokpack import open_checkpoint, plan_reshard
-from grokpack.checkpoint.meant_paths import meant
+from grokpack.checkpoint.path_suggestions import suggest
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from tests.support.checkpoints import GOLDEN
@@ -82,5 +82,5 @@ def test_a_deep_tree_is_not_looked_through_without_end(tmp_path: Path) -> None:
 
     for number in range(300):
         (tmp_path / f"{number}" / "below").mkdir(parents=True)
-    assert meant(str(tmp_path), never) == []
+    assert suggest(str(tmp_path), never) == []
     assert asked <= 201
