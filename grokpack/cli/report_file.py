@@ -16,7 +16,7 @@ _DOCUMENT, _PAGE = ".json", ".html"
 
 
 def is_possible(report: Path) -> bool:
-    """Tell whether a report can be written with this suffix."""
+    """Return whether a report can be written with this suffix."""
     return report.suffix.lower() in (_DOCUMENT, _PAGE)
 
 

@@ -198,7 +198,7 @@ class AccessRefused(CaughtError):
     CODE = "GP222"
 
 
-class WrongAnswer(CaughtError):
+class WrongResponse(CaughtError):
     """A server whose response does not match the request."""
 
     CODE = "GP223"
@@ -291,7 +291,7 @@ NO_FAULT_OF_FILES = (
     SourceChanged,
     ServerFailed,
     AccessRefused,
-    WrongAnswer,
+    WrongResponse,
     InputTooLarge,
     Interrupted,
 )

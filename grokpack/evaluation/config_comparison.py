@@ -154,7 +154,7 @@ def _scaled_rotation(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _alike(key: str, one: object, other: object, usual: tuple[Any, ...]) -> bool:
-    """Tell whether two values of a switch are the same, where a missing one is a usual one."""
+    """Return whether two values of a switch are the same, where a missing one is a usual one."""
     if one is None or other is None:
         said = other if one is None else one
         return said is None or not usual or said in usual

@@ -107,7 +107,7 @@ class PartComparison:
         return replace(made, weights=weights)
 
     def _is_excused(self, row: WeightDistance, reached: frozenset[int]) -> bool:
-        """Tell whether a weight beyond its limit gives the same results on this input.
+        """Return whether a weight beyond its limit gives the same results on this input.
 
         Nothing is known about experts that no token chose, about rows of the embedding that no
         token named, and about differences too small to show in the output.

@@ -214,7 +214,7 @@ def _distance(one: Side, other: Side, row: int, implementation: Implementation) 
 
 
 def _are_equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """Tell whether two parts are equal; most that are not differ in the first inputs."""
+    """Return whether two parts are equal; most that are not differ in the first inputs."""
     return np.array_equal(one[:1], other[:1]) and np.array_equal(one, other)
 
 

@@ -185,7 +185,7 @@ def _fill_sparse(
 
 
 def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
-    """Tell whether a tile of a sparse output holds nothing but arrays."""
+    """Return whether a tile of a sparse output holds nothing but arrays."""
     return all(isinstance(file.segments[index], Part) for index, _, _ in file.covering(start, stop))
 
 

@@ -71,7 +71,7 @@ class Journal:
         return self.path(_LOCK)
 
     def exists(self) -> bool:
-        """Tell whether a run has begun here and not been published."""
+        """Return whether a run has begun here and not been published."""
         return storage.exists(self.path(PLAN))
 
     def begin(self, plan: Plan, places: Places) -> None:
@@ -208,7 +208,7 @@ class Journal:
         return [name for name in there if name.startswith(begins) and name.endswith(ends)]
 
     def lingers(self) -> bool:
-        """Tell whether anything of a run is left, begun or stopped as it ended."""
+        """Return whether anything of a run is left, begun or stopped as it ended."""
         if self.exists():
             return True
         there = storage.names(self.folder)
@@ -248,7 +248,7 @@ def recorded_plan(plan: Plan) -> dict[str, Any]:
 
 
 def _is_own(name: str) -> bool:
-    """Tell whether a name in the folder is one that a run gives."""
+    """Return whether a name in the folder is one that a run gives."""
     begins, ends = _LOGS
     return (
         name in (PLAN, RUN, _MADE, _UPLOADS, _PUBLISHED, _RUN_LOCK, _LOCK)
@@ -259,7 +259,7 @@ def _is_own(name: str) -> bool:
 
 
 def _is_plan(document: object) -> bool:
-    """Tell whether a document has the fields that a recorded plan needs."""
+    """Return whether a document has the fields that a recorded plan needs."""
     return (
         isinstance(document, dict)
         and document.get("schema") == _SCHEMA

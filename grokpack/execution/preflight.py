@@ -81,7 +81,7 @@ def preflight(plan: Plan, out: str, limits: RunOptions) -> Preflight:
 
 
 def finished(plan: Plan, output: Output) -> bool:
-    """Tell whether this plan's output is published, with every file at its size."""
+    """Return whether this plan's output is published, with every file at its size."""
     document = output.manifest()
     if document is None or document.get("plan") != plan.digest():
         return False

@@ -270,7 +270,7 @@ class RunState:
         self.listen(Advanced(nbytes))
 
     def stopping(self) -> bool:
-        """Tell whether to end between two tiles."""
+        """Return whether to end between two tiles."""
         return self.limits.stop.is_set() or self._late()
 
     def _late(self) -> bool:
@@ -324,5 +324,5 @@ class _Whole(RunState):
 
 
 def _is_stop(error: BaseException) -> bool:
-    """Tell whether an error says that a wait ended because the run is to stop."""
+    """Return whether an error says that a wait ended because the run is to stop."""
     return isinstance(error, Interrupted)

@@ -70,7 +70,7 @@ def _useful_workers(plan: Plan) -> int:
 
 
 def _computes(plan: Plan) -> bool:
-    """Tell whether kernels run: weights get codes, or have them. All others are only moved."""
+    """Return whether kernels run: weights get codes, or have them. All others are only moved."""
     if plan.source is None or not plan.streams or plan.target.quantizes:
         return plan.streams
     weights, views = plan.source.tensors.values(), plan.source.views.values()

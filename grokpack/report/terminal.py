@@ -27,7 +27,7 @@ _STYLES = (  # first words of a line, and how they are shown
 
 
 def is_coloured(choice: str, stream: TextIO) -> bool:
-    """Tell whether a stream gets colour.
+    """Return whether a stream gets colour.
 
     Args:
         choice: `always`, `never`, or `auto`: what NO_COLOR, FORCE_COLOR and TERM ask for, in this

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from grokpack.core.optional_imports import import_extra
 from grokpack.storage.http import botocore_failures, retry_policy
 from grokpack.storage.http.aws_settings import EXTRA
-from grokpack.storage.http.botocore_failures import Answer
+from grokpack.storage.http.botocore_failures import ErrorResponse
 from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.responses import REFUSED_CODES, RetryableFailure
 
@@ -60,4 +60,4 @@ def may_pass(error: Exception) -> bool:
 
 
 def _after_s(error: Exception) -> float | None:
-    return error.after_s if isinstance(error, RetryableFailure) else Answer.of(error).after_s
+    return error.after_s if isinstance(error, RetryableFailure) else ErrorResponse.of(error).after_s

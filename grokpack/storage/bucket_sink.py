@@ -17,7 +17,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from grokpack.core.errors import GrokpackError, Place, ServerFailed, WrongAnswer
+from grokpack.core.errors import GrokpackError, Place, ServerFailed, WrongResponse
 from grokpack.core.optional_imports import import_extra
 from grokpack.core.tiles import tile_range
 from grokpack.formats import bounded_json
@@ -27,7 +27,7 @@ from grokpack.storage.bucket_client import new_client
 from grokpack.storage.fault_injection import faults
 from grokpack.storage.http import parallel_requests, range_requests, services
 from grokpack.storage.http.aws_settings import EXTRA
-from grokpack.storage.http.botocore_failures import Answer, lasting
+from grokpack.storage.http.botocore_failures import ErrorResponse, lasting
 from grokpack.storage.http.responses import LastingFailure, RetryableFailure
 from grokpack.storage.object_writer import ObjectWriter
 from grokpack.storage.sink_protocol import PART_BYTES
@@ -190,14 +190,14 @@ class BucketSink:
 
     def size_of(self, path: str) -> int | None:
         """Return the size of an object; None if there is none."""
-        answer = self._ask("", path, "head_object", _MISSING, Key=_key(path))
-        return None if answer is None else int(answer["ContentLength"])
+        response = self._ask("", path, "head_object", _MISSING, Key=_key(path))
+        return None if response is None else int(response["ContentLength"])
 
     def names(self, folder: str) -> list[str]:
         """Return the first thousand names in a folder."""
         prefix = _prefix(folder)
-        answer = self._ask("", folder, "list_objects_v2", Prefix=prefix)
-        return [row["Key"][len(prefix) :] for row in answer.get("Contents", [])]
+        response = self._ask("", folder, "list_objects_v2", Prefix=prefix)
+        return [row["Key"][len(prefix) :] for row in response.get("Contents", [])]
 
     def is_free_or_own(self, path: str, written: WrittenParts | None, inode: int | None) -> bool:  # noqa: ARG002
         """Return whether no object is there, or one whose size and one tile match."""
@@ -304,7 +304,7 @@ class BucketSink:
         pages = self._client.get_paginator(call).paginate(Bucket=self.bucket, **wanted)
         listed = self._carried_out(path, absent, lambda: list(pages))
         if listed and listed[-1].get("IsTruncated"):
-            raise WrongAnswer("the bucket does not say where its listing goes on", Place(path))
+            raise WrongResponse("the bucket does not say where its listing goes on", Place(path))
         return None if listed is None else [row for page in listed for row in page.get(name, [])]
 
     def _carried_out(self, path: str, absent: tuple[str, ...], work: Callable[[], T]) -> T | None:
@@ -321,28 +321,28 @@ class BucketSink:
         except LastingFailure as failure:
             raise range_requests.out_of_reach(path, failure) from failure
         except (errors.ClientError, errors.BotoCoreError) as error:
-            answer = Answer.of(error)
-            if answer.reason in absent:
+            response = ErrorResponse.of(error)
+            if response.reason in absent:
                 return None
             out_of_reach = lasting(error)
             if out_of_reach is not None:
                 raise range_requests.out_of_reach(path, out_of_reach) from error
-            said = f"{answer.status} {answer.reason}" if answer.status else str(error)
+            said = f"{response.status} {response.reason}" if response.status else str(error)
             raise (
-                _busy(path, said) if may_pass(error) else self._failure(path, answer.reason, said)
+                _busy(path, said) if may_pass(error) else self._failure(path, response.reason, said)
             ) from error
 
-    def _failure(self, path: str, code: str, answer: str) -> GrokpackError:
+    def _failure(self, path: str, code: str, response: str) -> GrokpackError:
         hint = _HINTS.get(code, _AGAIN)
         if code in REFUSED:
-            hint = self._site.refused_hint(answer)
+            hint = self._site.refused_hint(response)
         what = "the bucket does not take the output"
-        return GrokpackError("GP328", what, Place(path), (("answer", answer),), hint)
+        return GrokpackError("GP328", what, Place(path), (("answer", response),), hint)
 
 
-def _busy(path: str, answer: str) -> ServerFailed:
+def _busy(path: str, response: str) -> ServerFailed:
     what = "the bucket does not answer, or is busy"
-    return ServerFailed(what, Place(path), (("answer", answer),), _AGAIN)
+    return ServerFailed(what, Place(path), (("answer", response),), _AGAIN)
 
 
 def _key(path: str) -> str:

@@ -169,7 +169,7 @@ class HubClient:
             additions: Operations of `upload` or `contents`.
             removed: Names of files to remove.
             parent: Commit that the revision must stand at; None for any.
-            arrived: Asked after a failure whether the commit is there and only its answer was lost.
+            arrived: Asked after a failure whether the commit is there, and only the response lost.
 
         Raises:
             GrokpackError: GP328 if the hub refuses it, GP221 if it does not respond, GP322 if the
@@ -190,9 +190,9 @@ class HubClient:
 
         self._persist(request, send, arrived)
 
-    def refusal(self, what: str, answer: str | None, hint: str) -> GrokpackError:
+    def refusal(self, what: str, response: str | None, hint: str) -> GrokpackError:
         """Return the error for an output that the repository cannot take."""
-        facts = () if answer is None else (("answer", answer),)
+        facts = () if response is None else (("answer", response),)
         return GrokpackError("GP328", what, Place(self._out), facts, hint)
 
     def _persist(
@@ -228,8 +228,8 @@ class HubClient:
     def _failure(self, error: Exception) -> GrokpackError:
         """Return the error of a request that failed."""
         cause = _cause(error)
-        answer = getattr(cause, "response", None)
-        status = None if answer is None else int(answer.status_code)
+        response = getattr(cause, "response", None)
+        status = None if response is None else int(response.status_code)
         said = plain(_said(cause), _LONGEST_ANSWER)
         if status in BUSY or _is_of_connections(cause):
             what = "the hub does not answer, or is busy"
@@ -303,16 +303,16 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _said(error: BaseException) -> str:
-    """Describe a failure on one line: the answer's status and message, else the error."""
-    answer = getattr(error, "response", None)
+    """Describe a failure on one line: the status and message of the response, else the error."""
+    response = getattr(error, "response", None)
     message = str(getattr(error, "server_message", None) or error).strip()
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    return text if answer is None else f"{answer.status_code} {text}"
+    return text if response is None else f"{response.status_code} {text}"
 
 
 def _after_s(error: BaseException) -> float | None:
-    """Return the seconds that an answer asks to wait."""
-    answer = getattr(_cause(error), "response", None)
-    text = "" if answer is None else str(answer.headers.get("Retry-After") or "")
+    """Return the seconds that a response asks to wait."""
+    response = getattr(_cause(error), "response", None)
+    text = "" if response is None else str(response.headers.get("Retry-After") or "")
     return float(text) if text.isdecimal() else None

@@ -44,7 +44,7 @@ _NORMALS = np.uint16(0x4780 - 0x3880)  # of one sign, below 65536
 
 
 def _all_normal(bits: np.ndarray) -> bool:
-    """Tell whether bfloat16 values are zeros or normal in float16, which has more digits then."""
+    """Return whether bfloat16 values are zeros or normal in float16, which has more digits then."""
     magnitudes = bits & ~_SIGN
     normal = magnitudes - _SMALLEST_NORMAL < _NORMALS  # what is smaller wraps around
     return bool((normal | (magnitudes == 0)).all())
@@ -100,11 +100,11 @@ class PackQ8(Transform):
                 self.scales(box, reader)
 
     def fits(self, reader: ArraySource) -> bool:
-        """Tell whether float16 holds every scale."""
+        """Return whether float16 holds every scale."""
         return all(self._fits(box, reader) for box in self._matrices())
 
     def _fits(self, block: Box, reader: ArraySource) -> bool:
-        """Tell whether float16 holds the scales of a block, those of bfloat16 by their bits."""
+        """Return whether float16 holds the scales of a block, those of bfloat16 by their bits."""
         bits, dtype = read_scale_bits(self.tensor, block, reader, self.groups)
         if dtype is DType.BF16 and _all_normal(bits):
             return True
@@ -149,12 +149,12 @@ _MEASURED = 32  # weights of a group whose error is measured; a sub-block of Q4_
 
 
 def searches(kind: str) -> bool:
-    """Tell whether a type has a search of grokpack's own, with less error than ggml's."""
+    """Return whether a type has a search of grokpack's own, with less error than ggml's."""
     return KERNELS[kind].search is not None
 
 
 def weighs(kind: str) -> bool:
-    """Tell whether the importance of inputs changes what is made of a type."""
+    """Return whether the importance of inputs changes what is made of a type."""
     return searches(kind) or KERNELS[kind].weighted is not None
 
 

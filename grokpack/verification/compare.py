@@ -88,7 +88,7 @@ class Comparison:
         return next((s for s in (DIFFERENT, ROUNDED) if s in states), EQUAL)
 
     def within(self, relative: float) -> bool:
-        """Tell whether both have the same tensors, and none differs by more than a limit."""
+        """Return whether both have the same tensors, and none differs by more than a limit."""
         alike = not (self.only_first or self.only_second)
         return alike and all(row.relative <= relative for row in self.tensors)
 
@@ -119,7 +119,7 @@ def compare(
         first, second = first.anywhere(), second.anywhere()
     begin = Started("diff", sum(math.prod(_shape(ours[name])) for name in shared))
     pool = limits.pool(threads(first.folder))
-    job = Job(_comparing, (first, second), _see)
+    job = Job(_comparing, (first, second), _check_checkpoints)
     found: dict[str, list[_Block]] = {name: [] for name in shared}
     with phase(begin, listen):
         for blocks in map_unordered(job, _tasks(pairs), pool, watching(listen, limits.stopping)):
@@ -143,7 +143,7 @@ def _comparing(watch: Watch, first: Checkpoint, second: Checkpoint) -> _Comparer
     return _Comparer(watch, one, other)
 
 
-def _see(first: Checkpoint, second: Checkpoint) -> None:
+def _check_checkpoints(first: Checkpoint, second: Checkpoint) -> None:
     """Check that a remote process has both checkpoints."""
     worker_checks.check_checkpoint(first)
     worker_checks.check_checkpoint(second)
@@ -233,7 +233,7 @@ class _Comparer:
 
 
 def _is_rounded(pair: _Pair, one: np.ndarray, other: np.ndarray) -> bool:
-    """Tell whether one side is the other rounded to the shorter dtype that it is stored in."""
+    """Return whether one side is the other rounded to the shorter dtype that it is stored in."""
     kinds = (_stored(pair.first), _stored(pair.second))
     for kind, short, long in zip(kinds, (one, other), (other, one), strict=True):
         if kind in _SHORT and np.array_equal(_in_dtype(long, kind), short, equal_nan=True):

@@ -53,11 +53,11 @@ def progress(verdict: Verdict) -> Progress | None:
 
 
 def _told_by_model(count_source: str | None) -> bool:
-    """Tell whether the layers that there should be are known, and not names of a manifest alone."""
+    """Return whether the number of layers is known, and not only the names of a manifest."""
     return count_source is not None and os.path.basename(count_source) != manifest_file.FILE
 
 
 def _as_released(checkpoint: Checkpoint) -> bool:
-    """Tell whether tensors have the bytes that they have in their family's release."""
+    """Return whether tensors have the bytes that they have in their family's release."""
     packed = checkpoint.bits or checkpoint.floats or checkpoint.float_packings
     return checkpoint.format == checkpoint.model.family.release_layout.format and not packed

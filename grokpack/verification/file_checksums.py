@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _FileResult:
-    """Compare one file."""
+    """Result of one file; `ended` is False if reading it was stopped."""
 
     name: str
     ended: bool

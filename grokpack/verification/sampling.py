@@ -76,7 +76,7 @@ def choose(
 
 
 def _young(age_s: float, max_age_s: float | None) -> bool:
-    """Tell whether a result still counts; one from the future does not, since a clock was wrong."""
+    """Return whether a result still counts; one from the future, by a wrong clock, does not."""
     return max_age_s is not None and 0 <= age_s <= max_age_s
 
 

@@ -73,7 +73,7 @@ def check_pieces(
     work = _Judge(watching(listen), torrent, held)
     judged = [piece for piece in range(torrent.pieces) if work.can_judge(piece)]
     begin = Started("contents", sum(work.length(piece) for piece in judged))
-    job = Job(_Judge, (torrent, held), _see)
+    job = Job(_Judge, (torrent, held), _check_files)
     read = read_all(begin, job, judged, limits, threads(checkpoint.folder), listen)
     done = sorted((r for r in read if r.good is not None), key=lambda result: result.piece)
     layouts = {file.path: file for file in checkpoint.layout.files()}
@@ -101,7 +101,7 @@ def _compared(
     """Count the bytes of each file that lie in these pieces."""
     found = Counter({own.name: 0 for own in held.values()})
     for piece in pieces:
-        for number, _, start, stop in stretches(torrent, piece, piece + 1):
+        for number, _, start, stop in file_parts(torrent, piece, piece + 1):
             if number in held:
                 found[held[number].name] += stop - start
     return found
@@ -154,10 +154,10 @@ class _Judge:
         return min(self.torrent.piece_bytes, self.torrent.nbytes - start)
 
     def can_judge(self, piece: int) -> bool:
-        """Tell whether all bytes of a piece are there."""
+        """Return whether all bytes of a piece are there."""
         return all(
             not entry.path or (n in self.held and self.held[n].nbytes == entry.nbytes)
-            for n, entry, _, _ in stretches(self.torrent, piece, piece + 1)
+            for n, entry, _, _ in file_parts(self.torrent, piece, piece + 1)
         )
 
     def __call__(self, piece: int) -> _PieceResult:
@@ -166,7 +166,7 @@ class _Judge:
             return _PieceResult(piece, None)
         digest = hashlib.sha1(usedforsecurity=False)
         try:
-            for number, entry, start, stop in stretches(self.torrent, piece, piece + 1):
+            for number, entry, start, stop in file_parts(self.torrent, piece, piece + 1):
                 for part in self._bytes(number, entry, start, stop):
                     digest.update(part)
         except SourceUnreadable as error:
@@ -184,12 +184,12 @@ class _Judge:
             yield _ZEROS[: min(len(_ZEROS), stop - at)]
 
 
-def _see(_torrent: Torrent, held: Mapping[int, PresentFile]) -> None:
+def _check_files(_torrent: Torrent, held: Mapping[int, PresentFile]) -> None:
     """Check that a remote process has the files."""
     worker_checks.check_files({own.path: own.nbytes for own in held.values()})
 
 
-def stretches(
+def file_parts(
     torrent: Torrent, first: int, last: int
 ) -> Iterator[tuple[int, TorrentFile, int, int]]:
     """Yield the parts of files in pieces `first` to `last`: number, file, first byte, last + 1."""
@@ -222,7 +222,7 @@ def _findings(
     """Yield a finding for each file that a run of bad pieces touches: any of them may be bad."""
     errors = {result.piece: result.error for result in bad}
     for first, last in _runs([result.piece for result in bad]):
-        touched = [s for s in stretches(torrent, first, last) if s[1].path]
+        touched = [s for s in file_parts(torrent, first, last) if s[1].path]
         which = f"piece {first:,}" if last - first == 1 else f"pieces {first:,} to {last - 1:,}"
         others = f"; {which} holds {len(touched)} files" if len(touched) > 1 else ""
         for number, _, start, stop in touched:

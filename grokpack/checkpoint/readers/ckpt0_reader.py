@@ -65,10 +65,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     family = registry.by_config(found_config)
     hints = config_json.hints(found_config, family, head_dim)
     layers = hints.layers or infer_layers(family, {index for index, _ in files.present})
-    seen = _see(files, family, layers, hints)
+    seen = _interpret(files, family, layers, hints)
     released = expected_counts.released_layers(seen.model, hints)
     if released is not None and released != layers:
-        seen = _see(files, family, released, hints)
+        seen = _interpret(files, family, released, hints)
     findings = _check(files, seen)
     expected = len(seen.entries) * seen.hosts
     if seen.model is None:
@@ -83,7 +83,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Interpretation:
     """The files, interpreted as those of a given number of layers."""
 
     entries: tuple[ModelTensor, ...]
@@ -92,14 +92,14 @@ class _Seen:
     model: Model | None
 
 
-def _see(files: _Folder, family: Family, layers: int, hints: Hints) -> _Seen:
+def _interpret(files: _Folder, family: Family, layers: int, hints: Hints) -> _Interpretation:
     entries = family.tensors(layers)
     hosts = max(_host_count(files, len(entries)), _hosts_by_width(files, family))
     tensors = _assemble(files, entries, hosts)
-    return _Seen(entries, hosts, tensors, infer(family, tensors, layers, hints))
+    return _Interpretation(entries, hosts, tensors, infer(family, tensors, layers, hints))
 
 
-def _check(files: _Folder, seen: _Seen) -> list[Finding]:
+def _check(files: _Folder, seen: _Interpretation) -> list[Finding]:
     """Return findings for missing, foreign or unreadable files, and for misplaced tensors."""
     findings = ckpt0_checks.check_names(files, seen.entries, seen.hosts)
     findings += ckpt0_checks.check_failures(files, seen.entries, seen.model, seen.hosts)

@@ -37,7 +37,7 @@ class FolderHeaders:
     kinds: KindFiles | None = None  # of a release that has a file for each kind of tensor
 
     def take(self, kinds: KindFiles) -> None:
-        """Go by the names of a release's files, without those that hold something else."""
+        """Use the names of a release's files, without those that hold something else."""
         self.kinds, self.count_source = kinds, "the names of the release's files"
         self.findings += kinds.findings
         self.files = list(kinds.expected)

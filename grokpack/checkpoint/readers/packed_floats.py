@@ -79,7 +79,7 @@ class FloatWeight:
 
 
 def is_of_activations(name: str) -> bool:
-    """Tell whether an array has static scales of activations, which no weight depends on."""
+    """Return whether an array has static scales of activations, which no weight depends on."""
     return name.endswith(_ACTIVATIONS)
 
 

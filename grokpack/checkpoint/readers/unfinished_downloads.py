@@ -1,4 +1,4 @@
-"""Files of downloads that are not finished, by what programs for downloads leave beside them."""
+"""Unfinished downloads, recognized by what download programs leave beside the files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 
 ENDINGS = "incomplete|part|partial|aria2|crdownload|opdownload|download|filepart|!qb|!ut|bc!"
-"""Endings of what programs for downloads name until it is whole, in any case, as a pattern."""
+"""Endings that download programs give files until they are whole, in any case, as a pattern."""
 
 _CONTROL = ".aria2"  # beside a file that has its full size from the beginning
 _BEGUN = re.compile(rf".*\.({ENDINGS})", re.IGNORECASE)

@@ -153,7 +153,7 @@ def read(folder: str) -> VirtualStore:
 
 
 def can_hold(form: str) -> bool:
-    """Tell whether a view can point into files of a format."""
+    """Return whether a view can point into files of a format."""
     return form in reader_registry.READERS and reader_registry.reader(form).dense
 
 

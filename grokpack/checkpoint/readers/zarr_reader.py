@@ -33,7 +33,7 @@ _DOCUMENTS_BYTES = 64 << 20
 
 
 def is_store(folder: str) -> bool:
-    """Return whether a folder is a zarr group, or holds arrays under xAI's names."""
+    """Return whether a folder is a zarr group, or holds arrays under a family's names."""
     return any(storage.is_file(os.path.join(folder, name)) for name in _GROUPS) or any(
         storage.is_file(os.path.join(folder, family.rule("embedding").path, name))
         for family in registry.FAMILIES.values()
@@ -50,7 +50,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
     Raises:
         GrokpackError: GP209 if the group's metadata is broken, GP210 if no array has a name of
-            xAI's.
+            a family's.
     """
     files = set(storage.tree(folder))
     documents = _documents(folder, sorted(path for path in files if _is_metadata(path)))

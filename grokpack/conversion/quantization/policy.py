@@ -40,7 +40,7 @@ class PolicyRule:
     type: str | None = None
 
     def takes(self, entry: ModelTensor) -> bool:
-        """Tell whether the rule matches a tensor."""
+        """Return whether the rule matches a tensor."""
         return (
             self.role in (None, entry.rule.role)
             and (self.name is None or tensor_patterns.matches(entry, self.name))

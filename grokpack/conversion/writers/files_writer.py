@@ -111,7 +111,7 @@ def _above(source: Checkpoint) -> dict[str, bytes]:
 
 
 def _is_ours(path: str) -> bool:
-    """Tell whether a path belongs to an unfinished run, or is hidden."""
+    """Return whether a path belongs to an unfinished run, or is hidden."""
     return path.endswith(storage.PART) or any(part.startswith(".") for part in path.split("/"))
 
 

@@ -61,7 +61,7 @@ def _wanted(mix: Mix, entry: ModelTensor, model: Model, inputs: int) -> GGMLType
 
 
 def _more_bits(layer: int, layers: int) -> bool:
-    """Tell whether a layer is in the first or last eighth, or every third between."""
+    """Return whether a layer is in the first or last eighth, or every third between."""
     eighth = layers // 8
     return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2  # noqa: PLR2004
 

@@ -131,7 +131,7 @@ def unit(base: str, weight: SourceWeight, expert: int | None, scheme: Quantizati
 
 
 def repacks(weight: SourceWeight, scheme: QuantizationScheme) -> bool:
-    """Tell whether the source's codes and scales can be repacked without quantizing again.
+    """Return whether the source's codes and scales can be repacked without quantizing again.
 
     They can if the codes are int8, each group lies within one of the source's groups, and the dtype
     of the scales holds the source's exactly: bfloat16 as in the release, or float32.

@@ -86,7 +86,7 @@ def exact_in_bf16(source: Checkpoint, names: Sequence[str]) -> frozenset[str]:
 
 
 def _few_scales(source: Checkpoint, tensors: Sequence[TensorSpec]) -> bool:
-    """Tell whether the scales of some weights are few enough to read before a run."""
+    """Return whether the scales of some weights are few enough to read before a run."""
     nbytes = sum(tensor.scales.nbytes for tensor in tensors if tensor.scales)
     views = [source.views.get(scales_name(tensor.name)) for tensor in tensors]
     viewed = any(view is not None and not view.decodes for view in views)
@@ -150,7 +150,7 @@ class _Coded:
     groups: int | None
 
     def fits(self, reader: ArrayReader) -> bool:
-        """Tell whether all products are known to fit.
+        """Return whether all products are known to fit.
 
         Raises:
             GrokpackError: GP405 where one does not.

@@ -60,12 +60,12 @@ def collapsed_groups(geometry: Geometry, entry: ModelTensor, tensor: TensorSpec)
 
 
 def has_int8_codes(source: Checkpoint) -> bool:
-    """Tell whether the source has int8 codes with scales."""
+    """Return whether the source has int8 codes with scales."""
     return any(tensor.values.dtype is DType.I8 for tensor in source.tensors.values())
 
 
 def row_parallel_codes(source: Checkpoint) -> bool:
-    """Tell whether row-parallel weights are int8 codes; if not, their scales are all one."""
+    """Return whether row-parallel weights are int8 codes; if not, their scales are all one."""
     return any(
         source.tensors[e.name].values.dtype is DType.I8
         for e in source.model.tensors()

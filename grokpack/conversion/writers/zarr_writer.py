@@ -53,7 +53,7 @@ def to_zarr(source: Checkpoint, options: ChunkedStoreOptions) -> Target:
 
 
 def _packs(source: Checkpoint, own: TargetArray) -> bool:
-    """Tell whether a weight's codes are known to fit four bits, zero point included."""
+    """Return whether a weight's codes are known to fit four bits, zero point included."""
     name = own.entry.name
     if own.of_scales or source.bits.get(name) != _FOUR:
         return False

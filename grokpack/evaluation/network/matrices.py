@@ -156,7 +156,7 @@ def read(
 
 
 def is_transposed(tensor: TensorSpec, reader: ArrayReader) -> bool:
-    """Tell whether a weight is stored `[out, in]`, by reading one corner of it."""
+    """Return whether a weight is stored `[out, in]`, by reading one corner of it."""
     shape = tensor.values.shape
     corner = (*(1 for _ in shape[:-2]), *(min(_PROBE, n) for n in shape[-2:]))
     bits = reader.read(tensor.name, Box((0,) * len(shape), corner))

@@ -114,7 +114,7 @@ class Stream:
         return matrices.bands(one, transposed=self.lies_transposed(one.tensor))
 
     def lies_transposed(self, tensor: TensorSpec) -> bool:
-        """Tell whether a weight is stored `[out, in]`."""
+        """Return whether a weight is stored `[out, in]`."""
         kind = self.checkpoint.model.family.path_of(tensor.name)
         if kind not in self._turned:
             self._turned[kind] = matrices.is_transposed(tensor, self._reader)

@@ -230,7 +230,7 @@ class _InFlight(Generic[S, T]):
 
 
 def _is_executors(error: BaseException) -> bool:
-    """Tell whether an error says that processes died: a pool's, or that of Dask's scheduler."""
+    """Return whether an error says that processes died: a pool's, or that of Dask's scheduler."""
     return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
 
 

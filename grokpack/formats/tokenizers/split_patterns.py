@@ -24,7 +24,7 @@ Other groups call patterns or take what is merely similar, without limits on mem
 
 
 def is_bounded(pattern: str) -> bool:
-    """Tell whether a pattern can be compiled at little cost, whatever time matching may take."""
+    """Return whether a pattern can be compiled at little cost, whatever time matching may take."""
     if not 0 < len(pattern) <= _LONGEST:
         return False
     depth, repeated = 0, 1

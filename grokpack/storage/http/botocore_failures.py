@@ -24,7 +24,7 @@ _LOG_IN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorResponse:
     """A service's response to a failed request; empty if none came.
 
     Attributes:
@@ -38,7 +38,7 @@ class Answer:
     after_s: float | None
 
     @classmethod
-    def of(cls, error: Any) -> Answer:  # noqa: ANN401  # of botocore
+    def of(cls, error: Any) -> ErrorResponse:  # noqa: ANN401  # of botocore
         """Extract the response from an error of botocore."""
         said = getattr(error, "response", None) or {}  # None if the connection broke
         about = said.get("ResponseMetadata", {})
@@ -65,8 +65,8 @@ def may_pass(error: Any) -> bool:  # noqa: ANN401  # of botocore
     errors = import_extra("botocore.exceptions", EXTRA)
     if not isinstance(error, errors.ClientError):
         return isinstance(error, (errors.HTTPClientError, errors.ConnectionError))
-    answer = Answer.of(error)
-    return answer.status in BUSY or answer.reason in _PASSING
+    response = ErrorResponse.of(error)
+    return response.status in BUSY or response.reason in _PASSING
 
 
 def no_keys(error: Any) -> Exception:  # noqa: ANN401  # of botocore
@@ -76,6 +76,6 @@ def no_keys(error: Any) -> Exception:  # noqa: ANN401  # of botocore
         return failure
     reason = plain(str(error), _REASON_CHARACTERS)
     if may_pass(error):
-        return RetryableFailure(f"no keys from AWS: {reason}", Answer.of(error).after_s)
+        return RetryableFailure(f"no keys from AWS: {reason}", ErrorResponse.of(error).after_s)
     facts = (("happened", reason),)
     return AccessRefused("AWS gives no keys to sign with", None, facts, _LOG_IN)

@@ -33,7 +33,7 @@ _OTHERWISE = "or set GROKPACK_ANONYMOUS=1, to read what is public without a toke
 _LOG_IN = "gcloud auth application-default login"
 _REASON_CHARACTERS = 300
 _answered: set[str] = set()
-"""URLs that have given an answer, so that their hosts do resolve."""
+"""URLs that have responded, so that their hosts do resolve."""
 
 
 class GoogleCredentials:
@@ -163,8 +163,8 @@ def _exchange(
     proxy = connections.proxy_for(url)
     through = proxy.url if proxy else None
     try:
-        answer = connections.exchange(url, method, body, headers or {}, timeout)
+        response = connections.exchange(url, method, body, headers or {}, timeout)
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise failed_attempt(error, url, through, known=url in _answered) from error
     _answered.add(url)
-    return answer
+    return response

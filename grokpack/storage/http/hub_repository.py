@@ -59,8 +59,8 @@ def published_files(name: str, revision: str) -> tuple[str, list[Any]]:
         revision: A branch, a tag or a commit.
 
     Raises:
-        GrokpackError: GP230 if there is no such revision, GP222 if it may not be read, GP209 for an
-            answer that is none, GP221, GP223 and GP243 as reading has them.
+        GrokpackError: GP230 if there is no such revision, GP222 if it may not be read, GP209 for a
+            malformed response, GP221, GP223 and GP243 as reading has them.
     """
     path = _path(name, revision)
     try:

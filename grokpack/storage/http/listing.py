@@ -129,10 +129,10 @@ def _read_pages(path: str, site: Bucket | Hub, take: TakePage, *, deep: bool) ->
     seen: set[Mark | None] = {None}
     for _ in range(_MOST_PAGES):
         page = site.listing(parse(path), deep=deep, after=mark)
-        answer = _asked(page, path, first=mark is None)
-        if answer is None:
+        response = _asked(page, path, first=mark is None)
+        if response is None:
             return
-        data, link = answer
+        data, link = response
         mark = take(page, data, link)
         if mark is None:
             return

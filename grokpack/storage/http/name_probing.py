@@ -83,7 +83,7 @@ def _paths(document: Any) -> Iterator[object]:  # noqa: ANN401  # JSON is what i
 
 
 def _unnamed(folder: str) -> set[str]:
-    """Find weights that no index names. Answers are cached: none of these names is asked twice."""
+    """Find weights that no index names. No name is asked for twice: responses are cached."""
     pickles = [ckpt0.file_name(index, 0) for index in range(_FEW)]
     compressed = [name + SUFFIX for name in pickles]
     shared = [[_shared_file(stem, kind) for kind in range(_FEW)] for stem in _STEMS]

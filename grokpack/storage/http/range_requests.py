@@ -12,7 +12,7 @@ from grokpack.core.errors import (
     Place,
     ServerFailed,
     SourceChanged,
-    WrongAnswer,
+    WrongResponse,
 )
 from grokpack.storage.http import retry_policy
 from grokpack.storage.http.connections import SILENCE_S
@@ -208,6 +208,6 @@ def _failure(
     place = Place(resource.path)
     if isinstance(failure, UnexpectedResponse):
         hint = "nothing that it sent was used; take another server, or fetch the files first"
-        return WrongAnswer("the server does not answer as asked", place, facts, hint)
+        return WrongResponse("the server does not answer as asked", place, facts, hint)
     hint = "see that the server can be reached, and run the same command again; it continues"
     return ServerFailed("the server does not deliver", place, facts, hint)

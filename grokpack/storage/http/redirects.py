@@ -109,11 +109,11 @@ def _walk(
     """Send a request to the end of a route, and follow its redirects."""
     at = route[-1]
     headers = {**wanted, **resource.site.headers(at)}
-    answer, location = _ask(request, at, headers, receive, resource)
+    result, location = _ask(request, at, headers, receive, resource)
     if location is None:
         if len(route) > 1:
             _moved[route[0]] = at
-        return answer  # type: ignore[return-value]  # set where there is no location
+        return result  # type: ignore[return-value]  # set where there is no location
     if len(route) > _MOST_REDIRECTS:
         raise UnexpectedResponse(f"more than {_MOST_REDIRECTS} redirections")
     return _walk(request, resource, (*route, _target(at, location)), wanted, receive)

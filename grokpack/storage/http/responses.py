@@ -82,7 +82,7 @@ class FileGone(Exception):
 
 
 class FileChanged(UnexpectedResponse):
-    """Answer that the file is not the one that was asked for, as far as the server knows."""
+    """Response that the file is not the one that was asked for, as far as the server knows."""
 
 
 def described(response: urllib3.BaseHTTPResponse) -> tuple[int, int, FileFacts]:

@@ -27,7 +27,7 @@ _MOST_FILES = 1 << 14
 
 
 def is_hub(against: str) -> bool:
-    """Tell whether `--against` names a repository of the hub."""
+    """Return whether `--against` names a repository of the hub."""
     return against.startswith(SCHEME)
 
 

@@ -77,7 +77,7 @@ class Torrent:
 
 
 def is_torrent(path: str, head: bytes) -> bool:
-    """Tell whether a file is a torrent, by its name or its first bytes.
+    """Return whether a file is a torrent, by its name or its first bytes.
 
     Args:
         path: The file.
@@ -149,7 +149,7 @@ def _named(row: dict[bytes, Any], key: bytes) -> Any:  # noqa: ANN401  # the cal
 
 
 def _is_no_file(row: dict[bytes, Any], name: str) -> bool:
-    """Tell whether clients write no file for an entry: padding, or a link to another file."""
+    """Return whether clients write no file for an entry: padding, or a link to another file."""
     attributes = row.get(b"attr", b"")
     return b"p" in attributes or b"l" in attributes or name.startswith(_BITCOMET)
 
