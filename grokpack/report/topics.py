@@ -33,6 +33,7 @@ ENVIRONMENT = (
     ("GOOGLE_OAUTH_ACCESS_TOKEN", "token sent to gs:// in place of an account's"),
     ("HF_ENDPOINT", "URL of a mirror of Hugging Face, for hf://"),
     ("HF_TOKEN", "token sent to hf://; else the one that `hf auth login` stored"),
+    ("HF_HUB_OFFLINE", "1: no hf:// is read or written"),
     ("HF_HUB_DISABLE_XET", "0: -o hf:// sends over Xet, with memory of its own, and not over LFS"),
     ("https_proxy", "proxy for https://; http_proxy for http://; else all_proxy"),
     ("no_proxy", "hosts, domains and networks that are reached without a proxy; * for all"),

@@ -17,6 +17,9 @@ from grokpack.storage.http.proxies import SOCKS
 if TYPE_CHECKING:
     from grokpack.storage.http.bucket import Bucket
 
+_CHECKSUMS, _FEWEST = "request_checksum_calculation", "when_required"
+"""Setting of botocore, which else adds checksums that Google and older servers do not know."""
+
 
 def new_client(site: S3Bucket | GoogleBucket) -> Any:  # noqa: ANN401  # botocore's
     """Create a client that signs, sends a token or, without any credentials, neither.
@@ -27,12 +30,16 @@ def new_client(site: S3Bucket | GoogleBucket) -> Any:  # noqa: ANN401  # botocor
     """
     is_known = site.credentials.find()
     if is_known and isinstance(site, S3Bucket):
-        return _client(site, site.credentials.session, signature_version="s3v4")
+        session = site.credentials.session
+        options = {"signature_version": "s3v4"}
+        if site.endpoint and not aws_settings.is_set(session, _CHECKSUMS):
+            options[_CHECKSUMS] = _FEWEST
+        return _client(site, session, **options)
     client = _client(
         site,
         aws_settings.blank_session(),
         signature_version=import_extra("botocore", EXTRA).UNSIGNED,
-        request_checksum_calculation="when_required",  # Google knows others than S3
+        **{_CHECKSUMS: _FEWEST},
     )
     client.meta.events.register("request-created.s3", partial(_add_headers, site))
     return client

@@ -314,5 +314,4 @@ def _said(error: BaseException) -> str:
 def _after_s(error: BaseException) -> float | None:
     """Return the seconds that a response asks to wait."""
     response = getattr(_cause(error), "response", None)
-    text = "" if response is None else str(response.headers.get("Retry-After") or "")
-    return float(text) if text.isdecimal() else None
+    return None if response is None else retry_policy.retry_after_s(response.headers)

@@ -11,8 +11,10 @@ from unittest.mock import Mock
 import pytest
 
 from grokpack.core.errors import GrokpackError
+from grokpack.storage.bucket_client import new_client
 from grokpack.storage.bucket_sink import BucketSink
 from grokpack.storage.http import botocore_failures, connections, retry_policy, services
+from grokpack.storage.urls import parse
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 from tests.support.tls import certificate
 
@@ -121,3 +123,24 @@ def test_a_proxy_that_botocore_cannot_use_is_refused(
         BucketSink("s3://grok/out", str(tmp_path))
     connections.forget()
     assert caught.value.code == "GP224"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "chosen", "calculated"),
+    [
+        (None, None, "when_supported"),
+        ("http://127.0.0.1:9", None, "when_required"),
+        ("http://127.0.0.1:9", "when_supported", "when_supported"),
+    ],
+)
+def test_only_amazon_gets_checksums_that_nobody_chose(
+    endpoint: str | None, chosen: str | None, calculated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"GROKPACK_S3_ENDPOINT": endpoint, "AWS_REQUEST_CHECKSUM_CALCULATION": chosen}
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    for name, text in {**wanted, **keys}.items():
+        if text:
+            monkeypatch.setenv(name, text)
+    services.forget()
+    client = new_client(services.bucket(parse("s3://grok")))
+    assert client.meta.config.request_checksum_calculation == calculated

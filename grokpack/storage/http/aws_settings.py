@@ -100,6 +100,11 @@ def _check_numbers(made: Any) -> None:  # noqa: ANN401  # botocore's
             settings.valid_number(str(profile[name]), origin, _MOST)
 
 
+def is_set(session: Any, name: str) -> bool:  # noqa: ANN401  # botocore's
+    """Return whether a variable or the profile has a setting of this name."""
+    return bool(os.environ.get(f"AWS_{name.upper()}")) or name in session.get_scoped_config()
+
+
 def _are_there() -> bool:
     files = (file_path(*file) for file in (_CREDENTIALS, _CONFIG))
     return any(map(os.environ.get, _VARIABLES)) or any(map(os.path.isfile, files))

@@ -10,7 +10,8 @@ from grokpack.core.errors import AccessRefused
 from grokpack.core.optional_imports import import_extra
 from grokpack.storage.http.aws_settings import EXTRA
 from grokpack.storage.http.connection_failures import failed_attempt
-from grokpack.storage.http.responses import BUSY, LastingFailure, RetryableFailure, plain, seconds
+from grokpack.storage.http.responses import BUSY, LastingFailure, RetryableFailure, plain
+from grokpack.storage.http.retry_policy import retry_after_s
 
 reached = threading.Event()
 """Set once a service has responded: its name resolves, whatever a name server says later."""
@@ -42,8 +43,7 @@ class ErrorResponse:
         """Extract the response from an error of botocore."""
         said = getattr(error, "response", None) or {}  # None if the connection broke
         about = said.get("ResponseMetadata", {})
-        headers = about.get("HTTPHeaders", {})
-        after_s = seconds(headers.get("retry-after"), headers.get("date"))
+        after_s = retry_after_s(about.get("HTTPHeaders", {}))
         return cls(about.get("HTTPStatusCode"), str(said.get("Error", {}).get("Code", "")), after_s)
 
 

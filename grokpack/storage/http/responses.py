@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
+
+from grokpack.storage.http.retry_policy import retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,10 @@ REFUSED_CODES = (
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)
 _EMPTY_RANGE = "bytes */0"
 _CODE = re.compile(rb"<Code>([A-Za-z.]{1,60})</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]+)</Message>")
+"""Name and description of an error in S3's XML, which Google has as well."""
+_MESSAGE_CHARACTERS = 200
+_HUB_CODE = "X-Error-Code"  # header in which the hub names an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +166,7 @@ def received(
     learned = learn(response, body)
     if learned is not None:
         raise RetryableFailure(learned, after_s=0)
-    code = _CODE.search(body)
-    reason = f"{status} {code[1].decode() if code else plain(response.reason or '')}"
-    raise _failure(response, reason)
+    raise _failure(response, body)
 
 
 def _is_empty(response: urllib3.BaseHTTPResponse) -> bool:
@@ -171,33 +174,19 @@ def _is_empty(response: urllib3.BaseHTTPResponse) -> bool:
     return (response.headers.get("Content-Range") or _EMPTY_RANGE).strip() == _EMPTY_RANGE
 
 
-def _failure(response: urllib3.BaseHTTPResponse, reason: str) -> Exception:
-    """Return the exception for a response without data."""
-    status = response.status
+def _failure(response: urllib3.BaseHTTPResponse, body: bytes) -> Exception:
+    """Return the exception for a response without data, which a bucket and the hub give a name."""
+    status, code = response.status, _CODE.search(body)
+    name = code[1].decode() if code else response.headers.get(_HUB_CODE) or response.reason
+    reason = f"{status} {plain(name or '')}"
     if status in BUSY:
-        after_s = seconds(response.headers.get("Retry-After"), response.headers.get("Date"))
-        return RetryableFailure(f"it answered {reason}", after_s)
+        return RetryableFailure(f"it answered {reason}", retry_after_s(response.headers))
     if status in (_CHANGED, NO_SUCH_RANGE):
         return FileChanged(f"the server answers {reason}")
     if status in (*REFUSED, FORBIDDEN_BY_LAW) or reason.partition(" ")[2] in REFUSED_CODES:
         return RefusedRequest(reason)
     if status in _GONE:
         return FileGone(reason)
-    return UnexpectedResponse(f"it answered {reason}")
-
-
-def seconds(retry_after: str | None, now: str | None) -> float | None:
-    """Parse Retry-After: seconds, or a date, which is taken by the server's own clock.
-
-    Args:
-        retry_after: The header.
-        now: The header `Date` of the same response.
-    """
-    text = (retry_after or "").strip()
-    if text.isdecimal() and len(text) < 7:  # noqa: PLR2004  # digits
-        return float(text)
-    try:
-        left = parsedate_to_datetime(text) - parsedate_to_datetime(now or "")
-    except (TypeError, ValueError):  # one with a time zone and one without, or no dates
-        return None
-    return max(left.total_seconds(), 0.0)
+    message = _MESSAGE.search(body)
+    why = f": {plain(message[1].decode(errors='replace'), _MESSAGE_CHARACTERS)}" if message else ""
+    return UnexpectedResponse(f"it answered {reason}{why}")

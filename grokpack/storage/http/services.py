@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from grokpack.core import redaction
+from grokpack.core.errors import GrokpackError, Place
 from grokpack.storage.http import aws_settings, settings
 from grokpack.storage.http.aws_credentials import AwsCredentials
 from grokpack.storage.http.bucket import GoogleBucket, S3Bucket
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
+_HUB_TOKENS = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
+_HUB_OFFLINE = "HF_HUB_OFFLINE"
 _PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
 
 
@@ -106,7 +109,7 @@ class Hub:
 
     def token_origin(self) -> str:
         """Return where the token comes from, for a hint."""
-        return "HF_TOKEN" if os.environ.get("HF_TOKEN") else "`hf auth login`"
+        return next(filter(os.environ.get, _HUB_TOKENS), "`hf auth login`")
 
 
 def of(url: Url) -> WebServer | S3Bucket | GoogleBucket | Hub:
@@ -162,22 +165,27 @@ def _google() -> GoogleCredentials:
 
 @cache
 def _hub(repo: str, revision: str) -> Hub:
+    if os.environ.get(_HUB_OFFLINE, "").upper() in settings.TRUE:
+        what, hint = f"{_HUB_OFFLINE} is set: the hub is not asked", "unset it, or name a folder"
+        raise GrokpackError("GP243", what, Place(f"hf://{repo}"), hint=hint)
     token = _hub_token()
     redaction.add_secrets(token)
     return Hub(repo, revision, settings.endpoint("HF_ENDPOINT") or HUB, token)
 
 
 def _hub_token() -> str | None:
-    """Return HF_TOKEN, else the token that `hf auth login` stored; None without."""
+    """Return the environment's token, else the one that `hf auth login` stored; None without."""
     if settings.is_anonymous():
         return None
-    token = settings.secret("HF_TOKEN")
+    token = next(filter(None, map(settings.secret, _HUB_TOKENS)), None)
     if token is not None:
         return token
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    place = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
+    place = os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")
+    path = Path(os.path.expandvars(os.path.expanduser(place)))
     try:
-        return (place.read_text(encoding="utf-8").strip() or None) if place.is_file() else None
+        return (path.read_text(encoding="utf-8").strip() or None) if path.is_file() else None
     except (OSError, UnicodeDecodeError):  # as if not logged in
         return None
 

@@ -9,6 +9,8 @@ import re
 from grokpack.core.errors import GrokpackError, Place, UnusableValue
 from grokpack.storage.urls import WEB, host_fault
 
+TRUE = ("1", "ON", "YES", "TRUE")
+"""Values, in capitals, that switch a variable of huggingface_hub on."""
 _LONGEST_S = 86400.0
 _REGION = re.compile(r"[A-Za-z0-9-]{1,60}")
 _SECRET = re.compile(r"[!-~]+")  # what a header can hold, without spaces

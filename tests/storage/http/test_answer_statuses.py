@@ -9,7 +9,7 @@ import pytest
 from grokpack import storage
 from grokpack.core.errors import GrokpackError
 from grokpack.storage.http import file_info, retry_policy
-from grokpack.storage.http.responses import seconds
+from grokpack.storage.http.retry_policy import retry_after_s
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 
 if TYPE_CHECKING:
@@ -125,4 +125,44 @@ def test_bytes_that_come_as_they_are_are_taken(encoding: str, server: Server) ->
 def test_a_date_to_wait_for_is_taken_by_the_servers_own_clock(
     text: str | None, now: str | None, waited: float | None
 ) -> None:
-    assert seconds(text, now) == waited
+    headers = {"retry-after": text, "date": now}
+    assert retry_after_s({name: value for name, value in headers.items() if value}) == waited
+
+
+@pytest.mark.parametrize(
+    ("limit", "waited"),
+    [
+        ('"api";r=0;t=55', 55),
+        ('"pages";r=12;t=9, "resolvers"; r=0; t=287', 287),
+        ('"api";r=10;t=55', None),  # something remains: it was not this quota
+        ('"api";r=0;t=', None),
+        ("10;w=1", None),
+    ],
+)
+def test_a_quota_that_is_spent_is_waited_for(
+    limit: str, waited: float | None, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+
+    def noted(_: int, asked_s: float | None) -> float:
+        waits.append(asked_s)
+        return 0.0
+
+    monkeypatch.setattr(retry_policy, "delay_s", noted)
+    answering(server, 429, {"RateLimit": limit})
+    with pytest.raises(GrokpackError):
+        file_info.look(f"{server.url}/file")
+    assert waits == [waited] * 3
+
+
+def test_what_a_bucket_says_of_a_request_that_it_does_not_take_is_told(server: Server) -> None:
+    said = "The object was stored using a form of Server Side Encryption."
+
+    def fault(_: Asked, answer: Answer) -> None:
+        error = f"<Error><Code>InvalidRequest</Code><Message>{said}</Message></Error>"
+        answer.status, answer.headers, answer.body = 400, {}, error.encode()
+
+    server.fault = fault
+    with pytest.raises(GrokpackError) as caught:
+        storage.FileBytes(f"{server.url}/file").size()
+    assert ("happened", f"it answered 400 InvalidRequest: {said}") in caught.value.facts

@@ -14,6 +14,7 @@ from tests.support.servers import Answer, Asked, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 OBJECT = "s3://grok/ckpt-0/tensor00000_000"
 HUB = "hf://xai-org/grok-1/config.json"
@@ -101,6 +102,7 @@ def test_a_server_that_names_ever_other_regions_is_left(
         (403, "InvalidAccessKeyId", "not known there"),
         (403, "SignatureDoesNotMatch", "secret key"),
         (403, "RequestTimeTooSkewed", "clock"),
+        (403, "InvalidObjectState", "archived"),
         (403, "AccessDenied", "do not allow it"),
     ],
 )
@@ -135,3 +137,47 @@ def test_an_expired_token_of_google_is_told(far: Server, monkeypatch: pytest.Mon
     far.route = lambda _: Answer(401, {})
     token = {"GOOGLE_OAUTH_ACCESS_TOKEN": "ya29.of-an-hour"}
     assert "has expired" in str(refusal("gs://grok/config.json", token, monkeypatch).hint)
+
+
+def test_the_hubs_own_name_for_a_refusal_is_told(
+    far: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.route = lambda _: Answer(403, {"X-Error-Code": "GatedRepo"}, b"{}")
+    error = refusal(HUB, {"HF_TOKEN": "hf_of-another"}, monkeypatch)
+    assert ("answer", "403 GatedRepo") in error.facts
+    assert "ask for access at" in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("settings", "origin"),
+    [
+        ({"HF_TOKEN": "hf_mine", "HUGGING_FACE_HUB_TOKEN": "hf_old"}, "HF_TOKEN"),
+        ({"HUGGING_FACE_HUB_TOKEN": "hf_mine"}, "HUGGING_FACE_HUB_TOKEN"),
+        ({"HF_TOKEN_PATH": "~/huggingface/token"}, "`hf auth login`"),
+        ({"HF_HOME": "$HOME/huggingface"}, "`hf auth login`"),
+        ({"XDG_CACHE_HOME": "{home}"}, "`hf auth login`"),
+    ],
+)
+def test_a_token_is_where_the_hubs_client_has_it(
+    settings: dict[str, str],
+    origin: str,
+    far: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "huggingface").mkdir()
+    (tmp_path / "huggingface" / "token").write_text("hf_mine\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("HF_TOKEN_PATH", raising=False)
+    far.route = lambda _: Answer(401, {}, b"{}")
+    own = {name: text.format(home=tmp_path) for name, text in settings.items()}
+    assert origin in str(refusal(HUB, own, monkeypatch).hint)
+    assert {asked.headers.get("authorization") for asked in far.asked} == {"Bearer hf_mine"}
+
+
+def test_the_hub_is_not_asked_where_that_is_forbidden(
+    far: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = refusal(HUB, {"HF_HUB_OFFLINE": "true"}, monkeypatch)
+    assert (error.code, far.asked) == ("GP243", [])
+    assert "HF_HUB_OFFLINE" in error.what
