@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BUCKET = "grok-weights"  # that of `test_bucket_sources`, whose listing is used here
 KINDS = ("zarr", "orbax")
-KEYS = {"AWS_ACCESS_KEY_ID": "name", "AWS_SECRET_ACCESS_KEY": "secret"}
+KEYS = {"AWS_ACCESS_KEY_ID": "name", "AWS_SECRET_ACCESS_KEY": "of-nobody"}
 
 
 @pytest.fixture(autouse=True)

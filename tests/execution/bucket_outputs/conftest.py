@@ -32,7 +32,7 @@ def moto(server: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     for variable in ("GROKPACK_S3_ENDPOINT", "GROKPACK_GS_ENDPOINT"):
         monkeypatch.setenv(variable, server.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "name")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-nobody")
     monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "of-nobody")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     services.forget()
