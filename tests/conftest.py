@@ -49,15 +49,14 @@ os.environ.setdefault("NUMBA_CACHE_DIR", compilation_cache())
 typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 
-def pytest_collection_finish() -> None:
-    """Leave modules and collected tests, a million objects, out of later garbage collections.
+# Plans, headers and collected tests are a million small objects, none of them in a cycle.
+gc.set_threshold(50_000, 20, 20)
 
-    Those are rare as well: plans and headers are made of many small objects, none of them in a
-    cycle.
-    """
+
+def pytest_collection_finish() -> None:
+    """Leave modules and collected tests out of later garbage collections."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
@@ -30,8 +32,11 @@ FASTEST = "numba" if dispatch.compiler_loads() else "numpy"
 
 
 def quantize(source: Path, out: Path, limits: RunOptions | None = None, **options: Any) -> Path:
-    checkpoint = open_checkpoint(str(source))
-    execute(plan_quantize(checkpoint, QuantizeOptions(**options)), str(out), limits)
+    """Quantize, by compiled kernels unless the environment says which."""
+    plan = plan_quantize(open_checkpoint(str(source)), QuantizeOptions(**options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(dispatch.VARIABLE, os.environ.get(dispatch.VARIABLE, FASTEST))
+        execute(plan, str(out), limits)
     return out
 
 
