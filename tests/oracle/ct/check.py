@@ -138,6 +138,9 @@ class Made:
         words = self.options.replace(str(work), "").replace("/", "").replace("--", "").split()
         return Folder(work / "-".join([self.source.name, *words]), self.source)
 
+    def command(self, out: Path) -> list[str]:
+        return ["quantize", str(self.source), *self.options.split(), "-o", str(out)]
+
 
 def codec_cases(work: Path) -> list[Made]:
     return [Made(f"{name} {options}", work / name, options) for name, options in CODECS]
@@ -275,21 +278,18 @@ def prepare(work: Path, python: str) -> None:
         for name, options in CHECKPOINTS.items()
         if not (work / name).exists()
     ]
-    quantized: list[list[str]] = []
-    for case in (
+    kernels = (
         *codec_cases(work),
         *float_cases(work),
         *reading_cases(work),
-        *model_cases(work),
         *gptq_cases(work),
         broken_case(work),
-    ):
-        out = case.folder(work).path
-        if not (out / "config.json").exists():
-            quantized.append(["quantize", str(case.source), *case.options.split(), "-o", str(out)])
+    )
+    made = [(case, case.folder(work).path) for case in (*kernels, *model_cases(work))]
+    missing = [(case, out) for case, out in made if not (out / "config.json").exists()]
     run_all(python, sources)
-    run_all(python, quantized, "numba")
-    plain = [[*command[:-1], str(_by_numpy(Path(command[-1])))] for command in quantized]
+    run_all(python, [case.command(out) for case, out in missing], "numba")
+    plain = [case.command(_by_numpy(out)) for case, out in missing if case in kernels]
     run_all(python, plain, "numpy")
     read = [
         ["convert", str(folder), *AS_READ, "-o", str(out)]
