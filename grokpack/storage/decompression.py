@@ -17,14 +17,13 @@ from grokpack.formats import zstd_seekable
 from grokpack.formats.zstd_seekable import LARGEST_FRAME_BYTES, SUFFIX, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
 
     from grokpack.kernels.dispatch import Implementation
-    from grokpack.storage.backend import ReadOverhead, Stamp, StorageBackend
+    from grokpack.storage.backend import Stamp, StorageBackend
 
-    S = TypeVar("S")
     T = TypeVar("T")
 
 STORED_BYTES = zstd_seekable.bound(LARGEST_FRAME_BYTES)  # read at once by each thread
@@ -107,10 +106,13 @@ class DecompressingBackend:
     """Backend that reads NAME.zst as NAME where there is no NAME.
 
     Files that exist uncompressed cost nothing more than in the backend below.
+
+    Attributes:
+        plain: The backend below, for what compression does not change.
     """
 
-    def __init__(self, backend: StorageBackend) -> None:
-        self._backend = backend
+    def __init__(self, plain: StorageBackend) -> None:
+        self.plain = plain
         self._compressed: dict[str, CompressedFile] = {}  # by the path that they are read as
         self._held = _Held()
 
@@ -118,7 +120,7 @@ class DecompressingBackend:
         """Fill `buffer` from byte `offset` of a file or of its decompressed contents."""
         self._dispatch(
             path,
-            lambda: self._backend.read_into(path, offset, buffer),
+            lambda: self.plain.read_into(path, offset, buffer),
             lambda compressed: self._fill(compressed, offset, buffer),
         )
 
@@ -133,14 +135,14 @@ class DecompressingBackend:
         """Fill equally spaced rows from a file or from its decompressed contents."""
         self._dispatch(
             path,
-            lambda: self._backend.read_rows(path, offset, stride, rows, implementation),
+            lambda: self.plain.read_rows(path, offset, stride, rows, implementation),
             lambda compressed: self._fill_rows(compressed, offset, stride, rows),
         )
 
     def size(self, path: str) -> int:
         """Return the size of a file, or of its decompressed contents."""
         return self._dispatch(
-            path, lambda: self._backend.size(path), lambda compressed: compressed.table.nbytes
+            path, lambda: self.plain.size(path), lambda compressed: compressed.table.nbytes
         )
 
     def _dispatch(
@@ -160,7 +162,7 @@ class DecompressingBackend:
     def stamp(self, path: str, *, fresh: bool) -> Stamp:
         """Return the stamp of a file; for a compressed one, with its decompressed size."""
         try:
-            found = self._backend.stamp(path, fresh=fresh)
+            found = self.plain.stamp(path, fresh=fresh)
         except GrokpackError:
             compressed = self._find(path, fresh=fresh)
             if compressed is None:
@@ -171,36 +173,20 @@ class DecompressingBackend:
 
     def exists(self, path: str) -> bool:
         """Return whether anything is at the path, compressed or not."""
-        return self._backend.exists(path) or self._is_compressed(path)
-
-    def is_file(self, path: str) -> bool:
-        """Return whether an uncompressed file is at the path."""
-        return self._backend.is_file(path)
-
-    def is_folder(self, path: str) -> bool:
-        """Return whether the path is a folder."""
-        return self._backend.is_folder(path)
+        return self.plain.exists(path) or self._is_compressed(path)
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, without the suffix of compressed files."""
-        return _without_suffix(self._backend.names(folder))
+        return _without_suffix(self.plain.names(folder))
 
     def tree(self, folder: str) -> list[str]:
         """Return every file below a folder, without the suffix of compressed files."""
-        return _without_suffix(self._backend.tree(folder))
-
-    def read_overhead(self, path: str) -> ReadOverhead:
-        """Return the resources that reading through the backend below takes."""
-        return self._backend.read_overhead(path)
-
-    def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """Apply a function to many items as the backend below does."""
-        return self._backend.map_all(work, items)
+        return _without_suffix(self.plain.tree(folder))
 
     def forget(self, folder: str) -> None:
         """Discard what is cached about compressed files and by the backend below."""
         self._compressed.clear()
-        self._backend.forget(folder)
+        self.plain.forget(folder)
 
     def stored(self, path: str) -> str:
         """Return the path of the file that `path` was read from."""
@@ -208,14 +194,14 @@ class DecompressingBackend:
         return path if compressed is None else compressed.path
 
     def _is_compressed(self, path: str) -> bool:
-        return not path.endswith(_NEVER) and self._backend.exists(path + SUFFIX)
+        return not path.endswith(_NEVER) and self.plain.exists(path + SUFFIX)
 
     def _find(self, path: str, *, fresh: bool) -> CompressedFile | None:
         """Find the compressed file for a path at which there is no uncompressed one."""
-        if self._backend.exists(path) or not self._is_compressed(path):
+        if self.plain.exists(path) or not self._is_compressed(path):
             self._compressed.pop(path, None)
             return None
-        stamp = self._backend.stamp(path + SUFFIX, fresh=fresh)
+        stamp = self.plain.stamp(path + SUFFIX, fresh=fresh)
         known = self._compressed.get(path)
         if known is None or known.stamp != stamp:
             table = self._read_table(path + SUFFIX, stamp[0])
@@ -235,7 +221,7 @@ class DecompressingBackend:
 
     def _read(self, path: str, start: int, stop: int) -> bytearray:
         buffer = bytearray(stop - start)
-        self._backend.read_into(path, start, memoryview(buffer))
+        self.plain.read_into(path, start, memoryview(buffer))
         return buffer
 
     def _fill(self, compressed: CompressedFile, offset: int, buffer: memoryview) -> None:
@@ -300,7 +286,7 @@ class DecompressingBackend:
         if not begins <= start < ends:
             stored.key = None
             begins, ends = start, compressed.table.fitting(frame, last, STORED_BYTES)
-            self._backend.read_into(compressed.path, begins, stored.sized(ends - begins))
+            self.plain.read_into(compressed.path, begins, stored.sized(ends - begins))
             stored.key, stored.span = (compressed.path, compressed.stamp), (begins, ends)
         return stored.sized(ends - begins)[start - begins : stop - begins]
 

@@ -118,12 +118,12 @@ def is_file(path: str) -> bool:
     Raises:
         GrokpackError: GP237 for a pipe, a socket or a device.
     """
-    return _backend(path).is_file(path)
+    return _backend(path).plain.is_file(path)
 
 
 def is_folder(path: str) -> bool:
     """Return whether the path is a folder."""
-    return _backend(path).is_folder(path)
+    return _backend(path).plain.is_folder(path)
 
 
 def names(folder: str) -> list[str]:
@@ -151,7 +151,7 @@ def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         tell(next(done), len(items))
         return result
 
-    return _backend(near).map_all(counting, items)
+    return _backend(near).plain.map_all(counting, items)
 
 
 def forget(folder: str) -> None:
@@ -161,7 +161,7 @@ def forget(folder: str) -> None:
 
 def read_overhead(path: str) -> ReadOverhead:
     """Return the resources that reading below a path takes, beside the caller's buffers."""
-    return _backend(path).read_overhead(path)
+    return _backend(path).plain.read_overhead(path)
 
 
 def tidy(scratch: str) -> None:

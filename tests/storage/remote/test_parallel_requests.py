@@ -53,6 +53,17 @@ def test_a_server_that_is_far_is_asked_several_things_at_once(
     assert len(served.asked) == ranges
 
 
+@pytest.mark.parametrize(("near_s", "cores", "threads"), [(60.0, 2, 3), (60.0, 64, 8), (0.0, 2, 8)])
+def test_a_server_that_is_near_is_not_waited_for_by_more_threads_than_cores_can_serve(
+    near_s: float, cores: int, threads: int, served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redirects, "_NEAR_S", near_s)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert storage.read_overhead(f"{served.url}/grok").threads == 8  # it has not answered yet
+    storage.FileBytes(f"{served.url}/grok/config.json").size()
+    assert storage.read_overhead(f"{served.url}/grok").threads == threads
+
+
 def test_requests_share_threads(served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"{served.url}/grok/config.json"
     made: list[object] = []
