@@ -163,8 +163,8 @@ $(GGML)/libquants.so: tests/oracle/ggml/row_size.c $(LLAMA_CPP)/.ready
 		-I$(GGML_SOURCES)/src -I$(GGML_SOURCES)/src/ggml-cpu $(GGML_SOURCES)/src/ggml-quants.c $< -lm
 
 ORACLE_VLLM := $(BUILD)/oracle-vllm
-RUN_VLLM := HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
-	VLLM_CPU_KVCACHE_SPACE=1 $(ORACLE_VLLM)/env/bin/python
+RUN_VLLM := $(TORCH) HF_HOME=$(CURDIR)/$(ORACLE_VLLM)/home VLLM_NO_USAGE_STATS=1 \
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind $(ORACLE_VLLM)/env/bin/python
 .PHONY: oracle-vllm
 oracle-vllm: $(ORACLE_VLLM)/.ready $(VENV)/.ready-run ## Compare vLLM 0.24 on CPU with both models' networks
 	@rm -rf $(ORACLE_VLLM)/made
@@ -196,7 +196,7 @@ $(ORACLE_VLLM)/.ready: tests/oracle/vllm/requirements.txt tests/oracle/vllm/vllm
 ORACLE_SGLANG := $(BUILD)/oracle-sglang
 .PHONY: oracle-sglang
 oracle-sglang: $(ORACLE_SGLANG)/.ready $(VENV)/.ready-run ## Let SGLang load what is written for it, on every rank
-	HF_HOME=$(CURDIR)/$(ORACLE_SGLANG)/home HF_HUB_OFFLINE=1 \
+	$(TORCH) HF_HOME=$(CURDIR)/$(ORACLE_SGLANG)/home \
 		$(ORACLE_SGLANG)/env/bin/python -m tests.oracle.sglang.check \
 		--grokpack $(CURDIR)/$(BIN)/python --work $(ORACLE_SGLANG)/work
 	@echo "oracle-sglang: SGLang loads every parameter on every rank and computes both models' logits"

@@ -109,7 +109,7 @@ class Bench:
     def theirs(self, name: str, kind: Kind, *, weighed: bool) -> Path:
         out = self.work / f"theirs-{'weighed' if weighed else 'plain'}.gguf"
         options = (*(("--imatrix", self.matrix) if weighed else ()), *(PURE if kind.pure else ()))
-        command = [self.program, *options, self.plain, out, name, 2]
+        command = [self.program, *options, self.plain, out, name, 1]
         subprocess.run([str(word) for word in command], check=True, capture_output=True)
         return out
 

@@ -147,7 +147,7 @@ class Model:
 def _context_options() -> llama_cpp.llama_context_params:
     options = llama_cpp.llama_context_default_params()
     options.n_ctx = options.n_batch = options.n_ubatch = MOST_TOKENS
-    options.n_threads = options.n_threads_batch = 2
+    options.n_threads = options.n_threads_batch = 1  # two would wait for each other
     options.type_k = options.type_v = F32
     options.offload_kqv = options.op_offload = False
     return options
@@ -163,7 +163,7 @@ def quantize(path: Path, out: Path, kind: int, *, embedding: int | None = None) 
         embedding: Instead, all matrices become of `kind`, and the embedding of this type of ggml's.
     """
     options = llama_cpp.llama_model_quantize_default_params()
-    options.ftype, options.nthread = kind, 2
+    options.ftype, options.nthread = kind, 1
     if embedding is not None:
         options.pure, options.token_embedding_type = True, embedding
     said.clear()
