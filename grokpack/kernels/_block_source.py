@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grokpack.kernels.float_casts import widen_bf16
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,5 +27,12 @@ class BlockSource:
         part = slice(self.column, self.column + columns)
         for row in range(0, len(self.values), height):
             groups = np.arange(row, row + height) // self.per_group
-            x = self.values[row : row + height, part].astype(np.float32)
+            x = as_f32(self.values[row : row + height, part])
             yield x * self.scales[groups][:, part]
+
+
+def as_f32(values: np.ndarray) -> np.ndarray:
+    """Convert codes, float32 or bits of bfloat16 to float32."""
+    if values.dtype == np.uint16:
+        return widen_bf16(values)
+    return values.astype(np.float32, copy=False)

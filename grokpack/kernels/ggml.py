@@ -1,10 +1,11 @@
 """Quantization to GGUF's block types.
 
-The quantizers take `values`, which are `i8[in, column]` codes or `f32[in, column]`, and `scales
-f32[group, column]`. Row r of the values is in group `r // per_group`, and `x = float32(value) *
-scale`. They make as many columns as `out` has rows, from `column` on, and fill `out u8[column, in /
-block * bytes]` with the blocks of each column over its inputs. `quantize_*` make ggml's own bytes;
-`search_*` the same format, with no more squared error in any block and less in nearly all.
+The quantizers take `values [in, column]`, which are codes `i8`, `f32` or bits of bfloat16 `u16`,
+the latter two perhaps transposed in memory, and `scales f32[group, column]`. Row r of the values is
+in group `r // per_group`, and `x = float32(value) * scale`. They make as many columns as `out` has
+rows, from `column` on, and fill `out u8[column, in / block * bytes]` with the blocks of each column
+over its inputs. `quantize_*` make ggml's own bytes; `search_*` the same format, with no more
+squared error in any block and less in nearly all.
 
 For each block of 32 inputs (a sub-block, for Q4_K) and column they also fill:
 

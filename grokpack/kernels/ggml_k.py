@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.kernels import _ggml_k_search
+from grokpack.kernels._block_source import as_f32
 from grokpack.kernels._ggml_k_blocks import (
     Q2_K,
     Q4_K,
@@ -81,7 +82,9 @@ class Quantizer:
             def read(rows: slice, there: slice = there) -> np.ndarray:
                 count = there.stop - there.start
                 made = np.zeros((rows.stop - rows.start, -(-count // LANES) * LANES), np.float32)
-                np.multiply(values[rows, there], scales[groups[rows], there], out=made[:, :count])
+                np.multiply(
+                    as_f32(values[rows, there]), scales[groups[rows], there], out=made[:, :count]
+                )
                 return made
 
             with np.errstate(all="ignore"):

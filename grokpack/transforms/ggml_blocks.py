@@ -218,7 +218,7 @@ class BlockQuantizer:
         """Return the blocks of some columns, and sums and counts of their errors.
 
         Args:
-            values: `i8[in, out]`, or float32.
+            values: `i8[in, out]`, float32 or bits of bfloat16.
             scales: `f32[group, out]`.
             column: The first column.
             count: Number of columns.
@@ -264,7 +264,7 @@ class QuantizeBlocks(Transform):
         height = whole_chunks(step_sizes.step_bytes // form.row_bytes(inputs))
         for left, right in aligned_ranges(box.start[-2], box.stop[-2], width):
             part = Box((0, left), (inputs, right - left))
-            values, scales = self.weight.read(box.start[:-2], part, reader)
+            values, scales = self.weight.read_unwidened(box.start[:-2], part, reader)
             for begin, end in aligned_ranges(left, right, height):
                 out, sums, counts = quantizer.make(values, scales, begin - left, end - begin)
                 self._check(sums)

@@ -136,12 +136,27 @@ class SourceWeight:
         dtype = self.tensor.values.dtype
         if self.tensor.scales is not None:
             return *self.read(lead, box, reader), False
-        whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
-        raw = as_matrix(reader.read(self.name, whole))
+        if self.by_token:
+            raw = reader.read(self.name, Box(box.start[::-1], box.shape[::-1])).T
+        else:
+            whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
+            raw = as_matrix(reader.read(self.name, whole))
         turned = raw.strides[0] < raw.strides[1]
         lying = contiguous(raw.T if turned else raw)
         values = lying if dtype is DType.BF16 else to_f32(lying, dtype)
         return values, np.ones((1, values.shape[1]), np.float32), turned
+
+    def read_unwidened(
+        self, lead: tuple[int, ...], box: Box, reader: ArraySource
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read a part of one matrix like `read`, but bfloat16 as bits, `u16[in, out]`.
+
+        What is stored `[out, in]` is a transposed view.
+        """
+        values, scales, turned = self.read_as_stored(lead, box, reader)
+        if not turned:
+            return values, scales
+        return values.T, np.ones((1, box.shape[1]), np.float32)
 
     def aligned(self, box: Box, scales: np.ndarray) -> tuple[int, np.ndarray]:
         """Align the scales of a part that may begin within a group of the source.

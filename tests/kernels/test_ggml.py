@@ -94,6 +94,23 @@ def test_twins_leave_the_same_bits(name: str, source: dict[str, Any]) -> None:
     assert [same(a, b) for a, b in zip(plain, fast, strict=True)] == [True] * 3
 
 
+@both_engines
+@pytest.mark.parametrize(
+    ("name", "columns"), [*(("quantize_q8_0", n) for n in (1, 7, 70)), ("quantize_q4_k", 9)]
+)
+def test_values_lie_in_either_order_and_in_sixteen_bits(
+    implementation: str, name: str, columns: int
+) -> None:
+    x = normal(columns, (256, columns + 1))
+    bits = (x.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    x = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    kernel, part = kernel_of(name, implementation), (1, columns)
+    wanted = quantized(kernel_of(name), x, part=part)
+    for values in (bits, np.asfortranarray(bits), np.asfortranarray(x)):
+        made = quantized(kernel, values, part=part)
+        assert [same(a, b) for a, b in zip(wanted, made, strict=True)] == [True] * 3
+
+
 @needs_compiler
 @pytest.mark.parametrize("name", QUANTIZERS)
 @pytest.mark.parametrize("case", CASES)

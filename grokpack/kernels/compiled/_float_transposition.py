@@ -40,6 +40,13 @@ def _exchanged(builder: _Any, rows: list[_Any]) -> list[_Any]:
     return rows
 
 
+def _widened(builder: _Any, halves: _Any) -> _Any:
+    """Generate float32 of bits of bfloat16."""
+    words = ir.VectorType(ir.IntType(32), SIDE)
+    bits = builder.shl(builder.zext(halves, words), ir.Constant(words, [16] * SIDE))
+    return builder.bitcast(bits, _ROW)
+
+
 transpose_square = cast(
     "Callable[[np.ndarray, int, int, np.ndarray, int, int], None]",
     intrinsic(transposing(_ROW, 4, _exchanged)),
@@ -48,3 +55,10 @@ transpose_square = cast(
 begin `at`, `at + pitch` and so on values from the start of `source`, into rows that begin at `to`,
 `to + step` and so on. Nothing is checked.
 """
+
+_HALVES = ir.VectorType(ir.IntType(16), SIDE)
+widen_square = cast(
+    "Callable[[np.ndarray, int, int, np.ndarray, int, int], None]",
+    intrinsic(transposing(_ROW, 4, _exchanged, (_HALVES, 2, _widened))),
+)
+"""Call it like `transpose_square` for a source of bfloat16."""

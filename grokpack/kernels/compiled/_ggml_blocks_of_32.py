@@ -12,7 +12,10 @@ import numpy as np
 
 from grokpack.kernels.compiled import allocate, inner
 from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line, prefetch
-from grokpack.kernels.compiled._byte_transposition import SIDE, transpose_square
+from grokpack.kernels.compiled._byte_transposition import SIDE
+from grokpack.kernels.compiled._byte_transposition import transpose_square as transpose_bytes
+from grokpack.kernels.compiled._float_transposition import SIDE as SQUARE
+from grokpack.kernels.compiled._float_transposition import transpose_square, widen_square
 from grokpack.kernels.compiled._float_vectors import (
     LANES,
     bfloat16s,
@@ -27,9 +30,10 @@ BLOCK = 32
 PART = 8  # blocks of a column that are written at once: their bytes make whole squares
 ROWS = 4  # rows of an unrolled loop
 Scalar = Any  # float32 or int32; numba infers which, and never mixes them
-Source: TypeAlias = tuple[np.ndarray, int, np.ndarray, int, int]
-"""Values as bytes; bytes of a value, of which 1 is for codes, 2 for bfloat16, 4 for float32; scales
-`f32[group, column]`; first column; rows that share a scale."""
+Source: TypeAlias = tuple[np.ndarray, int, int, bool, np.ndarray, int, int]
+"""Values as bytes; bytes of a value, of which 1 is for codes, 2 for bfloat16, 4 for float32; values
+that lie side by side; True if those are of a column; scales `f32[group, column]`; first column;
+rows that share a scale."""
 _CODE, _BF16, _F32 = 1, 2, 4  # bytes of a value
 F: Any = np.float32
 I: Any = np.int32  # noqa: E741  # stands in every line of arithmetic
@@ -63,8 +67,10 @@ def scratch(height: int = BLOCK) -> tuple[np.ndarray, ...]:
 
 def source_of(values: np.ndarray, scales: np.ndarray, column: int, per_group: int) -> Source:
     """Return the input of a quantizer in one form, whatever the type of its values is."""
-    size = values.dtype.itemsize
-    return np.ascontiguousarray(values).reshape(-1).view(np.uint8), size, scales, column, per_group
+    turned = values.T.flags.c_contiguous and not values.flags.c_contiguous
+    lying = np.ascontiguousarray(values.T if turned else values)
+    octets = lying.reshape(-1).view(np.uint8)
+    return octets, lying.itemsize, lying.shape[1], turned, scales, column, per_group
 
 
 @inner
@@ -73,8 +79,9 @@ def ahead_of(source: Source, block: int, blocks: int, height: int) -> int:
 
     Blocks are taken column by column, a strip of as many as `blocks` after the other.
     """
-    size, pitch = source[1], source[2].shape[1] * source[1]
-    ahead: int = height * pitch if block + 1 < blocks else WIDTH * size - block * height * pitch
+    _, size, pitch, turned, _, _, _ = source
+    down, right = (size, pitch * size) if turned else (pitch * size, size)
+    ahead: int = height * down if block + 1 < blocks else WIDTH * right - block * height * down
     return ahead
 
 
@@ -133,25 +140,47 @@ def load(
         x: Filled; columns beyond the last one hold anything.
         lanes: Lanes of the fit.
     """
-    raw, size, scales, first, per_group = source
+    raw, size, pitch, turned, scales, first, per_group = source
     row, column, width, ahead = place
-    pitch, begin = scales.shape[1] * size, 0
-    at, octets = row * pitch + (first + column) * size, raw
-    if width < WIDTH:
+    at, step, octets, begin = (row * pitch + first + column) * size, pitch * size, raw, 0
+    if turned:
+        _turn(source, place, part.view(np.float32))
+        at, step, size, octets, ahead = 0, WIDTH * _F32, _F32, part, 0
+    elif width < WIDTH:
         for r in range(len(x)):
-            copy(raw, at + r * pitch, part, r * WIDTH * size, width * size)
-        at, pitch, octets = 0, WIDTH * size, part
+            copy(raw, at + r * step, part, r * WIDTH * size, width * size)
+        at, step, octets, ahead = 0, WIDTH * size, part, 0
     while begin < len(x):
         group = (row + begin) // per_group
         end = min(len(x), (group + 1) * per_group - row)
         own = (group * scales.shape[1] + first + column) * _F32
         copy(scales, own, lanes, RAW * _F32, width * _F32)
         for r in range(begin, end):
-            start = at + r * pitch
+            start = at + r * step
             for n in range(0, WIDTH * size, LINE):
                 prefetch(octets, start + ahead + n)
             _multiply(octets, start, size, lanes, x, r * WIDTH)
         begin = end
+
+
+@inner
+def _turn(source: Source, place: tuple[int, int, int, int], to: np.ndarray) -> None:
+    """Transpose a strip of a block to float32, `to f32[row * WIDTH]`."""
+    raw, size, pitch, _, _, first, _ = source
+    row, column, width, ahead = place
+    # Squares of the last columns overlap; of few columns, each has a square of its own.
+    by, step = (SQUARE, pitch) if width >= SQUARE else (1, 0)
+    for c in range(0, width, by):
+        left = min(c, width - by)
+        at = (first + column + left) * pitch + row
+        for k in range(by):
+            for n in range(0, len(to) // WIDTH * size, LINE):
+                prefetch(raw, (at + k * step) * size + ahead + n)
+        for r in range(0, len(to) // WIDTH, SQUARE):
+            if size == _BF16:
+                widen_square(raw, at + r, step, to, r * WIDTH + left, WIDTH)
+            else:
+                transpose_square(raw, at + r, step, to, r * WIDTH + left, WIDTH)
 
 
 @inner
@@ -240,7 +269,7 @@ def put(codes: np.ndarray, out: np.ndarray) -> None:
     rows, columns = height - height % SIDE, width - width % SIDE
     for c in range(0, columns, SIDE):
         for r in range(0, rows, SIDE):
-            transpose_square(codes, r * WIDTH + c, WIDTH, out, c * step + r, step)
+            transpose_bytes(codes, r * WIDTH + c, WIDTH, out, c * step + r, step)
     for c in range(width):
         for r in range(rows if c < columns else 0, height):
             out[c, r] = np.uint8(codes[r, c])
