@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 def notebook_table(title: str, facts: Mapping[str, object]) -> str:
     """Make an HTML table with a caption and a row for each fact; text is escaped."""
-    rows = "".join(f"<tr><th>{_text(k)}</th><td>{_text(v)}</td></tr>" for k, v in facts.items())
+    head, cell = (f'<{of} style="text-align: left">' for of in ('th scope="row"', "td"))
+    rows = "".join(
+        f"<tr>{head}{_text(name)}</th>{cell}{_text(value)}</td></tr>"
+        for name, value in facts.items()
+    )
     return f"<table><caption>{_text(title)}</caption>{rows}</table>"
 
 

@@ -79,9 +79,9 @@ def _parts(data: InspectionJson) -> Html:
     head = ("part", "share", "size", "tensors", "stored as", "shapes")
     chart = Bars(
         "Size of each part of the network",
-        "share of all bytes",
+        "percent of all bytes",
         [row["part"] for row in parts],
-        {"bytes": [row["share"] for row in parts]},
+        {"bytes": [100 * row["share"] for row in parts]},
         [byte_size(row["nbytes"]) for row in parts],
     )
     table = html.table(head, rows, (1, 2, 3))
