@@ -6,9 +6,13 @@ import ast
 import re
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from tests.support.project import ROOT
 from tests.support.source_code import PACKAGE, calls, docstrings, imports, modules, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_FILE_LINES = 400  # what can be read at one sitting
 MAX_FUNCTION_LINES = 60  # the hard limit; 40 is the aim
@@ -151,6 +155,29 @@ def test_no_two_modules_define_a_public_class_of_the_same_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(module)
     assert not {name: modules for name, modules in homes.items() if len(modules) > 1}
+
+
+def test_no_two_modules_define_a_public_type_of_the_same_name() -> None:
+    """A class or an alias, but for `Part`: of a file, and of the network.
+
+    Options, JSON and the arrays of compiled kernels are named apart.
+    """
+    homes: dict[str, set[str]] = {}
+    for module, tree in modules().items():
+        if re.match(r"(?:cli|core\.documents|kernels\.compiled)(?:\.|$)", module) is None:
+            for name in filter(re.compile(r"[A-Z]\w+[a-z]").fullmatch, _types(tree)):
+                homes.setdefault(name, set()).add(module)
+    assert [name for name, found in homes.items() if len(found) > 1] == ["Part"]
+
+
+def _types(tree: ast.Module) -> Iterator[str]:
+    """Names of classes and of what is assigned, without those of functions' own variables."""
+    guarded = (row for node in tree.body if isinstance(node, ast.If) for row in node.body)
+    for node in (*tree.body, *guarded):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (one.id for one in node.targets if isinstance(one, ast.Name))
 
 
 def test_the_glossary_is_in_order_and_names_what_there_is() -> None:

@@ -25,7 +25,7 @@ from grokpack.cli.options import OutputFlags
 from grokpack.cli.session import Session, session
 from grokpack.core.errors import UnusableValue
 
-Body = Callable[..., None]
+CommandBody = Callable[..., None]
 
 _PATH = re.compile(r"(SRC|CKPT|PATH|FILE|OUT|OTHER|A|B)\b")  # how the metavar of a path begins
 
@@ -39,7 +39,7 @@ class Declared:
         examples: Lines for a shell, shown at the end of its help.
     """
 
-    run: Body
+    run: CommandBody
     examples: tuple[str, ...]
 
 
@@ -60,7 +60,7 @@ class _Choice:
             raise UnusableValue.choice(self.flag, given, self.allowed)
 
 
-def command(name: str, *examples: str, output: bool = True) -> Callable[[Body], Body]:
+def command(name: str, *examples: str, output: bool = True) -> Callable[[CommandBody], CommandBody]:
     """Decorate the body of a command.
 
     Args:
@@ -69,7 +69,7 @@ def command(name: str, *examples: str, output: bool = True) -> Callable[[Body], 
         output: Whether it has the options of `OutputFlags`.
     """
 
-    def decorate(body: Body) -> Body:
+    def decorate(body: CommandBody) -> CommandBody:
         hints = get_type_hints(body, include_extras=True)
         groups = {
             key: hint for key, hint in hints.items() if is_dataclass(hint) and hint is not Session
@@ -102,7 +102,7 @@ def command(name: str, *examples: str, output: bool = True) -> Callable[[Body], 
 
 
 def _own_parameters(
-    body: Body, hints: dict[str, Any], groups: dict[str, Any]
+    body: CommandBody, hints: dict[str, Any], groups: dict[str, Any]
 ) -> Iterator[inspect.Parameter]:
     """Yield the parameters of a body, with the fields of each group in place of the group."""
     for name, parameter in inspect.signature(body).parameters.items():

@@ -17,7 +17,7 @@ import typer
 
 from grokpack.cli import machine_output, report_file
 from grokpack.cli.options import OutputFlags
-from grokpack.cli.waiting import Waiting
+from grokpack.cli.wait_notices import WaitNotices
 from grokpack.core.errors import GrokpackError, Interrupted
 from grokpack.core.events import Event, Listener
 from grokpack.core.exit_status import ExitStatus
@@ -56,13 +56,13 @@ class Session:
     verbose: bool = False
     color: str = "auto"
     stop: threading.Event = field(default_factory=threading.Event)
-    waiting: Waiting = field(init=False)
+    waiting: WaitNotices = field(init=False)
     signal_status: ExitStatus = ExitStatus.INTERRUPTED
 
     def __post_init__(self) -> None:
         """Make what breaks a long silence."""
         again_s = _AGAIN_S if sys.stderr.isatty() else _AGAIN_IN_LOG_S
-        self.waiting = Waiting(self._say_waiting, again_s)
+        self.waiting = WaitNotices(self._say_waiting, again_s)
 
     def _say_waiting(self, text: str) -> None:
         if self.progress in ("auto", "bar", "lines"):

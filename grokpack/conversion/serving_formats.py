@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Model
 
-    Bytes = Callable[[ModelTensor], int]
+    TensorBytes = Callable[[ModelTensor], int]
     MatrixBytes = Callable[[int, int], int]
     Words = Callable[[int], str]
 
@@ -53,7 +53,7 @@ class ServingFormat:
     name: str
     program: str
     split: Split
-    tensor_bytes: Bytes
+    tensor_bytes: TensorBytes
     command: Words | None
     exact: bool = False
     copies_head: bool = False
@@ -151,7 +151,7 @@ def _always(words: str) -> Words:
     return lambda _: words
 
 
-def _folder_bytes(model: Model, matrix: MatrixBytes) -> Bytes:
+def _folder_bytes(model: Model, matrix: MatrixBytes) -> TensorBytes:
     """Return the bytes of a tensor in a folder: codes with scales, bfloat16, or as released."""
     precise = model.family.release_layout.others.itemsize
 
@@ -164,7 +164,7 @@ def _folder_bytes(model: Model, matrix: MatrixBytes) -> Bytes:
     return size
 
 
-def _gguf_bytes(model: Model, kind: GGMLType | Mix) -> Bytes:
+def _gguf_bytes(model: Model, kind: GGMLType | Mix) -> TensorBytes:
     """Return the bytes of a tensor in a GGUF of a type or mix; router and norms in float32."""
 
     def own(entry: ModelTensor) -> GGMLType:

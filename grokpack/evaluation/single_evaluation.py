@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from grokpack.core.paths import StrPath
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
-    from grokpack.evaluation.network.gated_mlp import Watch
+    from grokpack.evaluation.network.gated_mlp import InputWatch
     from grokpack.evaluation.network.model import Network
 
     Keep = Callable[[int, np.ndarray], None]
@@ -32,7 +32,7 @@ def evaluate(
     inputs: Inputs,
     options: EvaluateOptions | None = None,
     keep: Keep | None = None,
-    watch: Callable[[int], Watch] | None = None,
+    watch: Callable[[int], InputWatch] | None = None,
 ) -> Evaluation:
     """Run a checkpoint's network over tokens and score what it predicts.
 
@@ -70,7 +70,7 @@ def _layer(
     number: int,
     h: np.ndarray,
     batch: Batch,
-    watch: Callable[[int], Watch] | None,
+    watch: Callable[[int], InputWatch] | None,
 ) -> LayerFacts:
     facts = LayerWatch(h, network.allocate)
     own = ignore_inputs if watch is None else watch(number)

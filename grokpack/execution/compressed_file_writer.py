@@ -12,7 +12,7 @@ from grokpack.storage.hashing import TileHasher
 if TYPE_CHECKING:
     from grokpack.core.layout import FileLayout
     from grokpack.formats.file_codec import FileCodec
-    from grokpack.storage import Mark, Sink
+    from grokpack.storage import FileMark, Sink
 
 
 class CompressedFileWriter:
@@ -87,7 +87,7 @@ class CompressedFileWriter:
         self._part.sync()
         self.ended = CompressedFileRecord(self._hasher.nbytes, sums)
 
-    def mark(self) -> Mark | None:
+    def mark(self) -> FileMark | None:
         """Return the file's mark, as `storage.FileWriter` does."""
         return self._part.mark()
 

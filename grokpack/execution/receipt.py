@@ -47,7 +47,7 @@ class Receipt:
     sums: tuple[tuple[str, ...], ...]  # [file in group][tile]
     error_stats: tuple[StatsByTensor, ...] = ()  # [tile], where weights are quantized
     compressed: tuple[CompressedFileRecord, ...] = ()  # [file in group], where files are compressed
-    marks: tuple[storage.Mark, ...] = ()  # [file in group], after these tiles were written
+    marks: tuple[storage.FileMark, ...] = ()  # [file in group], after these tiles were written
 
     @property
     def last(self) -> int:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import FileLayout, Layout
     from grokpack.execution.receipt import Receipt
-    from grokpack.storage import Mark
+    from grokpack.storage import FileMark
 
 
 @dataclass(slots=True)
 class _Collected:
     nbytes: int
     sums: dict[int, str] = field(default_factory=dict)
-    marks: list[Mark] = field(default_factory=list)
+    marks: list[FileMark] = field(default_factory=list)
 
 
 def written_files(layout: Layout, receipts: Iterable[Receipt]) -> dict[str, WrittenParts]:

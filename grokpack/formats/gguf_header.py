@@ -33,7 +33,7 @@ class ArrayLength:
         return f"an array of {self.count:,}"
 
 
-Value = int | float | bool | str | ArrayLength
+HeaderValue = int | float | bool | str | ArrayLength
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)  # version 3 allows big-endian files, whose number reads otherwise
@@ -85,7 +85,7 @@ class GgufHeader:
         literal_bytes: Bytes before the first tensor.
     """
 
-    keys: dict[str, Value]
+    keys: dict[str, HeaderValue]
     tensors: dict[str, TensorInfo]
     offsets: dict[str, int]
     literal_bytes: int
@@ -217,8 +217,8 @@ def _other_version(version: int, path: str) -> GrokpackError:
     return GrokpackError("GP219", what, Place(path, 4), hint=hint)
 
 
-def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
-    values: dict[str, Value] = {}
+def _keys(cursor: _Cursor, count: int) -> dict[str, HeaderValue]:
+    values: dict[str, HeaderValue] = {}
     for _ in range(count):
         key = cursor.text()
         if key in values:
@@ -227,10 +227,10 @@ def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
     return values
 
 
-def _value(cursor: _Cursor, kind: int) -> Value:
+def _value(cursor: _Cursor, kind: int) -> HeaderValue:
     if kind in _SCALARS:
         form = _SCALARS[kind]
-        number: Value = struct.unpack(form, cursor.take(struct.calcsize(form)))[0]
+        number: HeaderValue = struct.unpack(form, cursor.take(struct.calcsize(form)))[0]
         return number
     if kind == _STRING:
         return cursor.text()
@@ -278,7 +278,7 @@ def _row(cursor: _Cursor, path: str) -> tuple[str, TensorInfo, int]:
 
 def _checked(
     cursor: _Cursor,
-    keys: dict[str, Value],
+    keys: dict[str, HeaderValue],
     table: list[tuple[str, TensorInfo, int]],
     size: int,
 ) -> GgufHeader:

@@ -8,7 +8,7 @@ and `open_sink` opens the destination of an output, a folder or a bucket.
 from __future__ import annotations
 
 from grokpack.storage.backend import ReadOverhead, Stamp
-from grokpack.storage.change_detection import Mark, WrittenParts
+from grokpack.storage.change_detection import FileMark, WrittenParts
 from grokpack.storage.container_memory import memory_limit
 from grokpack.storage.fault_injection import faults
 from grokpack.storage.io_context import interruptible, stopping, with_context
@@ -79,8 +79,8 @@ __all__ = [
     "MOST_OBJECT_BYTES",
     "PART",
     "FileBytes",
+    "FileMark",
     "FileWriter",
-    "Mark",
     "PartWriter",
     "PublishingOptions",
     "ReadOverhead",

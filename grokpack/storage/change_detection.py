@@ -21,7 +21,7 @@ from grokpack.storage.new_files import open_own
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Mark = tuple[int, int]
+FileMark = tuple[int, int]
 """Inode number and modification time (ns) of a file."""
 _BLOCK_BYTES = 1 << 20
 
@@ -39,7 +39,7 @@ class WrittenParts:
 
     nbytes: int
     sums: Mapping[int, str]
-    marks: tuple[Mark, ...]
+    marks: tuple[FileMark, ...]
     whole: bool
 
 
@@ -91,7 +91,7 @@ def _changed_since(path: str, state: os.stat_result, written: WrittenParts) -> s
     return differing_tiles(path, written, tiles)
 
 
-def mark_of(state: os.stat_result) -> Mark:
+def mark_of(state: os.stat_result) -> FileMark:
     """Return the mark of a file in this state."""
     return state.st_ino, state.st_mtime_ns
 

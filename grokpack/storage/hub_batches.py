@@ -22,11 +22,11 @@ _SMALL_BYTES = 10 << 20  # larger files are never part of a commit's own message
 _MOST_SMALL_BYTES = 8 << 20  # of a commit, whose message is held in memory
 _MOST_FILES = 200
 
-Waiting = dict[str, "WrittenParts"]
+WaitingFiles = dict[str, "WrittenParts"]
 """Whole files that are not sent yet, by name in the repository."""
 
 
-def next_batch(waiting: Waiting, least_bytes: int, *, flush: bool) -> Waiting:
+def next_batch(waiting: WaitingFiles, least_bytes: int, *, flush: bool) -> WaitingFiles:
     """Return the files that the next commit takes: the first ones; none if they are too few yet.
 
     Args:
@@ -34,7 +34,7 @@ def next_batch(waiting: Waiting, least_bytes: int, *, flush: bool) -> Waiting:
         least_bytes: Bytes that are worth a commit.
         flush: True to take what there is.
     """
-    batch: Waiting = {}
+    batch: WaitingFiles = {}
     nbytes = small = 0
     for name, written in waiting.items():
         batch[name] = written
@@ -49,7 +49,7 @@ def send(
     request: Request[Any],
     client: HubClient,
     place: Callable[[str], str],
-    batch: Waiting,
+    batch: WaitingFiles,
     arrived: Callable[[Mapping[str, SentFile]], bool],
 ) -> dict[str, SentFile]:
     """Check the files of a batch against their checksums, upload and commit them.

@@ -57,8 +57,8 @@ class HubPublisher:
         self._site = self._client.site
         name = self._site.repo.rpartition("/")[2]
         self.disk = self.record.folder or os.path.join(os.getcwd(), name)
-        self._waiting: hub_batches.Waiting = {}
-        self._sending: tuple[hub_batches.Waiting, Request[dict[str, SentFile]]] | None = None
+        self._waiting: hub_batches.WaitingFiles = {}
+        self._sending: tuple[hub_batches.WaitingFiles, Request[dict[str, SentFile]]] | None = None
         self._state: RepositoryState | None = None
         self._is_known = False
 
@@ -142,7 +142,7 @@ class HubPublisher:
         claim = bounded_json.parse(reading.read_whole(path, _CLAIM_BYTES), Place(path))
         return claim.get("run") if isinstance(claim, dict) else None
 
-    def offer(self, files: hub_batches.Waiting, listen: Listener) -> None:
+    def offer(self, files: hub_batches.WaitingFiles, listen: Listener) -> None:
         """Take whole files, and send them when they are worth a commit.
 
         Waits while more bytes are here than may wait.
@@ -185,7 +185,7 @@ class HubPublisher:
                 self._sending = batch, self._request(batch)
                 listen(Publishing(*_totals(batch)))
 
-    def _request(self, batch: hub_batches.Waiting) -> Request[dict[str, SentFile]]:
+    def _request(self, batch: hub_batches.WaitingFiles) -> Request[dict[str, SentFile]]:
         """Begin to send files in the background."""
         client, place, arrived = self._client, self._local_path, self._are_listed
         send = partial(hub_batches.send, client=client, place=place, batch=batch, arrived=arrived)
@@ -269,6 +269,6 @@ class HubPublisher:
             raise self._client.refusal(what, None, "run the same command again")
 
 
-def _totals(files: Mapping[str, SentFile] | hub_batches.Waiting) -> tuple[int, int]:
+def _totals(files: Mapping[str, SentFile] | hub_batches.WaitingFiles) -> tuple[int, int]:
     """Return the number of files, and their bytes."""
     return len(files), sum(one.nbytes for one in files.values())

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from grokpack.core.events import Listener
-    from grokpack.storage.change_detection import Mark, WrittenParts
+    from grokpack.storage.change_detection import FileMark, WrittenParts
 
 
 PART_BYTES = 8 << 20
@@ -46,7 +46,7 @@ class FileWriter(Protocol):
     def sync(self) -> None:
         """Make the written bytes durable, as far as they are whole tiles or end the file."""
 
-    def mark(self) -> Mark | None:
+    def mark(self) -> FileMark | None:
         """Return a mark that shows later whether others wrote to the file; None without one."""
 
     def close(self) -> None:

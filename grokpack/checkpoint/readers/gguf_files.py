@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from grokpack.formats.gguf import TensorInfo
-    from grokpack.formats.gguf_header import GgufHeader, Value
+    from grokpack.formats.gguf_header import GgufHeader, HeaderValue
 
 _ARCHITECTURE = "general.architecture"
 SUFFIX = ".gguf"
@@ -60,7 +60,7 @@ class GgufFiles:
         return self.first in self.headers
 
     @property
-    def keys(self) -> Mapping[str, Value]:
+    def keys(self) -> Mapping[str, HeaderValue]:
         """Keys of the first file."""
         return self.headers[self.first].keys
 
@@ -140,7 +140,7 @@ def _files_of(name: str) -> list[str]:
     return [f"{stem}-{n + 1:05d}-of-{match[3]}{SUFFIX}" for n in range(max(count, 1))]
 
 
-def _refuse_others(keys: Mapping[str, Value], place: str) -> None:
+def _refuse_others(keys: Mapping[str, HeaderValue], place: str) -> None:
     """Refuse a file that is no model of a family that is known."""
     kind, arch = keys.get("general.type", "model"), keys.get(_ARCHITECTURE)
     number, count = keys.get("split.no"), keys.get("split.count")
@@ -172,7 +172,7 @@ def _misplaced(names: list[str], headers: Mapping[str, GgufHeader]) -> list[Find
     return findings
 
 
-def _next(number: Value) -> Value:
+def _next(number: HeaderValue) -> HeaderValue:
     return number + 1 if isinstance(number, int) else number
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from grokpack.models.family import Family, Model
     from grokpack.transforms.protocols import LazyArray, Op
 
-    Form = Callable[[TensorSpec, ModelTensor], tuple[TensorSpec, Mapping[str, Op]]]
+    MakeForm = Callable[[TensorSpec, ModelTensor], tuple[TensorSpec, Mapping[str, Op]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def to_ckpt0(
     return replace(target, notes=notes, lossless=kept.lossless)
 
 
-def assemble_target(source: Checkpoint, model: Model, form: Form, hosts: int) -> Target:
+def assemble_target(source: Checkpoint, model: Model, form: MakeForm, hosts: int) -> Target:
     """Make the target from tensors and their ops.
 
     Args:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.conversion.writers.quantized_shards import WeightArrays
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.tensor_names import Convention
     from grokpack.planning.target import Target
@@ -53,7 +53,9 @@ def to_compressed_tensors(
     return quantized_folder.folder(NAME, source, policy, options, unit, config)
 
 
-def unit(base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme) -> Unit:
+def unit(
+    base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme
+) -> WeightArrays:
     """Make the arrays of one weight.
 
     Args:

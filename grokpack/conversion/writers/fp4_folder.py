@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.conversion.writers.quantized_shards import WeightArrays
     from grokpack.models.architecture import Part
     from grokpack.planning.target import Target
     from grokpack.transforms.quantization_scheme import QuantizationScheme
@@ -69,7 +69,7 @@ def to_folder(
 
     def unit(
         base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme
-    ) -> Unit:
+    ) -> WeightArrays:
         sharing = fused.get(weight.name, (weight,)) if form.fuses else ()
         together = tuple(WeightMatrix(one, expert) for one in sharing)
         return _unit(base, WeightMatrix(weight, expert), scheme, together)
@@ -107,7 +107,7 @@ def _fused(source: Checkpoint, policy: Policy) -> dict[str, tuple[SourceWeight, 
 
 def _unit(
     base: str, matrix: WeightMatrix, scheme: QuantizationScheme, fused: tuple[WeightMatrix, ...]
-) -> Unit:
+) -> WeightArrays:
     """Make the arrays of one weight."""
     inputs, outputs = matrix.weight.shape
     made = matrix, scheme.method != "rtn", fused

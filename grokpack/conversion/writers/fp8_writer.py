@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.conversion.writers.quantized_shards import WeightArrays
     from grokpack.models.architecture import ModelTensor, Part
     from grokpack.models.tensor_names import Convention
     from grokpack.planning.target import Target
@@ -101,7 +101,7 @@ def to_fp8(source: Checkpoint, policy: Policy, options: Fp8Options) -> Target:
 
     def unit(
         base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme
-    ) -> Unit:
+    ) -> WeightArrays:
         by_inputs = tensor_names.rank_axis(names, f"{base}{_WEIGHT}") == _INPUTS
         return _unit(base, weight, expert, scheme, ranks if by_inputs else 1)
 
@@ -166,7 +166,7 @@ def _slice_length(source: Checkpoint, entry: ModelTensor, ranks: int) -> int:
 
 def _unit(
     base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme, parts: int
-) -> Unit:
+) -> WeightArrays:
     """Make codes and scales of one weight, whose inputs are cut in so many parts."""
     inputs, outputs = weight.shape
     if scheme.group is None and parts > 1:

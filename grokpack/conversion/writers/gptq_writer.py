@@ -24,7 +24,7 @@ from grokpack.transforms.two_pass_quantize import WideScales, WideWords
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.conversion.writers.quantized_shards import WeightArrays
     from grokpack.planning.target import Target
     from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
@@ -102,7 +102,9 @@ def _kept(
     return {"dynamic": table} if table else {}
 
 
-def unit(base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme) -> Unit:
+def unit(
+    base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme
+) -> WeightArrays:
     """Make the arrays of one weight."""
     inputs, outputs = weight.shape
     group = scheme.inputs_per_group(inputs)

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.conversion.writers.quantized_shards import WeightArrays
     from grokpack.core.tensors import TensorSpec
     from grokpack.models.architecture import ModelTensor, Part
     from grokpack.models.tensor_names import Convention
     from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
-    MakeUnit = Callable[[str, SourceWeight, int | None, QuantizationScheme], Unit]
+    MakeArrays = Callable[[str, SourceWeight, int | None, QuantizationScheme], WeightArrays]
 
 _WEIGHT = ".weight"
 
@@ -54,7 +54,7 @@ def folder(
     source: Checkpoint,
     policy: Policy,
     options: QuantizedFolderOptions,
-    unit: MakeUnit,
+    unit: MakeArrays,
     config: dict[str, Any],
     extra: dict[str, Any] | None = None,
 ) -> Target:
@@ -126,8 +126,8 @@ def _usage(form: str, options: str) -> str:
 
 
 def _units(
-    source: Checkpoint, convention: Convention, policy: Policy, unit: MakeUnit
-) -> Iterator[tuple[str, Unit]]:
+    source: Checkpoint, convention: Convention, policy: Policy, unit: MakeArrays
+) -> Iterator[tuple[str, WeightArrays]]:
     """Yield how each tensor is stored, in words, and its arrays, in the order of the network."""
     for own in engine_tensors(source, convention):
         rule, scheme = own.entry.rule, policy.scheme(own.entry)
@@ -177,7 +177,7 @@ def refuse_group(entry: ModelTensor, tensor: TensorSpec, scheme: QuantizationSch
         raise GrokpackError("GP309", what, hint=hint)
 
 
-def _in_words(scheme: QuantizationScheme, made: Unit) -> str:
+def _in_words(scheme: QuantizationScheme, made: WeightArrays) -> str:
     """Describe how a weight is quantized, or that its codes are copied."""
     if any(isinstance(op, CodeRows | CodeColumns) for _, op in made.values()):
         return f"int{scheme.bits}, codes and scales as they are"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec
     from grokpack.transforms.protocols import Op
 
-    Unit = Mapping[str, tuple[ArraySpec, Op]]
+    WeightArrays = Mapping[str, tuple[ArraySpec, Op]]
     """All arrays of one weight, by name."""
 
 
@@ -26,7 +26,7 @@ class QuantizedArrays:
     ops: dict[str, Op] = field(default_factory=dict)
     units: list[list[str]] = field(default_factory=list)
 
-    def add(self, unit: Unit) -> None:
+    def add(self, unit: WeightArrays) -> None:
         """Add the arrays of a weight."""
         for name, (spec, op) in unit.items():
             self.specs[name], self.ops[name] = spec, op

@@ -27,7 +27,7 @@ from grokpack.transforms.repacked import CodeRows, OutputScales
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.conversion.writers.quantized_shards import Unit
+    from grokpack.conversion.writers.quantized_shards import WeightArrays
     from grokpack.planning.target import Target
     from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
@@ -69,7 +69,7 @@ def to_w8a8(source: Checkpoint, policy: Policy, options: W8A8Options) -> Target:
 
     def unit(
         base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme
-    ) -> Unit:
+    ) -> WeightArrays:
         by_inputs = tensor_names.rank_axis(names, f"{base}.weight") == _INPUTS
         return _unit(base, weight, expert, scheme, ranks if by_inputs else 1)
 
@@ -122,7 +122,7 @@ def _ranks(source: Checkpoint, given: int | None) -> int:
 
 def _unit(
     base: str, weight: SourceWeight, expert: int | None, scheme: QuantizationScheme, groups: int
-) -> Unit:
+) -> WeightArrays:
     """Make codes and scales of one weight, exactly if the source has as many groups of inputs."""
     inputs, outputs = weight.shape
     codes: Any

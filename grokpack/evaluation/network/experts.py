@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from grokpack.core.tensors import TensorSpec
-    from grokpack.evaluation.network.gated_mlp import Activation, Watch
+    from grokpack.evaluation.network.gated_mlp import Activation, InputWatch
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.matrix_products import Lanes, Product
     from grokpack.models.architecture import Part
@@ -114,7 +114,7 @@ def add_experts(
     work: Sequence[ExpertBatch],
     lanes: Lanes,
     activation: Activation,
-    watch: Watch,
+    watch: InputWatch,
     allocate: Allocate,
     out: np.ndarray,
 ) -> Iterator[Product]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import Part
 
     Activation = Callable[[np.ndarray], np.ndarray]
-    Watch = Callable[[Part, int | None, np.ndarray], None]
+    InputWatch = Callable[[Part, int | None, np.ndarray], None]
 
 HIDDEN_BYTES = 256 << 20
 """Bytes of inner activations, gate and up together: 1,024 tokens of the width of Grok-1's experts.
@@ -98,7 +98,7 @@ def add_gated(
     mlp: GatedMLP,
     lanes: Lanes,
     activation: Activation,
-    watch: Watch,
+    watch: InputWatch,
     out: np.ndarray,
 ) -> Iterator[Product]:
     """Add the result of a gated MLP for each token.

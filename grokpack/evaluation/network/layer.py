@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.attention import Attention
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import Allocate, ExpertBatch, Routing
-    from grokpack.evaluation.network.gated_mlp import GatedMLP, Watch
+    from grokpack.evaluation.network.gated_mlp import GatedMLP, InputWatch
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.evaluation.network.weight_stream import Stream
@@ -85,7 +85,7 @@ class PassOptions:
     """
 
     cache: KVCache | None = None
-    watch: Watch = ignore_inputs
+    watch: InputWatch = ignore_inputs
     between: Callable[[np.ndarray], None] = _ignore_stream
     most_tokens: int | None = None
 
@@ -164,7 +164,7 @@ class Layer:
         x: np.ndarray,
         dense: GatedMLP | None,
         work: Sequence[ExpertBatch],
-        watch: Watch,
+        watch: InputWatch,
         out: np.ndarray,
     ) -> Iterator[Product]:
         """Compute the sum of the MLP and the experts of each token."""

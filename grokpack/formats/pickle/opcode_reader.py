@@ -32,10 +32,10 @@ from grokpack.formats.pickle.stack_values import (
     MARK,
     UNSAFE,
     Global,
-    Mark,
     Payload,
     Quantized,
-    Value,
+    StackMark,
+    StackValue,
 )
 from grokpack.formats.pickle.stored_arrays import Bytes, Pickled
 from grokpack.formats.pickle.window import Window, printable
@@ -76,8 +76,8 @@ class Machine:
 
     def __init__(self, window: Window) -> None:
         self.window = window
-        self.stack: list[Value] = []
-        self.memo: dict[int, Value] = {}
+        self.stack: list[StackValue] = []
+        self.memo: dict[int, StackValue] = {}
         self.depth = 0
 
     def run(self) -> Pickled:
@@ -149,27 +149,27 @@ class Machine:
         scales = arrays[1] if len(arrays) > 1 else None
         return Pickled(arrays[0], scales, window.literals(runs), window.size)
 
-    def push(self, value: Value) -> None:
+    def push(self, value: StackValue) -> None:
         """Push a value."""
         self.stack.append(value)
 
-    def pop(self) -> Value:
+    def pop(self) -> StackValue:
         """Pop a value; never past a mark."""
         stack = self.stack
         if stack and stack[-1] is not MARK:
             return stack.pop()
         raise self.window.broken("an opcode takes more than the stack holds")
 
-    def top(self) -> Value:
+    def top(self) -> StackValue:
         """Return the last value and leave it on the stack."""
         value = self.pop()
         self.stack.append(value)
         return value
 
-    def pop_mark(self) -> list[Value]:
+    def pop_mark(self) -> list[StackValue]:
         """Pop everything above the last mark."""
         for i in range(len(self.stack) - 1, -1, -1):
-            if isinstance(self.stack[i], Mark):
+            if isinstance(self.stack[i], StackMark):
                 items = self.stack[i + 1 :]
                 del self.stack[i:]
                 self.depth -= 1
@@ -267,7 +267,7 @@ def _long(m: Machine) -> None:
     m.push(int.from_bytes(m.window.take(nbytes), "little", signed=True))
 
 
-def _constant(value: Value) -> Callable[[Machine], None]:
+def _constant(value: StackValue) -> Callable[[Machine], None]:
     return lambda m: m.push(value)
 
 
@@ -279,7 +279,7 @@ def _tuple(count: int) -> Callable[[Machine], None]:
     return handle
 
 
-def _set_items(m: Machine, items: list[Value]) -> None:
+def _set_items(m: Machine, items: list[StackValue]) -> None:
     target = m.top()
     if not isinstance(target, dict):
         raise m.window.broken("items are set on something that is not a dict")
@@ -303,7 +303,7 @@ def _dict(m: Machine) -> None:
 
 
 def _pop(m: Machine) -> None:
-    if m.stack and isinstance(m.stack[-1], Mark):
+    if m.stack and isinstance(m.stack[-1], StackMark):
         m.pop_mark()
     else:
         m.pop()

@@ -14,8 +14,8 @@ from grokpack.formats.pickle.stack_values import (
     MARK,
     OPAQUE,
     Global,
-    Mark,
     Opaque,
+    StackMark,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _CALLABLE = ("reconstruct", "frombuffer", "dtype", "harmless")
 _MADE = Global("instance")
 _NUMBER = frozenset(b"0123456789_+- \t\r\v\f")  # characters that can spell a number
-_Value = str | Global | Mark | Opaque
+_Value = str | Global | StackMark | Opaque
 
 
 class _RefusedError(Exception):

@@ -13,7 +13,7 @@ from grokpack.formats.pickle.stack_values import (
     Global,
     Payload,
     Quantized,
-    Value,
+    StackValue,
 )
 from grokpack.formats.pickle.stored_arrays import StoredArray
 from grokpack.formats.pickle.window import printable
@@ -28,7 +28,7 @@ _STATE_ITEMS = 8  # numpy's dtype state: version, order, three Nones, itemsize, 
 _LARGEST_DIMENSION = 1 << 40  # far above any axis; keeps products small
 
 
-def call(window: Window, function: Value, arguments: Value) -> Value:
+def call(window: Window, function: StackValue, arguments: StackValue) -> StackValue:
     """Describe the array or dtype that REDUCE would make.
 
     Raises:
@@ -45,14 +45,14 @@ def call(window: Window, function: Value, arguments: Value) -> Value:
     raise window.unsafe(f"a call of {function.kind}")
 
 
-def _reconstruct(window: Window, arguments: tuple[Value, ...]) -> Array:
+def _reconstruct(window: Window, arguments: tuple[StackValue, ...]) -> Array:
     match arguments:
         case (Global("ndarray"), (0,), Payload(_, 1, b"b")):
             return Array()
     raise window.broken("`_reconstruct` has arguments that numpy does not write")
 
 
-def _dtype(window: Window, arguments: tuple[Value, ...]) -> DTypeValue:
+def _dtype(window: Window, arguments: tuple[StackValue, ...]) -> DTypeValue:
     match arguments:
         case (Global("bfloat16"), False, True):
             return DTypeValue(DType.BF16)
@@ -66,7 +66,7 @@ def _dtype(window: Window, arguments: tuple[Value, ...]) -> DTypeValue:
     raise window.broken("`dtype` has arguments that numpy does not write")
 
 
-def _frombuffer(window: Window, arguments: tuple[Value, ...]) -> Array:
+def _frombuffer(window: Window, arguments: tuple[StackValue, ...]) -> Array:
     match arguments:
         case (Payload() as payload, DTypeValue() as dtype, tuple(shape), str(order)):
             if order != "C":
@@ -75,7 +75,7 @@ def _frombuffer(window: Window, arguments: tuple[Value, ...]) -> Array:
     raise window.broken("`_frombuffer` has arguments that numpy does not write")
 
 
-def set_state(window: Window, target: Value, state: Value) -> None:
+def set_state(window: Window, target: StackValue, state: StackValue) -> None:
     """Apply BUILD to an array, a dtype or a QuantizedWeight8bit.
 
     Raises:
@@ -92,7 +92,7 @@ def set_state(window: Window, target: Value, state: Value) -> None:
             raise window.unsafe("state set on something that is not an array")
 
 
-def _array_state(window: Window, array: Array, state: Value) -> None:
+def _array_state(window: Window, array: Array, state: StackValue) -> None:
     if array.payload is not None:
         raise window.broken("an array's state is set twice")
     match state:
@@ -104,7 +104,7 @@ def _array_state(window: Window, array: Array, state: Value) -> None:
             raise window.broken("an array has a state that numpy does not write")
 
 
-def _dtype_state(window: Window, dtype: DTypeValue, state: Value) -> None:
+def _dtype_state(window: Window, dtype: DTypeValue, state: StackValue) -> None:
     if dtype.built:
         raise window.broken("a dtype's state is set twice")
     if not isinstance(state, tuple) or len(state) != _STATE_ITEMS or state[0] != _STATE_VERSION:
@@ -119,7 +119,7 @@ def _dtype_state(window: Window, dtype: DTypeValue, state: Value) -> None:
     dtype.built = True
 
 
-def _quantized_state(window: Window, weight: Quantized, state: Value) -> None:
+def _quantized_state(window: Window, weight: Quantized, state: StackValue) -> None:
     if weight.built:
         raise window.broken("a weight's state is set twice")
     if not isinstance(state, dict) or list(state) != ["weight", "scales"]:
@@ -131,7 +131,7 @@ def _quantized_state(window: Window, weight: Quantized, state: Value) -> None:
     weight.built = True
 
 
-def _shape(window: Window, shape: tuple[Value, ...]) -> tuple[int, ...]:
+def _shape(window: Window, shape: tuple[StackValue, ...]) -> tuple[int, ...]:
     sizes = [n for n in shape if isinstance(n, int) and not isinstance(n, bool)]
     if len(sizes) != len(shape) or len(sizes) > MAX_DIMENSIONS:
         raise window.broken("a shape is not a few integers")
@@ -140,7 +140,7 @@ def _shape(window: Window, shape: tuple[Value, ...]) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def result(window: Window, value: Value) -> list[StoredArray]:
+def result(window: Window, value: StackValue) -> list[StoredArray]:
     """Return the arrays of the finished object: one plain array, or weight and scales.
 
     Raises:

@@ -50,7 +50,7 @@ class Quantized:
     built: bool = False
 
 
-class Mark:
+class StackMark:
     """Marker that the MARK opcode pushes."""
 
 
@@ -58,23 +58,23 @@ class Opaque:
     """A list, set, float or old string, which no tensor contains."""
 
 
-MARK = Mark()
+MARK = StackMark()
 OPAQUE = Opaque()
 
-Value = (
+StackValue = (
     Global
     | Payload
     | DTypeValue
     | Array
     | Quantized
-    | Mark
+    | StackMark
     | Opaque
     | int
     | bool
     | str
     | None
-    | tuple["Value", ...]
-    | dict[str, "Value"]
+    | tuple["StackValue", ...]
+    | dict[str, "StackValue"]
 )
 """Anything that the reader can have on its stack."""
 

@@ -56,7 +56,7 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenizerKind:
+class TokenizerFormat:
     """A kind of tokenizer.
 
     Attributes:
@@ -69,8 +69,8 @@ class TokenizerKind:
 
 
 KINDS = {
-    "sentencepiece": TokenizerKind("tokenizer.model", SentencePieceTokenizer),
-    "byte-pairs": TokenizerKind("tokenizer.tok.json", BytePairTokenizer),
+    "sentencepiece": TokenizerFormat("tokenizer.model", SentencePieceTokenizer),
+    "byte-pairs": TokenizerFormat("tokenizer.tok.json", BytePairTokenizer),
 }
 """Kinds by the names that families give them."""
 

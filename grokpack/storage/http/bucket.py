@@ -24,7 +24,7 @@ SOMEWHERE = "us-east-1"
 _KEY = "/~"  # characters that S3 leaves unquoted in a path, beside letters, digits, - _ and .
 _REGION = re.compile(rb"<Region>([A-Za-z0-9-]{1,60})</Region>")
 _NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
-Mark = tuple[str, str]
+PageMark = tuple[str, str]
 """Where the next page of a listing begins: the name and the value of a parameter."""
 
 
@@ -70,7 +70,7 @@ class Bucket:
         """Return the address of an object."""
         return f"{self.base()}/{quote(url.path, safe=_KEY)}"
 
-    def listing(self, url: Url, *, deep: bool, after: Mark | None) -> Resource:
+    def listing(self, url: Url, *, deep: bool, after: PageMark | None) -> Resource:
         """Return a page of ListObjectsV2, which Google supports as well.
 
         After a marker it is a page of version 1, which is all that some servers speak.

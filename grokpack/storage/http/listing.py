@@ -21,11 +21,11 @@ from grokpack.storage.urls import WEB, Url, host_fault, parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from grokpack.storage.http.bucket import Bucket, Mark
+    from grokpack.storage.http.bucket import Bucket, PageMark
     from grokpack.storage.http.redirects import Resource
     from grokpack.storage.http.request_threads import Request
 
-    TakePage = Callable[[Resource, bytes, str], Mark | None]
+    TakePage = Callable[[Resource, bytes, str], PageMark | None]
 
 PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
 _MOST_PAGES = 200
@@ -83,7 +83,7 @@ def listed(path: str, site: Bucket | Hub, *, deep: bool = False) -> Listing:
     """
     url, found = parse(path), Listing()
 
-    def take(page: Resource, data: bytes, link: str) -> Mark | None:
+    def take(page: Resource, data: bytes, link: str) -> PageMark | None:
         mark = (
             _hub_page(found, url, data, _next_page(link, page.url(), path), path)
             if isinstance(site, Hub)
@@ -104,7 +104,7 @@ def hub_rows(path: str, site: Hub) -> list[Any]:
     """
     found: list[Any] = []
 
-    def take(page: Resource, data: bytes, link: str) -> Mark | None:
+    def take(page: Resource, data: bytes, link: str) -> PageMark | None:
         found.extend(_rows(data, path))
         _check_count(len(found), path)
         return _page_mark(_next_page(link, page.url(), path))
@@ -125,8 +125,8 @@ def _read_pages(path: str, site: Bucket | Hub, take: TakePage, *, deep: bool) ->
         take: Takes a page, its contents and its `Link` header; returns where the next one begins.
         deep: True for all files below the folder.
     """
-    mark: Mark | None = None
-    seen: set[Mark | None] = {None}
+    mark: PageMark | None = None
+    seen: set[PageMark | None] = {None}
     for _ in range(_MOST_PAGES):
         page = site.listing(parse(path), deep=deep, after=mark)
         response = _asked(page, path, first=mark is None)
@@ -168,7 +168,7 @@ def _asked(page: Resource, path: str, *, first: bool) -> tuple[bytes, str] | Non
         raise _broken(path, f"its next page is refused: {error}") from None
 
 
-def _bucket_page(found: Listing, url: Url, data: bytes, path: str) -> Mark | None:
+def _bucket_page(found: Listing, url: Url, data: bytes, path: str) -> PageMark | None:
     """Add a page of S3's XML; return where the next one begins."""
     texts = _Texts((*_NAMES, *_ABOUT))
     try:
@@ -189,7 +189,7 @@ def _bucket_page(found: Listing, url: Url, data: bytes, path: str) -> Mark | Non
     return _next_mark(texts, path)
 
 
-def _next_mark(texts: _Texts, path: str) -> Mark | None:
+def _next_mark(texts: _Texts, path: str) -> PageMark | None:
     """Return where the next page of a bucket begins; None after the last one.
 
     Servers of version 1 ignore the version that was asked for. They say only that a page was cut
@@ -280,7 +280,7 @@ class _Texts:
         self._levels, self._text = self._levels - 1, None
 
 
-def _hub_page(found: Listing, url: Url, data: bytes, link: str, path: str) -> Mark | None:
+def _hub_page(found: Listing, url: Url, data: bytes, link: str, path: str) -> PageMark | None:
     """Add a page of the hub's JSON; return where the next one begins."""
     try:
         kinds = [(row["type"], row["path"]) for row in _rows(data, path)]
@@ -301,7 +301,7 @@ def _rows(data: bytes, path: str) -> list[Any]:
     return rows
 
 
-def _page_mark(link: str) -> Mark | None:
+def _page_mark(link: str) -> PageMark | None:
     return ("page", link) if link else None
 
 

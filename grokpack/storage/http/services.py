@@ -21,7 +21,7 @@ from grokpack.storage.urls import Url, parse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from grokpack.storage.http.bucket import Mark
+    from grokpack.storage.http.bucket import PageMark
 
 GOOGLE = "https://storage.googleapis.com"
 HUB = "https://huggingface.co"
@@ -79,7 +79,7 @@ class Hub:
         revision = quote(self.revision, safe="")
         return f"{self.endpoint}/api/models/{quote(self.repo)}/revision/{revision}"
 
-    def listing(self, url: Url, *, deep: bool, after: Mark | None) -> Resource:
+    def listing(self, url: Url, *, deep: bool, after: PageMark | None) -> Resource:
         """Return a page of the tree; the mark of a page is its URL."""
         below = self._below(url)
         revision = quote(self.revision, safe="")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FIRST_S = 4.0  # of silence, after which the first line is due
 
 
-class Waiting:
+class WaitNotices:
     """Thread that says how far reading has come, as long as no progress is shown."""
 
     def __init__(

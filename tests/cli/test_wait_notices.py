@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from grokpack import storage
 from grokpack.cli.app import app
-from grokpack.cli.waiting import Waiting
+from grokpack.cli.wait_notices import WaitNotices
 from grokpack.core.events import Finished, Started
 from tests.support.checkpoints import GOLDEN
 
@@ -22,7 +22,7 @@ def test_silence_is_broken_with_what_has_been_read() -> None:
         said.append(line)
         spoken.set()
 
-    with Waiting(say, 60.0, first_s=0.01) as waiting:
+    with WaitNotices(say, 60.0, first_s=0.01) as waiting:
         waiting.count(213, 770)
         assert spoken.wait(60)
     assert len(said) == 1
@@ -38,7 +38,7 @@ def test_what_is_read_is_counted() -> None:
 
 def test_progress_that_is_shown_is_no_silence() -> None:
     said: list[str] = []
-    with Waiting(said.append, 0.001, first_s=0.2) as waiting:
+    with WaitNotices(said.append, 0.001, first_s=0.2) as waiting:
         waiting.note(Started("verify", 1))
         threading.Event().wait(0.5)
         assert said == []
