@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +27,17 @@ class LRUCache:
         self._limit = limit_bytes
         self._kept: OrderedDict[Hashable, tuple[np.ndarray, ...]] = OrderedDict()
         self._nbytes = 0
+        self._numbers: dict[Hashable, int] = {}
         self._guard = threading.Lock()
+
+    def numbered(self, owner: Hashable) -> NumberedEntries:
+        """Return the entries of one owner, which are put and taken by number.
+
+        An owner may be a deep description, which takes longer to hash than an array of some
+        kilobytes to copy: here that is done once.
+        """
+        with self._guard:
+            return NumberedEntries(self, self._numbers.setdefault(owner, len(self._numbers)))
 
     def put(self, key: Hashable, arrays: tuple[np.ndarray, ...]) -> None:
         """Store arrays, evicting the oldest where there is no room."""
@@ -44,3 +55,24 @@ class LRUCache:
 
     def _drop(self, arrays: tuple[np.ndarray, ...]) -> None:
         self._nbytes -= sum(array.nbytes for array in arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedEntries:
+    """Entries of one owner in a cache.
+
+    Attributes:
+        cache: The cache.
+        owner: Number that stands for the owner.
+    """
+
+    cache: LRUCache
+    owner: int
+
+    def put(self, number: int, arrays: tuple[np.ndarray, ...]) -> None:
+        """Store the arrays of a number."""
+        self.cache.put((self.owner, number), arrays)
+
+    def take(self, number: int) -> tuple[np.ndarray, ...] | None:
+        """Return the arrays of a number; None where they were evicted or never stored."""
+        return self.cache.take((self.owner, number))

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from grokpack import storage
+from grokpack.core import reused_memory
 from grokpack.core.events import ignore_event
 from grokpack.core.progress import watching
 from grokpack.execution.data_loop import TaskContext, file_group_blocks
@@ -132,7 +135,7 @@ def _read_rate(plan: Plan) -> float | None:
     def read(stream: tuple[str, int, int]) -> int:
         path, start, most = stream
         most, done, began = min(most, _STREAM_BYTES), 0, time.perf_counter()
-        buffer = memoryview(bytearray(min(most, _STEP_BYTES)))
+        buffer = reused_memory.empty((min(most, _STEP_BYTES),), np.uint8).data
         while done < most and time.perf_counter() - began < _SAMPLE_S:
             step = buffer[: most - done]
             storage.read_into(path, start + done, step)

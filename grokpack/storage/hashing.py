@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import xxhash
 
 from grokpack import storage
+from grokpack.core import reused_memory
 from grokpack.core.errors import Interrupted
 from grokpack.core.tiles import TILE_BYTES, tile_count, tile_range
 
@@ -22,22 +23,6 @@ _PIECE_BYTES = 1 << 20  # fits the second-level cache, where it is summed
 _FAR_PIECE_BYTES = 16 << 20  # several requests at a time
 
 
-class _Buffers(threading.local):
-    """Memory of a thread: fresh pages for each piece would cost as much as the piece."""
-
-    def __init__(self) -> None:
-        self._memory = bytearray()
-
-    def sized(self, nbytes: int) -> memoryview:
-        """Return its first `nbytes` bytes, growing it if needed."""
-        if len(self._memory) < nbytes:
-            self._memory = bytearray(nbytes)
-        return memoryview(self._memory)[:nbytes]
-
-
-_buffers = _Buffers()
-
-
 def pieces(path: str, start: int, stop: int) -> Iterator[memoryview]:
     """Yield bytes `start` to `stop` of a file, piece by piece.
 
@@ -47,8 +32,9 @@ def pieces(path: str, start: int, stop: int) -> Iterator[memoryview]:
         GrokpackError: GP213 or GP214 if they cannot be read.
     """
     most = _FAR_PIECE_BYTES if storage.is_url(path) else _PIECE_BYTES
+    memory = reused_memory.empty((min(most, stop - start),), np.uint8).data
     while start < stop:
-        piece = _buffers.sized(min(most, stop - start))
+        piece = memory[: stop - start]
         storage.read_into(path, start, piece)
         yield piece
         start += len(piece)

@@ -22,6 +22,7 @@ from grokpack.transforms.transform import Transform
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokpack.core.lru_cache import NumberedEntries
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import SourceWeight
     from grokpack.transforms.step_sizes import StepSizes
@@ -140,9 +141,9 @@ class _Fp4Array(Transform):
         fused = [one.describe() for one in self.fused]
         return [self.operation, *self.matrix.describe(), self.searched, fused]
 
-    def _key(self, chunk: int) -> tuple[object, ...]:
-        """Return the key of a chunk's scales in the cache."""
-        return self.matrix, self.searched, self.fused, chunk
+    def _by_chunk(self, reader: ArraySource) -> NumberedEntries:
+        """Return the cached scales of chunks of outputs."""
+        return reader.cache.numbered((self.matrix, self.searched, self.fused))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +160,14 @@ class Fp4Codes(_Fp4Array):
         Raises:
             GrokpackError: GP407 if a value is not finite.
         """
-        outputs = self.matrix.weight.shape[1]
+        outputs, cached = self.matrix.weight.shape[1], self._by_chunk(reader)
         for begin, chosen, rows in self.quantized(box.start[0], box.stop[0], reader, step_sizes):
             end = begin + len(chosen)
             for chunk in range(-(-begin // CHUNK), -(-end // CHUNK)):
                 stop = min((chunk + 1) * CHUNK, outputs)
                 if stop <= end:
                     own = chosen[chunk * CHUNK - begin : stop - begin]
-                    reader.cache.put(self._key(chunk), (own.copy(),))
+                    cached.put(chunk, (own.copy(),))
             yield rows
 
 
@@ -178,8 +179,9 @@ class Fp4Scales(_Fp4Array):
 
     def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order: cached ones, or those computed for a chunk."""
+        cached = self._by_chunk(reader)
         for begin, end in aligned_ranges(box.start[0], box.stop[0], CHUNK):
-            kept = reader.cache.take(self._key(begin // CHUNK))
+            kept = cached.take(begin // CHUNK)
             if kept is not None:
                 yield kept[0][begin % CHUNK : begin % CHUNK + end - begin]
                 continue

@@ -108,8 +108,9 @@ class Fp8Quantizer:
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[np.ndarray]:
         """Yield scales of the blocks of outputs `first` to `last`, chunk by chunk."""
+        cached = reader.cache.numbered(self)
         for begin, end in aligned_ranges(first, last, CHUNK):
-            kept = reader.cache.take((self, begin // CHUNK))
+            kept = cached.take(begin // CHUNK)
             if kept is None:
                 for _, made in self.batches(*self._chunk(begin), reader, step_sizes):
                     kept = (made.scales,)
@@ -178,10 +179,9 @@ class Fp8Quantizer:
 
     def _remember(self, begin: int, scales: np.ndarray, reader: ArraySource) -> None:
         """Cache the scales of whole chunks."""
-        each = CHUNK // self.scheme.outputs
-        for at in range(0, len(scales), each):
-            key = (self, begin // CHUNK + at // each)
-            reader.cache.put(key, (scales[at : at + each].copy(),))
+        cached, each = reader.cache.numbered(self), CHUNK // self.scheme.outputs
+        for chunk, at in enumerate(range(0, len(scales), each), begin // CHUNK):
+            cached.put(chunk, (scales[at : at + each].copy(),))
 
 
 def _whole_chunks(outputs: int) -> int:

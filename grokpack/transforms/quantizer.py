@@ -23,6 +23,7 @@ from grokpack.transforms.quantization_scheme import METHODS, PRECISIONS, Quantiz
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from grokpack.core.lru_cache import NumberedEntries
     from grokpack.kernels.dispatch import Implementation
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.source_weight import SourceWeight
@@ -113,6 +114,7 @@ class GroupQuantizer:
     ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Yield groups `first` to `last` of all outputs in batches, each with its first group."""
         outputs, group = self.shape[1], self.per_group
+        cached = self._by_group(reader)
         row_bytes = group * outputs * self.weight.value_bytes
         count = max(1, 2 * step_sizes.step_bytes // row_bytes)
         for begin in range(first, last, count):
@@ -123,19 +125,18 @@ class GroupQuantizer:
             quantized = self._quantize(
                 (values, scales, fine), 0, outputs, begin * group, step_sizes
             )
-            for row, found in enumerate(
-                zip(self.bits_of(quantized.scales), quantized.zeros, strict=True)
-            ):
-                kept = tuple(array.copy() for array in found)
-                reader.cache.put((self, "group", begin + row), kept)
+            found = zip(self.bits_of(quantized.scales), quantized.zeros, strict=True)
+            for number, arrays in enumerate(found, begin):
+                cached.put(number, tuple(array.copy() for array in arrays))
             yield begin, quantized
 
     def found(
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points `[out, group]` of outputs `first` to `last`."""
+        cached = self._by_chunk(reader)
         for begin, end in aligned_ranges(first, last, _KEPT_TOGETHER):
-            kept = self._kept(begin, end, reader)
+            kept = self._kept(begin, end, cached)
             if kept is not None:
                 yield kept
                 continue
@@ -146,8 +147,9 @@ class GroupQuantizer:
         self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points `[group, out]` of groups `first` to `last`."""
+        cached = self._by_group(reader)
         for group in range(first, last):
-            kept = reader.cache.take((self, "group", group))
+            kept = cached.take(group)
             if kept is not None:
                 bits, zeros = kept
                 yield bits[None], zeros[None]
@@ -155,12 +157,19 @@ class GroupQuantizer:
             for _, quantized in self.rows(group, group + 1, reader, step_sizes):
                 yield self.bits_of(quantized.scales), quantized.zeros
 
+    def _by_chunk(self, reader: ArraySource) -> NumberedEntries:
+        """Return the cached scales and zero points of chunks of outputs, `[out, group]`."""
+        return reader.cache.numbered((self, "chunk"))
+
+    def _by_group(self, reader: ArraySource) -> NumberedEntries:
+        """Return the cached scales and zero points of groups of inputs, `[out]`."""
+        return reader.cache.numbered((self, "group"))
+
     def _kept(
-        self, begin: int, end: int, reader: ArraySource
+        self, begin: int, end: int, cached: NumberedEntries
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Return cached scales and zero points of outputs; None if one of them is missing."""
-        chunks = range(begin // CHUNK, -(-end // CHUNK))
-        found = [reader.cache.take((self, chunk)) for chunk in chunks]
+        found = [cached.take(chunk) for chunk in range(begin // CHUNK, -(-end // CHUNK))]
         rows = slice(begin % CHUNK, begin % CHUNK + end - begin)
         whole = [arrays for arrays in found if arrays is not None]
         if len(whole) < len(found):
@@ -218,12 +227,12 @@ class GroupQuantizer:
     def _remember(self, begin: int, quantized: QuantizedGroups, reader: ArraySource) -> None:
         """Cache the scales of whole chunks."""
         bits, zeros = self._turned(quantized)
-        end = begin + len(bits)
+        cached, outputs, end = self._by_chunk(reader), self.shape[1], begin + len(bits)
         for chunk in range(-(-begin // CHUNK), -(-end // CHUNK)):
-            stop = min((chunk + 1) * CHUNK, self.shape[1])
+            stop = min((chunk + 1) * CHUNK, outputs)
             if stop <= end:
                 part = slice(chunk * CHUNK - begin, stop - begin)
-                reader.cache.put((self, chunk), (bits[part].copy(), zeros[part].copy()))
+                cached.put(chunk, (bits[part].copy(), zeros[part].copy()))
 
 
 def quantize_groups(

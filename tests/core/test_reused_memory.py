@@ -9,6 +9,7 @@ import numpy as np
 from grokpack.core import reused_memory
 
 _SHAPE, _NBYTES = (3, 1 << 20), 3 << 20
+_PAGE = 4096
 
 
 def _address(array: np.ndarray) -> int:
@@ -47,4 +48,9 @@ def test_idle_memory_is_freed_before_more_is_taken() -> None:
     larger = reused_memory.empty((2 * _NBYTES + 1,), np.uint8)
     smaller = reused_memory.empty((1 << 20,), np.uint8)
     held = reused_memory._thread._blocks
-    assert [len(block) for block in held] == [larger.nbytes, smaller.nbytes]
+    assert [len(block) - _PAGE for block in held] == [larger.nbytes, smaller.nbytes]
+
+
+def test_large_arrays_begin_with_a_page_even_where_memory_is_used_again() -> None:
+    for nbytes in (_NBYTES, _NBYTES + 1, 2 * _NBYTES, _NBYTES):
+        assert _address(reused_memory.empty((nbytes,), np.uint8)) % _PAGE == 0
