@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from grokpack.formats.gguf import TensorInfo
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.architecture import Part as PartComparison
-    from grokpack.models.family import Family
+    from grokpack.models.family import Family, Model
     from grokpack.models.gguf_names import GgufNames
     from grokpack.transforms.protocols import LazyArray
 
@@ -97,11 +97,25 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
     shapes = ((e, _orient(e, own.info.shape), own.names[0]) for e, own in held.items())
     findings += map(files.placed, shape_checks.misshapen(shapes, model.geometry))
     findings += shape_checks.contradictions(settings, model, files.first)
+    bare = _without_tensors(files, infos, model, settings)
+    sound = all(finding.severity != "error" for finding in findings)
+    checkpoint = _with_tensors(bare, held) if sound else bare
+    if sound and family.tied and table.head in infos:
+        findings += map(files.placed, _check_head(checkpoint, table, infos))
+    return Survey(
+        files.folder, NAME, files.expected, tuple(findings), checkpoint, count_source=_COUNT
+    )
+
+
+def _without_tensors(
+    files: GgufFiles, infos: Mapping[str, TensorInfo], model: Model, settings: Mapping[str, Any]
+) -> Checkpoint:
+    """Make the checkpoint of some files, of whose tensors nothing is known but where they lie."""
     layout = Layout(
         {name: info.stored for name, info in infos.items()},
         tuple((_layout(files, name),) for name in files.headers),
     )
-    bare = Checkpoint(
+    return Checkpoint(
         files.folder,
         files.folder,
         NAME,
@@ -111,16 +125,6 @@ def survey(path: str, head_dim: int | None = None) -> Survey:
         config=hyperparameters.from_float32(settings, model),
         framings=_framings(files),
         owns_folder=False,
-    )
-    if any(finding.severity == "error" for finding in findings):
-        return Survey(
-            files.folder, NAME, files.expected, tuple(findings), bare, count_source=_COUNT
-        )
-    checkpoint = _with_tensors(bare, held)
-    if family.tied and table.head in layout.arrays:
-        findings += map(files.placed, _check_head(checkpoint, table, infos))
-    return Survey(
-        files.folder, NAME, files.expected, tuple(findings), checkpoint, count_source=_COUNT
     )
 
 

@@ -63,14 +63,29 @@ def render(
         dtype: Torch's name of the weights' dtype.
         extra: More keys, which override others.
     """
-    known, classes = hyperparameters.read(source, model), own.classes
-    geometry, family = model.geometry, model.family
-    tied = classes.tied and family.tied
+    family, tied = model.family, own.classes.tied and model.family.tied
+    named = {"torch_dtype": dtype, "tie_word_embeddings": tied}
     if family.config:
-        named = {"torch_dtype": dtype, "tie_word_embeddings": tied, **(extra or {})}
-        return {FILE: rendered(as_released(model, source) | named, sort=False)}
+        released = as_released(model, source) | named | dict(extra or {})
+        return {FILE: rendered(released, sort=False)}
+    known = hyperparameters.read(source, model)
     ids = {"pad_token_id": known.pad, "bos_token_id": known.bos, "eos_token_id": known.eos}
-    config = {
+    config = {**_described(own.classes, model, known), **named, **ids, **family.marks}
+    config |= extra or {}
+    config |= _unsaid(config, family.dimensions, model.geometry)
+    config |= _unsaid(config, family.hyperparameters, known)
+    generation = {"_from_model_config": True, **ids}
+    return {
+        FILE: rendered(config),
+        "generation_config.json": rendered(generation),
+    }
+
+
+def _described(classes: ModelClasses, model: Model, known: Constants) -> dict[str, Any]:
+    """Describe a model in transformers' keys."""
+    geometry, family = model.geometry, model.family
+    groups = geometry.scale_groups
+    return {
         "architectures": [classes.model],
         **_auto_map(family, classes),
         "model_type": classes.model_type,
@@ -83,24 +98,11 @@ def render(
         "head_dim": geometry.head_dim,
         "num_experts": geometry.experts,
         "num_local_experts": geometry.experts,
+        **({} if groups is None else {"scale_groups": groups}),
         **_constants(known),
         "hidden_act": _GELUS[family.network.gelu],
         "mask_pad_token": True,
-        "tie_word_embeddings": tied,
-        "torch_dtype": dtype,
         "use_cache": True,
-        **ids,
-        **family.marks,
-        **(extra or {}),
-    }
-    if geometry.scale_groups is not None:
-        config["scale_groups"] = geometry.scale_groups
-    config |= _unsaid(config, family.dimensions, geometry)
-    config |= _unsaid(config, family.hyperparameters, known)
-    generation = {"_from_model_config": True, **ids}
-    return {
-        FILE: rendered(config),
-        "generation_config.json": rendered(generation),
     }
 
 
