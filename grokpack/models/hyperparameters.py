@@ -24,7 +24,8 @@ _LONGEST = 24  # characters of a value that a message shows
 
 def defaults(model: Model) -> Constants:
     """Return the reference's constants for a model; its head size must be known."""
-    return model.family.constants(model.geometry)
+    constants = model.family.constants(model.geometry)
+    return replace(constants, selected_experts=model.selected_experts)
 
 
 def read(config: Mapping[str, Any], model: Model) -> Constants:

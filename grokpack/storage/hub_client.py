@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXTRA = "hub"
-_THREADS = 4  # files that are uploaded at a time
+THREADS = 4  # files that are uploaded at a time
 _TIMEOUTS = "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"
 _LONGEST_S = 86400
 _XET = "HF_HUB_DISABLE_XET"
@@ -131,7 +131,7 @@ class HubClient:
                 self.site.repo,
                 additions,
                 revision=self.site.revision,
-                num_threads=_THREADS,
+                num_threads=THREADS,
                 free_memory=False,
             )
 
@@ -185,7 +185,7 @@ class HubClient:
                 commit_message=message,
                 revision=self.site.revision,
                 parent_commit=parent,
-                num_threads=_THREADS,
+                num_threads=THREADS,
             )
 
         self._persist(request, send, arrived)

@@ -8,6 +8,7 @@ import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.formats.gguf_header import ArrayLength
+from grokpack.models import hyperparameters
 from grokpack.models.config_json import contradictions
 from tests.support.checkpoints import GOLDEN
 
@@ -39,3 +40,9 @@ def test_a_number_may_be_missing_or_written_as_a_float(value: float | None) -> N
     checkpoint = open_checkpoint(str(GOLDEN))
     config = {**checkpoint.config, "num_selected_experts": value}
     assert contradictions(config, checkpoint.model) == []
+
+
+def test_a_model_of_one_expert_chooses_no_more_by_default() -> None:
+    model = open_checkpoint(str(GOLDEN)).model.sized(experts=1)
+    assert contradictions({}, model) == []
+    assert hyperparameters.defaults(model).selected_experts == 1
