@@ -114,6 +114,7 @@ def execute_judged(
         fresh = not limits.restart and not journal.exists()
         if judged.finished or (fresh and finished(plan, output)):
             # by a run that ended between its last two steps, or by another since the preflight
+            output.sink.resume_conclusion(output.manifest_path)
             journal.finish()
             return already(output)
         if limits.restart:

@@ -182,6 +182,9 @@ class BucketSink:
         """Write the manifest."""
         self._put(path, data)
 
+    def resume_conclusion(self, path: str) -> None:
+        """Do nothing: the manifest is the last file."""
+
     def abandon(self) -> None:
         """Do nothing: uploads stay open, to be continued."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from grokpack.storage import hashing, part_files
+from grokpack.formats import bounded_json
+from grokpack.storage import hashing, part_files, reading
 from grokpack.storage.hub_publisher import HubPublisher
 from grokpack.storage.local_sink import LocalSink
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from grokpack.core.events import Listener
     from grokpack.storage.change_detection import WrittenParts
@@ -123,10 +124,21 @@ class HubSink:
         self._publisher.conclude(self._name(path), data)
         if self._keep_local:
             self._local.conclude(self._here(path), data)
-            return
+        else:
+            self._remove_folders(self._publisher.record.files)
+
+    def resume_conclusion(self, path: str) -> None:
+        """Do what a run left undone in the local folder once the manifest was at the hub."""
+        if not self._keep_local:
+            self._remove_folders(self._publisher.listed())
+        elif reading.is_folder(self.disk):
+            data = reading.read_whole(path, bounded_json.MOST_BYTES)
+            self._local.conclude(self._here(path), data)
+
+    def _remove_folders(self, names: Iterable[str]) -> None:
+        """Remove the local folders of files that have left them."""
         above, folder = os.path.split(self.disk)
-        names = [os.path.join(folder, name) for name in self._publisher.record.files]
-        part_files.remove_empty_folders(above, names)
+        part_files.remove_empty_folders(above, [os.path.join(folder, name) for name in names])
 
     def abandon(self) -> None:
         """End uploads in the background."""

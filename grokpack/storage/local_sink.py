@@ -119,6 +119,9 @@ class LocalSink:
         """Write the manifest."""
         self.write_small({path: data})
 
+    def resume_conclusion(self, path: str) -> None:
+        """Do nothing: the manifest is the last file."""
+
     def abandon(self) -> None:
         """Do nothing: nothing goes on in the background."""
 

@@ -142,6 +142,9 @@ class Sink(Protocol):
     def conclude(self, path: str, data: bytes) -> None:
         """Write the manifest, the last file of an output."""
 
+    def resume_conclusion(self, path: str) -> None:
+        """Do what a run left undone that ended right after it had published the manifest."""
+
     def abandon(self) -> None:
         """Cancel work in the background, if the run did not finish."""
 

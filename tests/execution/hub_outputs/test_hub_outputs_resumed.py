@@ -25,6 +25,8 @@ from grokpack.storage import hub_publisher
 from grokpack.storage.http import services
 from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.hub_client import HubClient
+from grokpack.storage.hub_sink import HubSink
+from grokpack.storage.local_sink import LocalSink
 from tests.support import forked
 from tests.support.bucket_outputs import Killed, plan_of, refusal
 from tests.support.checkpoints import tree
@@ -354,3 +356,27 @@ def test_restart_discards_what_an_unfinished_run_published(
     execute(second, OUT, RunOptions(restart=True))
     assert not any(name.endswith(".gguf") for name in hub.files("me/grok"))
     assert ".grokpack/plan.json" not in hub.files("me/grok")
+
+
+@pytest.mark.parametrize(
+    ("keep_local", "last"), [(False, (HubSink, "_remove_folders")), (True, (LocalSink, "conclude"))]
+)
+def test_a_run_that_ends_once_its_manifest_is_there_leaves_the_folder_as_asked(
+    hub: WritableHub,
+    wide: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keep_local: bool,
+    last: tuple[type, str],
+) -> None:
+    def end(*_: object) -> None:
+        raise Killed
+
+    plan, options = plan_of("ckpt-0", wide), RunOptions(keep_local=keep_local)
+    with monkeypatch.context() as patch:
+        patch.setattr(*last, end)
+        with pytest.raises(Killed):
+            execute(plan, OUT, options)
+    assert Path("grok").exists()
+    assert execute(plan, OUT, options).already_done
+    assert Path("grok").exists() is keep_local
+    assert tree(Path("grok")) == (hub.files("me/grok") if keep_local else {})
