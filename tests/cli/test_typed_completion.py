@@ -45,7 +45,8 @@ def started(shell: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]
     """A shell that believes that somebody sits before it."""
     command = [sys.executable, "-c", _ON_A_TERMINAL, shell, "-i"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe) as process:
+    # without a buffer: what is left in one would be written when the process is dead
+    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, bufsize=0) as process:
         try:
             yield process
         finally:
@@ -83,8 +84,6 @@ def test_a_tab_offers_what_can_be_typed(shell: str, tmp_path: Path) -> None:
         assert shown(process, {_READY}) == {_READY}
         for line, words in _TYPED.items():
             process.stdin.write(f"{line}{tab}".encode())
-            process.stdin.flush()
             assert shown(process, words) == words
-            process.stdin.write(
-                b"\x15"
-            )  # leaves an empty line; an interrupt would drop what follows
+            # leaves an empty line; an interrupt would drop what follows
+            process.stdin.write(b"\x15")
