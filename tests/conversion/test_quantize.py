@@ -23,7 +23,7 @@ from grokpack.models.grok1 import GROK1
 from tests.faults.crashing import Crash
 from tests.support import packed
 from tests.support.checkpoints import GOLDEN, synthesize, tensor_files, tree
-from tests.support.quantizing import quantize, weights
+from tests.support.quantizing import make_tiles_small, quantize, weights
 from tests.support.weights import exact_weights
 
 BLOCKY = Geometry(
@@ -170,14 +170,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_bytes_and_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, group: str
 ) -> None:
     """Tiles are made small, so that tasks end within matrices and within groups."""
-    for module in (
-        "core.tiles",
-        "storage.hashing",
-        "planning.tasks",
-        "execution.quantization_error",
-        "checkpoint.manifest_file",
-    ):
-        monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
+    make_tiles_small(monkeypatch)
     monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 20_000)
     source = synthesize(tmp_path / "in", BLOCKY)
     options: dict[str, Any] = {"to": to, "group": group, "symmetric": to != "safetensors"}

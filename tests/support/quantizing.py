@@ -49,3 +49,15 @@ def weights(source: Path, layers: int) -> Iterator[tuple[ModelTensor, int | None
                 yield entry, expert, values.T.astype(np.float64)
         elif entry.rule.role == "attention":
             yield entry, None, exact[entry.name].T.astype(np.float64)
+
+
+def make_tiles_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make tiles of 5,000 bytes, which end within matrices and within groups."""
+    for module in (
+        "core.tiles",
+        "storage.hashing",
+        "planning.tasks",
+        "execution.quantization_error",
+        "checkpoint.manifest_file",
+    ):
+        monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)

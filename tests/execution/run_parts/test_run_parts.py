@@ -31,6 +31,7 @@ from tests.support.fuzzing import TINY
 if TYPE_CHECKING:
     from grokpack.execution.run import Outcome
     from grokpack.planning.plan import Plan
+from tests.support.quantizing import make_tiles_small
 from tests.support.run_parts import ONE, do, resharding
 
 
@@ -113,14 +114,7 @@ def test_parts_may_see_the_source_at_other_paths(
 def test_the_account_counts_every_tile_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (
-        "core.tiles",
-        "storage.hashing",
-        "planning.tasks",
-        "execution.quantization_error",
-        "checkpoint.manifest_file",
-    ):
-        monkeypatch.setattr(f"grokpack.{module}.TILE_BYTES", 5000)
+    make_tiles_small(monkeypatch)
     source = synthesize(tmp_path / "source", TINY)
     options = QuantizeOptions(group="32", tokenizer="none")
     plan = plan_quantize(open_checkpoint(str(source)), options)
