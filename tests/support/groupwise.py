@@ -98,10 +98,15 @@ def weights(draw: st.DrawFn) -> dict[str, Any]:
         parts = draw(st.sampled_from([n for n in (1, 2, 3, 4, 6, 8) if inputs % n == 0]))
         scales = rng.normal(0, 1e-3, (parts, every)).astype(ml_dtypes.bfloat16)
         drawn["scales"] = scales.astype(np.float32)
+        _put_odd(draw, rng, drawn["scales"])
         return drawn
     size = 10.0 ** draw(st.integers(-42, 37))
     drawn["values"] = (rng.normal(0, 1, (inputs, every)) * size).astype(np.float32)
-    flat = drawn["values"].reshape(-1)
-    odd = draw(floats(draw(st.integers(0, 4))))
-    flat[rng.integers(0, flat.size, odd.size)] = odd
+    _put_odd(draw, rng, drawn["values"])
     return drawn
+
+
+def _put_odd(draw: st.DrawFn, rng: np.random.Generator, values: np.ndarray) -> None:
+    """Put up to four values of any bits anywhere."""
+    flat, odd = values.reshape(-1), draw(floats(draw(st.integers(0, 4))))
+    flat[rng.integers(0, flat.size, odd.size)] = odd

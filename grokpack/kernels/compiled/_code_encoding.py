@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _Any: TypeAlias = Any  # values that numba passes to code generators, which have no types
 _Array: TypeAlias = "np.ndarray"
-_Encode: TypeAlias = "Callable[[_Array, int, int, _Array, _Array, _Array, _Array, int, int], None]"
+_Encode: TypeAlias = (
+    "Callable[[_Array, int, int, _Array, _Array, _Array, _Array, _Array, int, int], None]"
+)
 _WIDTH, _ROWS = 8, 8
 _FLOATS = ir.VectorType(ir.FloatType(), _WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), _WIDTH)
@@ -54,6 +56,7 @@ class _Columns:
 
     Attributes:
         builder: Builder of the code.
+        scale: Their scales where values are int8.
         step: Their steps.
         shift: Their zero points as signed codes.
         least: Least signed code, as many times.
@@ -62,6 +65,7 @@ class _Columns:
     """
 
     builder: _Any
+    scale: _Any | None
     step: _Any
     shift: _Any
     least: float
@@ -72,6 +76,16 @@ class _Columns:
         builder = self.builder
         add = builder.fadd if terms.type == _FLOATS else builder.add
         builder.store(add(builder.load(self.sums[which]), terms), self.sums[which])
+
+    def row(self, values: _Any, column: _Any, block: _Any, i: int) -> _Any:
+        """Generate the values of a row of a block."""
+        builder, coded = self.builder, self.scale is not None
+        kind, size = (_BYTES, 1) if coded else (_FLOATS, 4)
+        first = builder.udiv(column, ir.Constant(_WORD, 4 // size))
+        block = builder.mul(block, ir.Constant(_WORD, size * _ROWS * LANES))
+        place = _place(builder, values, builder.add(first, block), size * LANES * i, kind)
+        values = builder.load(place, align=size)
+        return builder.fmul(builder.sitofp(values, _FLOATS), self.scale) if coded else values
 
     def code(self, x: _Any) -> _Any:
         """Generate the code of a row plus `ROUNDER`, and add its errors to the sums."""
@@ -132,9 +146,10 @@ def _encoding(bits: int) -> Callable[..., tuple[_Any, _Any]]:
 
     def encode(
         _typing: _Any,
-        group: _Any,
+        values: _Any,
         _at: _Any,
         _blocks: _Any,
+        scale: _Any,
         choice: _Any,
         tally: _Any,
         codes: _Any,
@@ -144,11 +159,12 @@ def _encoding(bits: int) -> Callable[..., tuple[_Any, _Any]]:
     ) -> tuple[_Any, _Any]:
         def write(context: _Any, builder: _Any, signature: _Any, arguments: _Any) -> _Any:
             kinds, zero = signature.args, ir.Constant(_WORD, 0)
-            _, at, count, _, _, _, _, ahead, pitch = arguments
-            group, choice, tally, out, raw = (
+            at, count, ahead, pitch = (arguments[k] for k in (1, 2, 8, 9))
+            values, scale, choice, tally, out, raw = (
                 pointer(context, builder, kinds[k], arguments[k], place)
-                for k, place in ((0, at), (3, zero), (4, zero), (5, zero), (6, ahead))
+                for k, place in ((0, at), *((k, zero) for k in range(3, 7)), (7, ahead))
             )
+            coded = kinds[0].dtype == types.int8
             with _range(builder, ir.Constant(_WORD, LANES // _WIDTH)) as columns:
                 at = builder.mul(columns.index, ir.Constant(_WORD, 4 * _WIDTH))
                 starts = [
@@ -157,18 +173,21 @@ def _encoding(bits: int) -> Callable[..., tuple[_Any, _Any]]:
                 ]
                 step, shift, *found = (builder.load(start, align=4) for start in starts)
                 sums = [_alloca(builder, value) for value in found]
-                own = _Columns(builder, step, shift, -float(1 << bits - 1), sums)
+                factor = builder.load(_place(builder, scale, at, 0, _FLOATS), align=4)
+                own = _Columns(
+                    builder, factor if coded else None, step, shift, -float(1 << bits - 1), sums
+                )
                 with _range(builder, count) as blocks:
                     row = builder.add(builder.mul(columns.index, count), blocks.index)
                     fetch(builder, builder.gep(raw, [builder.mul(row, pitch)]))
-                    _encode_rows(own, group, out, at, blocks.index, bits)
+                    _encode_rows(own, values, out, at, blocks.index, bits)
                 for start, value in zip(starts[2:], sums, strict=True):
                     builder.store(builder.load(value), start, align=4)
             return context.get_dummy_value()
 
         integer = types.intp
         arrays = choice, tally, codes, raw
-        return types.void(group, integer, integer, *arrays, integer, integer), write
+        return types.void(values, integer, integer, scale, *arrays, integer, integer), write
 
     return encode
 
@@ -180,15 +199,11 @@ def _place(builder: _Any, start: _Any, at: _Any, beyond: int, kind: _Any) -> _An
 
 
 def _encode_rows(
-    own: _Columns, group: _Any, out: _Any, column: _Any, block: _Any, bits: int
+    own: _Columns, values: _Any, out: _Any, column: _Any, block: _Any, bits: int
 ) -> None:
     """Generate the codes of a block of eight rows."""
     builder = own.builder
-    at = builder.add(column, builder.mul(block, ir.Constant(_WORD, 4 * _ROWS * LANES)))
-    rows = [
-        builder.load(_place(builder, group, at, 4 * LANES * i, _FLOATS), align=4)
-        for i in range(_ROWS)
-    ]
+    rows = [own.row(values, column, block, i) for i in range(_ROWS)]
     if bits == 4:  # noqa: PLR2004
         at = builder.add(column, builder.mul(block, ir.Constant(_WORD, 4 * LANES)))
         builder.store(own.word(rows), _place(builder, out, at, 0, _INTS), align=4)
@@ -202,10 +217,11 @@ def _encode_rows(
 
 
 encode_words = cast("_Encode", intrinsic(_encoding(4)))
-"""Call `encode_words(group, at, blocks, choice, tally, codes, raw, ahead, pitch)` to encode some
-blocks of eight rows, each to a row of words. Nothing is checked.
+"""Call `encode_words(values, at, blocks, scale, choice, tally, codes, raw, ahead, pitch)` to encode
+some blocks of eight rows, each to a row of words. Nothing is checked.
 
-    group   `f32[row * LANES]`, from byte `at` on
+    values  `f32[row * LANES]`, from byte `at` on, or `i8` to be multiplied by `scale`
+    scale   `f32[LANES]`
     choice  `f32[5 * LANES]`, step; zero point as a signed code; sums of x*x, e*e and x*e, added to
     tally   `i32[2 * LANES]`, codes at either end, and values that became zero, added to
     codes   Filled, `u32[blocks * LANES]`, as bytes

@@ -23,7 +23,6 @@ from grokpack.kernels.compiled._lanes import (
     SUM_T,
     SUM_TQ,
     ZERO,
-    extremes,
     regress,
     weighted_regress,
 )
@@ -53,7 +52,7 @@ def fit(  # noqa: PLR0913, PLR0917
         form: Bits; method; precision of the step.
         flags: True if the zero point is fixed; True if rows have weights that are not one.
         divisors: Those of the candidates.
-        ends: Scratch, `i32[2 * LANES]`.
+        ends: Bits of the largest magnitudes above and below zero, `i32[2 * LANES]`.
         scratch: What `search_scratch` allocates.
         trials: Scratch, `f32[3, TRIAL_ROWS * LANES]`.
         best: Filled with steps and zero points, `f32[2 * LANES]`.
@@ -61,8 +60,6 @@ def fit(  # noqa: PLR0913, PLR0917
     bits, method, precision = form
     symmetric = flags[0]
     top = np.float32((1 << bits) - 1)
-    ends[:] = 0
-    extremes(group.view(np.int32), ends)
     _scale(ends, top, symmetric, best[:LANES])
     round_steps(best[:LANES], precision)
     _settle(ends.view(np.float32), top, symmetric, best)

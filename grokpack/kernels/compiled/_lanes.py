@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import inner
-from grokpack.kernels.compiled._byte_copies import LINE, copy, copy_line
+from grokpack.kernels.compiled._byte_copies import LINE
 
 LANES = LINE  # of int8
 BLOCK = 8 * LANES  # values of eight rows; groups are multiples of eight
@@ -24,82 +24,8 @@ INVERSE, LEAST, MOST, ERROR, SUM_T, SUM_Q, SUM_TQ, SUM_QQ, STEP, ZERO, SIGN = ra
 the step."""
 TRIAL_ROWS = 11
 
-_HIGH_BIT = np.int32(-(1 << 31))
 _E, _T, _Q = ERROR * LANES, SUM_T * LANES, SUM_Q * LANES
 _TQ, _QQ = SUM_TQ * LANES, SUM_QQ * LANES
-
-
-@inner
-def load(
-    raw: np.ndarray,
-    place: tuple[int, int, int],
-    scales: np.ndarray,
-    source: tuple[int, int, int],
-    codes: np.ndarray,
-    group: np.ndarray,
-) -> None:
-    """Load the values of a group: int8 codes times their scales.
-
-    Args:
-        raw: All codes, as bytes.
-        place: Offset of the group's first code; bytes of a row; columns, at most `LANES`.
-        scales: `f32[source group, all columns]`.
-        source: First input and column of the group; inputs that share a scale.
-        codes: Scratch, `i8[BLOCK]`.
-        group: Filled, `f32[row * LANES]`; lanes beyond the last column are undefined.
-    """
-    at, pitch, width = place
-    row, column, per_group = source
-    octets = codes.view(np.uint8)
-    for k in range(0, len(group) // LANES, 8):
-        if width == LANES:
-            for i in range(8):
-                copy_line(raw, at + (k + i) * pitch, octets, i * LANES)
-        else:
-            for i in range(8):
-                copy(raw, at + (k + i) * pitch, octets, i * LANES, width)
-        block = group[k * LANES : k * LANES + BLOCK]
-        first, last = (row + k) // per_group, (row + k + 7) // per_group
-        if first == last:
-            scale = scales[first, column : column + width]
-            for lane in range(width):
-                for i in range(8):
-                    block[i * LANES + lane] = np.float32(codes[i * LANES + lane]) * scale[lane]
-        else:
-            _straddle(codes, scales, (row + k, column, per_group), block)
-
-
-@inner
-def _straddle(
-    codes: np.ndarray, scales: np.ndarray, source: tuple[int, int, int], block: np.ndarray
-) -> None:
-    """Multiply eight rows that do not share one scale."""
-    row, column, per_group = source
-    for i in range(8):
-        scale = scales[(row + i) // per_group, column : column + LANES]
-        for lane in range(len(scale)):
-            block[i * LANES + lane] = np.float32(codes[i * LANES + lane]) * scale[lane]
-
-
-@inner
-def extremes(bits: np.ndarray, ends: np.ndarray) -> None:
-    """Find the bits of the largest magnitudes above and below zero.
-
-    Args:
-        bits: Bits of the group, `i32[row * LANES]`; as integers, those of positive floats are in
-            the order of their values, with NaN beyond infinity.
-        ends: `i32[2 * LANES]`, zeros, for the magnitudes above and below.
-    """
-    for at in range(0, len(bits), BLOCK):
-        block = bits[at : at + BLOCK]
-        for lane in range(LANES):
-            high, low = ends[lane], ends[LANES + lane]
-            for i in range(8):
-                one = block[i * LANES + lane]
-                other = np.int32(one ^ _HIGH_BIT)
-                high = one if one > high else high  # noqa: FURB136
-                low = other if other > low else low  # noqa: FURB136
-            ends[lane], ends[LANES + lane] = high, low
 
 
 @inner

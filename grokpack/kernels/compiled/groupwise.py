@@ -13,11 +13,19 @@ import numpy as np
 from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._byte_copies import copy
 from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
+from grokpack.kernels.compiled._float_transposition import SIDE as SQUARE
+from grokpack.kernels.compiled._float_transposition import transpose_square
 from grokpack.kernels.compiled._group_encoding import BLOCKS, CHOICE_ROWS, encode
 from grokpack.kernels.compiled._group_fitting import fit
 from grokpack.kernels.compiled._group_search import Scratch, search_scratch
-from grokpack.kernels.compiled._lanes import BLOCK, LANES, TRIAL_ROWS, load
-from grokpack.kernels.group_steps import DIVISORS
+from grokpack.kernels.compiled._group_values import (
+    copy_rows,
+    extremes,
+    scale_rows,
+    scaled_extremes,
+)
+from grokpack.kernels.compiled._lanes import BLOCK, LANES, TRIAL_ROWS
+from grokpack.kernels.group_steps import DIVISORS, RTN
 from grokpack.kernels.groupwise import (
     FIRST_QUARTER,
     FRACTION_BITS,
@@ -25,6 +33,8 @@ from grokpack.kernels.groupwise import (
     QUARTER_BITS,
 )
 
+_BLOCK_ROWS = BLOCK // LANES
+_EVERY_ROW = 1 << 62
 _EDGE = 16  # words of a cache line: squares of 16 by 16 consist of whole lines
 _FRACTION = np.uint32((1 << FRACTION_BITS) - 1)
 _LEADING = 1 << FRACTION_BITS
@@ -50,9 +60,14 @@ def quantize(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Call the compiled twin of `groupwise.quantize`."""
     divisors = np.array(DIVISORS[bits])
+    wide = values.dtype == np.float32
+    own = scales[:, column : column + steps.shape[1]]
+    plain = not wide and per_group % _BLOCK_ROWS == 0 and bool(np.isfinite(own).all())
     scratch = (
         np.zeros(group * LANES, np.float32),
-        np.empty(BLOCK, np.int8),
+        np.zeros(group * LANES, np.int8),
+        np.empty(2 * LANES, np.int8),
+        np.ones(LANES, np.float32),
         np.empty((3, TRIAL_ROWS * LANES), np.float32),
         np.empty(2 * LANES, np.float32),
         np.empty(2 * LANES, np.int32),
@@ -62,11 +77,11 @@ def quantize(  # noqa: PLR0913, PLR0917
     )
     _quantize(
         values.reshape(-1).view(np.uint8),
-        values.dtype == np.float32,
+        wide,
         scales,
         np.ones(len(values), np.float32) if importance is None else importance,
         (column, per_group, group, bits, method, precision),
-        (symmetric, importance is not None),
+        (symmetric, importance is not None, plain),
         divisors,
         search_scratch(len(divisors)),
         scratch,
@@ -85,7 +100,7 @@ def _quantize(  # noqa: PLR0913, PLR0917
     scales: np.ndarray,
     importance: np.ndarray,
     numbers: tuple[int, int, int, int, int, int],
-    flags: tuple[bool, bool],
+    flags: tuple[bool, bool, bool],
     divisors: np.ndarray,
     search: Scratch,
     scratch: tuple[np.ndarray, ...],
@@ -95,39 +110,86 @@ def _quantize(  # noqa: PLR0913, PLR0917
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """Quantize all columns; `raw` and `out` are bytes, `wide` means that the values are float32."""
+    """Quantize all columns.
+
+    `raw` and `out` are bytes. `wide` means that the values are float32, and the last flag that they
+    are int8, and eight rows share scales, which are finite.
+    """
     column, per_group, rows, bits, method, precision = numbers
-    group, codes, trials, best, ends, choice, tally, line = scratch
+    symmetric, weighted, plain = flags
+    group, codes, most, scale, trials, best, ends, choice, tally, line = scratch
     columns, size, unit = steps.shape[1], 4 if wide else 1, 4 if bits == 4 else 1  # noqa: PLR2004
     pitch, step = scales.shape[1] * size, columns * unit
-    octets = group.view(np.uint8)
-    half = np.float32(1 << (bits - 1))
     for g in range(len(steps)):
         row = g * rows
         for first in range(0, columns, LANES):
             width = min(LANES, columns - first)
             at = row * pitch + (column + first) * size
-            if wide:
-                for k in range(rows):
-                    copy(raw, at + k * pitch, octets, k * LANES * size, width * size)
-            else:
-                source = (row, column + first, per_group)
-                load(raw, (at, pitch, width), scales, source, codes, group)
+            source = row, column + first, width, per_group
+            form = wide, plain, method != RTN
+            _load(raw, (at, pitch, width), form, scales, source, codes, most, group, ends)
             own = importance[row : row + rows]
-            form = bits, method, precision
-            fit(group, own, form, flags, divisors, ends, search, trials, best)
+            kind = bits, method, precision
+            fit(group, own, kind, (symmetric, weighted), divisors, ends, search, trials, best)
             _note(best, steps[g, first : first + width], zeros[g, first : first + width])
             if len(out) == 0:
                 continue
-            _choose(best, half, choice, tally)
+            _choose(best, np.float32(1 << (bits - 1)), choice, tally)
             goal = (row * bits // (8 * unit) * step + first * unit, step, width * unit)
             # The last byte: rows may begin within a line.
             ahead = (at + 2 * LANES * size - 1, pitch)
-            encode(group, bits, choice, tally, line, out, goal, raw, ahead)
+            work = choice, tally, scale, line
+            if plain:
+                encode(codes, scales, source, bits, work, out, goal, raw, ahead)
+            else:
+                source = row, column + first, width, _EVERY_ROW
+                encode(group, scales, source, bits, work, out, goal, raw, ahead)
             for k in range(3):
                 _put(choice[(2 + k) * LANES :], sums[k, g, first : first + width])
             for k in range(2):
                 _put(tally[k * LANES :], counts[k, g, first : first + width])
+
+
+@inner
+def _load(  # noqa: PLR0913, PLR0917
+    raw: np.ndarray,
+    place: tuple[int, int, int],
+    form: tuple[bool, bool, bool],
+    scales: np.ndarray,
+    source: tuple[int, int, int, int],
+    codes: np.ndarray,
+    most: np.ndarray,
+    group: np.ndarray,
+    ends: np.ndarray,
+) -> None:
+    """Load the values of a group, and find its extremes.
+
+    Args:
+        raw: All values, as bytes.
+        place: Offset of the first value; bytes of a row; columns.
+        form: True if values are float32; True if they are int8 whose scales are finite and shared
+            by eight rows; True if `group` is wanted then, too.
+        scales: `f32[source group, all columns]`.
+        source: First input and column; columns; inputs that share a scale.
+        codes: Filled if values are int8, `i8[row * LANES]`.
+        most: Scratch, `i8[2 * LANES]`.
+        group: Filled, `f32[row * LANES]`.
+        ends: Filled with the bits of the largest magnitudes above and below zero, `i32[2 * LANES]`.
+    """
+    wide, plain, wanted = form
+    ends[:] = 0
+    if wide:
+        at, pitch, width = place
+        for k in range(len(group) // LANES):
+            copy(raw, at + k * pitch, group.view(np.uint8), 4 * k * LANES, 4 * width)
+    else:
+        copy_rows(raw, place, codes)
+        if wanted or not plain:
+            scale_rows(codes, scales, source, group)
+    if plain:
+        scaled_extremes(codes, scales, source, most, ends)
+    else:
+        extremes(group.view(np.int32), ends)
 
 
 @inner
@@ -154,17 +216,25 @@ def _put(lanes: np.ndarray, out: np.ndarray) -> None:
         out[lane] = lanes[lane]
 
 
-@compiled
 def transpose_words(words: np.ndarray, out: np.ndarray) -> None:
-    """Compiled twin of `groupwise.transpose_words`."""
+    """Call the compiled twin of `groupwise.transpose_words`."""
+    _transpose_words(words.view(np.float32), out.view(np.float32))
+
+
+@compiled
+def _transpose_words(words: np.ndarray, out: np.ndarray) -> None:
+    """Move words in squares, which pass registers as they are: nothing computes with them."""
     rows, columns = words.shape
-    for left in range(0, columns, _EDGE):
-        right = min(left + _EDGE, columns)
-        for top in range(0, rows, _EDGE):
-            bottom = min(top + _EDGE, rows)
-            for c in range(left, right):
-                for r in range(top, bottom):
-                    out[c, r] = words[r, c]
+    whole, wide = rows - rows % _EDGE, columns - columns % _EDGE
+    for left in range(0, wide, _EDGE):
+        for top in range(0, whole, _EDGE):
+            for k in range(left, left + _EDGE, SQUARE):
+                for r in range(top, top + _EDGE, SQUARE):
+                    at, to = r * columns + k, k * rows + r
+                    transpose_square(words, at, columns, out, to, rows)
+    for c in range(columns):
+        for r in range(whole if c < wide else 0, rows):
+            out[c, r] = words[r, c]
 
 
 def transpose_bytes(octets: np.ndarray, out: np.ndarray) -> None:
