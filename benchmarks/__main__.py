@@ -27,7 +27,13 @@ from benchmarks.kernels import bench_blocks, bench_kernels, bench_numpy_kernels
 from benchmarks.layer_memory import bench_grok2_memory, bench_memory
 from benchmarks.peer import bench_peer
 from benchmarks.publishing import bench_publishing
-from benchmarks.routes import bench_convert, bench_grok2, bench_quantize, bench_reshard
+from benchmarks.routes import (
+    bench_convert,
+    bench_grok2,
+    bench_linearity,
+    bench_quantize,
+    bench_reshard,
+)
 from benchmarks.scaling import bench_cluster, bench_marginal, bench_prediction
 from benchmarks.starting import bench_headers, bench_starting
 from benchmarks.viewing import bench_view, bench_view_reading
@@ -52,6 +58,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "view": bench_view,
     "view-reading": bench_view_reading,
     "evaluate": bench_evaluate,
+    "linearity": bench_linearity,
     "marginal": bench_marginal,
     "memory": bench_memory,
     "grok-2-memory": bench_grok2_memory,

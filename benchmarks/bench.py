@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.figures import Figure
 from benchmarks.measuring import GROKPACK, PROMISED_MIB, Run, grokpack, watch
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from benchmarks.figures import Table
 
 MODELS = ("grok-1", "grok-2")
-TINY = (  # rows of whole blocks of GGUF
-    *("--preset", "tiny", "--layers", "1", "--d-model", "256", "--ffn", "512"),
-    *("--heads", "8", "--kv-heads", "8", "--head-dim", "32"),
-)
+THIN = {  # whole blocks of every format
+    "grok-1": ("--d-model", "256", "--ffn", "512"),
+    "grok-2": ("--d-model", "256", "--ffn", "512", "--mlp", "1024"),
+}
+HALF = {"grok-1": ("--d-model", "768"), "grok-2": ("--d-model", "1024")}
 
 
 @dataclass
@@ -68,16 +69,26 @@ class Bench:
 
     def medium(self, model: str = "grok-1") -> Path:
         """Return a checkpoint of about 3 GB, 1 GB where it must be quick."""
-        layers = ("--layers", "2") if self.quick else ()
-        return self._synthesized(f"{model}-medium", model, "--preset", "medium", *layers)
+        return self._medium(f"{model}-medium", model)
+
+    def thin(self, model: str = "grok-1") -> Path:
+        """Return a medium one whose matrices are small: all its files, tensors and tokens, 0.1 GB.
+
+        A command takes as long for it as for the medium one, but for what grows with bytes.
+        """
+        return self._medium(f"{model}-thin", model, *THIN[model])
+
+    def half(self, model: str = "grok-1") -> Path:
+        """Return a medium one of half the width: as many files, tensors and tokens."""
+        return self._medium(f"{model}-half", model, *HALF[model])
 
     def sparse(self, model: str = "grok-1") -> Path:
         """Return the whole geometry of a release, as holes."""
         return self._synthesized(f"{model}-sparse", model, "--preset", model, "--sparse")
 
-    def tiny(self, model: str = "grok-1") -> Path:
-        """Return a checkpoint that costs nothing but the start."""
-        return self._synthesized(f"{model}-tiny", model, *TINY)
+    def _medium(self, name: str, model: str, *options: str) -> Path:
+        layers = ("--layers", "2") if self.quick else ()
+        return self._synthesized(name, model, "--preset", "medium", *layers, *options)
 
     def _synthesized(self, name: str, model: str, *options: str) -> Path:
         folder = self.shared / name
@@ -87,10 +98,15 @@ class Bench:
 
     def parameters(self, source: Path) -> int:
         """Return how many parameters a checkpoint has."""
+        total: int = self.inspected(source)["parameters"]["total"]
+        return total
+
+    def inspected(self, source: Path) -> dict[str, Any]:
+        """Return what `inspect --json` says of a checkpoint."""
         command = [*GROKPACK, "inspect", str(source), "--json", "-q"]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-        total: int = json.loads(done.stdout)["data"]["parameters"]["total"]
-        return total
+        data: dict[str, Any] = json.loads(done.stdout)["data"]
+        return data
 
     def starting(self) -> float:
         """Seconds of `grokpack --help`, the least of some."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -19,10 +19,12 @@ GROKPACK = [sys.executable, "-m", "grokpack"]
 GB = 1e9
 PROMISED_MIB = 512
 _WATCH = (
-    "import resource, subprocess, sys\n"
+    "import resource, subprocess, sys, time\n"
+    "began = time.perf_counter()\n"
     "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode\n"
+    "seconds = time.perf_counter() - began\n"
     "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-    "print(used.ru_utime + used.ru_stime, used.ru_maxrss)\n"
+    "print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss)\n"
     "sys.exit(code)"
 )
 
@@ -42,23 +44,33 @@ class Run:
     processor: float = 0.0
 
 
-def watch(command: Sequence[str], good: tuple[int, ...] = (0,)) -> Run:
+def watch(
+    command: Sequence[str],
+    good: tuple[int, ...] = (0,),
+    environment: Mapping[str, str] | None = None,
+) -> Run:
     """Run a command quietly; a status that is not good ends the benchmark."""
-    began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", _WATCH, *command], check=False, capture_output=True, text=True
+        [sys.executable, "-c", _WATCH, *command],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
     )
     if done.returncode not in good:
         sys.stderr.write(done.stderr)
         raise subprocess.CalledProcessError(done.returncode, list(command))
-    seconds = time.perf_counter() - began
-    processor, peak = done.stdout.split()[-2:]
-    return Run(seconds, int(peak) / 1024, float(processor))
+    seconds, processor, peak = done.stdout.split()[-3:]
+    return Run(float(seconds), int(peak) / 1024, float(processor))
 
 
-def grokpack(*arguments: str | Path, good: tuple[int, ...] = (0,)) -> Run:
+def grokpack(
+    *arguments: str | Path,
+    good: tuple[int, ...] = (0,),
+    environment: Mapping[str, str] | None = None,
+) -> Run:
     """Run a grokpack command quietly."""
-    return watch([*GROKPACK, *map(str, arguments), "-q"], good)
+    return watch([*GROKPACK, *map(str, arguments), "-q"], good, environment)
 
 
 def by_turns(turns: int, *measures: Callable[[], T]) -> list[tuple[T, ...]]:

@@ -1,11 +1,16 @@
 """Every route from a checkpoint to an output, against `cp -r` in the same turn.
 
-What starting takes is off: it is what the same command takes on a checkpoint of almost nothing.
+What does not grow with the bytes is off: starting, headers, the plan, the tokenizer, kernels
+loaded, files named and published. Two checkpoints have the same files, tensors and tokens, and one
+of them thin matrices, 3 % of the bytes; what the other takes longer is compared with what `cp`
+takes longer for it. `linearity` shows that a third in between lies on the line through both. What
+was taken off stands in the table, with the number of files and tensors that it is for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import MODELS
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.bench import Bench
 
+_COMPILED = {"GROKPACK_KERNELS": "numba"}  # else the thin one is left to numpy
 _GGUF = ("--to", "gguf", "--tokenizer", "none")
 _BLOCKS = ("quantize", *_GGUF, "--type")
 
@@ -76,68 +82,106 @@ _PARAMETERS_ALIKE = (
 
 def bench_reshard(bench: Bench) -> None:
     """Cutting a checkpoint for 8 ranks."""
-    _measure_all(bench, bench.medium(), bench.tiny(), RESHARD)
+    _measure_all(bench, "grok-1", RESHARD)
 
 
 def bench_convert(bench: Bench) -> None:
     """Converting to what people load."""
-    _measure_all(bench, bench.medium(), bench.tiny(), CONVERT)
+    _measure_all(bench, "grok-1", CONVERT)
 
 
 def bench_quantize(bench: Bench) -> None:
     """Quantizing."""
-    _measure_all(bench, bench.medium(), bench.tiny(), QUANTIZE)
+    _measure_all(bench, "grok-1", QUANTIZE)
 
 
 def bench_grok2(bench: Bench) -> None:
     """Grok-2's release merged and cut for another width, and parameters against Grok-1's."""
-    sources = bench.medium("grok-2"), bench.tiny("grok-2")
-    _measure_all(bench, *sources, GROK2)
+    _measure_all(bench, "grok-2", GROK2)
     if not bench.quick:
         for route in _PARAMETERS_ALIKE:
             _compare_models(bench, route)
 
 
-def _measure_all(bench: Bench, source: Path, tiny: Path, routes: tuple[Route, ...]) -> None:
+def bench_linearity(bench: Bench) -> None:
+    """Processor time for half the bytes, times what a line through both ends says it takes."""
+    out = bench.work / "out"
+    for model, routes in (("grok-1", (*RESHARD, CONVERT[0])), ("grok-2", GROK2)):
+        sources = [bench.thin(model), bench.half(model), bench.medium(model)]
+        thin, half, whole = map(size, sources)
+        share = (half - thin) / (whole - thin)
+        for route in routes:
+            works = [partial(_once, source, out, route) for source in sources]
+            by_turns(1, *works)  # kernels compiled, memory touched
+            turns = zip(*by_turns(bench.turns + 2, *works), strict=True)
+            spent = [[run.processor for run in runs] for runs in turns]
+            ratios = [mid / (low + share * (high - low)) for low, mid, high in spent]
+            bench.figure(f"{model}, {route.name}: half, times a line's", ratios, "x")
+
+
+def _measure_all(bench: Bench, model: str, routes: tuple[Route, ...]) -> None:
+    pair = bench.thin(model), bench.medium(model)
+    form = bench.inspected(pair[1])
+    counts = f"{form['files']['expected']} files with {len(form['tensors'])} tensors"
     for route in routes:
         if route.quick or not bench.quick:
-            measure(bench, source, tiny, route)
+            start = measure(bench, pair, route)
+            bench.figure(f"  taken off for {counts}", start, "s")
 
 
-def measure(bench: Bench, source: Path, tiny: Path, route: Route) -> None:
-    """Measure one route: times `cp -r`, GB of input per second, and memory."""
-    out, copied = bench.work / "out", bench.work / "copy"
-    start = min(_once(tiny, out, route).seconds for _ in range(2))
-    _make(source, out, route)  # kernels compiled, memory touched
-    copied_like = source
-    if route.of == "output" or (route.of == "larger" and size(out) > size(source)):
-        copied_like = out.rename(bench.work / "output")
-    remove(out)
-    pairs = by_turns(
-        bench.turns, lambda: copy(copied_like, copied), lambda: _once(source, out, route)
+def measure(bench: Bench, pair: tuple[Path, Path], route: Route) -> list[float]:
+    """Measure one route from a thin and a whole checkpoint, and return the thin one's seconds.
+
+    Compared is what the whole one takes longer: times `cp -r`, and GB of input per second.
+    """
+    out = bench.work / "out"
+    copied, what = _copied(bench, pair, route)
+    turns = by_turns(
+        bench.turns,
+        *(partial(copy, folder, bench.work / "copy") for folder in copied),
+        *(partial(_once, source, out, route) for source in pair),
     )
-    net = [run.seconds - start for run in pairs[1]]
-    what = "input" if copied_like is source else "output"
-    ratios = [one / plain.seconds for one, plain in zip(net, pairs[0], strict=True)]
+    plain_thin, plain, thin, whole = ([run.seconds for run in runs] for runs in turns)
+    net, plain_net = _differences(whole, thin), _differences(plain, plain_thin)
+    ratios = [one / cp for one, cp in zip(net, plain_net, strict=True)]
     bench.figure(f"{route.name}, times cp -r of the {what}", ratios, "x", at_most=route.at_most)
-    rates = [size(source) / GB / seconds for seconds in net]
-    bench.figure("  input", rates, "GB/s", at_least=route.at_least)
-    bench.peak("  peak resident memory", pairs[1])
-    remove(bench.work / "output")
+    spent = [[run.processor for run in runs] for runs in turns]
+    cost = zip(_differences(spent[3], spent[2]), _differences(spent[1], spent[0]), strict=True)
+    bench.figure("  in processor time", [one / cp for one, cp in cost], "x")
+    grown = (size(pair[1]) - size(pair[0])) / GB
+    bench.figure("  input", [grown / seconds for seconds in net], "GB/s", at_least=route.at_least)
+    bench.peak("  peak resident memory", turns[3])
+    for folder in set(copied) - set(pair):
+        remove(folder)
+    return thin
+
+
+def _copied(bench: Bench, pair: tuple[Path, Path], route: Route) -> tuple[tuple[Path, Path], str]:
+    """Return what `cp -r` copies, and its name; kernels are compiled then, and memory touched."""
+    made = bench.work / "thin-output", bench.work / "output"
+    for source, output in zip(pair, made, strict=True):
+        _make(source, output, route)
+    if route.of == "output" or (route.of == "larger" and size(made[1]) > size(pair[1])):
+        return made, "output"
+    for output in made:
+        remove(output)
+    return pair, "input"
+
+
+def _differences(ones: list[float], others: list[float]) -> list[float]:
+    return [one - other for one, other in zip(ones, others, strict=True)]
 
 
 def _compare_models(bench: Bench, route: Route) -> None:
     """Parameters per second of both models; what differs is the form of their weights."""
     out = bench.work / "out"
-    sources = [bench.medium(model) for model in MODELS]
-    for source in sources:
-        _once(source, out, route)  # kernels compiled
-    pairs = by_turns(
-        bench.turns, *(lambda s=source: _once(s, out, route).seconds for source in sources)
-    )
-    counts = [bench.parameters(source) for source in sources]
-    rates = [[count / s for s in seconds] for count, seconds in zip(counts, pairs, strict=True)]
-    ratios = [two / one for one, two in zip(*rates, strict=True)]
+    pairs = [(bench.thin(model), bench.medium(model)) for model in MODELS]
+    works = [partial(_once, source, out, route) for pair in pairs for source in pair]
+    by_turns(1, *works)  # kernels compiled
+    turns = [[run.seconds for run in runs] for runs in by_turns(bench.turns, *works)]
+    seconds = _differences(turns[1], turns[0]), _differences(turns[3], turns[2])
+    counts = [bench.parameters(whole) - bench.parameters(thin) for thin, whole in pairs]
+    ratios = [(counts[1] / two) / (counts[0] / one) for one, two in zip(*seconds, strict=True)]
     bench.figure(f"parameters per s, Grok-2 over Grok-1: {route.name}", ratios, "x", at_least=1)
 
 
@@ -150,4 +194,4 @@ def _once(source: Path, out: Path, route: Route) -> Run:
 
 def _make(source: Path, out: Path, route: Route) -> Run:
     command, *options = route.words
-    return grokpack(command, source, *options, "-o", out)
+    return grokpack(command, source, *options, "-o", out, environment=_COMPILED)

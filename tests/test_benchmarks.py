@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.bench import TINY
+from benchmarks.bench import THIN
 from benchmarks.figures import Figure, Table
 from benchmarks.layer_memory import WRITING
 from benchmarks.routes import CONVERT, GROK2, QUANTIZE, RESHARD
@@ -58,7 +58,8 @@ def test_every_measured_command_is_one(
 ) -> None:
     monkeypatch.setenv("GROKPACK_KERNELS", "numpy")
     source, run = tmp_path / "m", CliRunner().invoke
-    assert run(app, ["synth", str(source), "--model", model, *TINY, "-q"]).exit_code == 0
+    thin = ("--preset", "medium", "--layers", "1", "--vocab", "1024", *THIN[model])
+    assert run(app, ["synth", str(source), "--model", model, *thin, "-q"]).exit_code == 0
     routes = GROK2 if model == "grok-2" else (*RESHARD, *CONVERT, *QUANTIZE)
     for command, *options in dict.fromkeys([*(r.words for r in routes), *WRITING[model]]):
         out = str(tmp_path / "out")
