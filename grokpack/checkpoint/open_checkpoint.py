@@ -12,7 +12,6 @@ from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import (
     expected_counts,
     reader_registry,
-    sglang_rank_files,
     unfinished_downloads,
 )
 from grokpack.checkpoint.state_folder import has_unfinished_run
@@ -186,7 +185,7 @@ def open_checkpoint(path: StrPath, head_dim: int | None = None) -> Checkpoint:
     if hostile:
         raise unsafe_pickle_error(found, hostile[0])
     refuse_stale(found)
-    doubtful = of_kinds(found.findings, sglang_rank_files.UNKNOWN)
+    doubtful = of_kinds(found.findings, expected_counts.UNKNOWN_RANKS)
     if doubtful and not wrong:
         raise _doubtful(found, doubtful[0])
     if wrong or found.checkpoint is None:

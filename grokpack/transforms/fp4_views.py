@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import ml_dtypes
 import numpy as np
 
 from grokpack.core.layout import Box
+from grokpack.core.tensors import DType
 from grokpack.kernels.fp4_blocks import DOUBLED
 from grokpack.transforms.packed_words import split_bytes
 from grokpack.transforms.transform import Transform
@@ -84,7 +84,7 @@ class DividedScales(Transform):
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Divide or multiply the numbers of the box, and halve them."""
         octets = np.ascontiguousarray(_transposed(self.array, box, reader))
-        numbers = octets.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+        numbers = octets.view(DType.F8_E4M3.numpy()).astype(np.float32)
         one = Box((0,) * self.axes, (1,) * self.axes)
         whole = np.ascontiguousarray(reader.read(self.whole, one)).view(np.float32).reshape(())
         with np.errstate(all="ignore"):  # checks of values find what is not finite

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from grokpack.models.geometry_inference import Hints
 
 RELEASE = "the release's dimensions"
+UNKNOWN_RANKS = "GP123"
+"""Code of the finding that the number of ranks is not known."""
 
 
 def released_layers(model: Model | None, hints: Hints) -> int | None:

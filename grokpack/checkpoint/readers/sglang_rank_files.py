@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.readers import packed_weights
+from grokpack.checkpoint.readers.expected_counts import UNKNOWN_RANKS
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Box, whole_box
 from grokpack.core.tensors import ArraySpec
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from grokpack.models.family import Family
     from grokpack.models.tensor_names import Convention
 
-UNKNOWN = "GP123"
 _RANK = re.compile(r"(.*-TP-)(\d{3})(\.safetensors)")
 _COMMON = "common"
 
@@ -162,7 +162,7 @@ def doubts(
         what = f"file is missing: {joined.ranks} ranks cannot share {geometry.q_width} of attention"
         return [Finding("GP101", what, _sibling(path, f"{joined.ranks:03d}")) for path in last]
     what = f"files of {joined.ranks} ranks are here, and nothing says that there were no more"
-    return [Finding(UNKNOWN, what, path, severity="warning") for path in last[:1]]
+    return [Finding(UNKNOWN_RANKS, what, path, severity="warning") for path in last[:1]]
 
 
 def _sibling(path: str, rank: str) -> str:
