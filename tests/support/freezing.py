@@ -193,12 +193,12 @@ def _content(path: str, command: str, folder: Path) -> bytes:
         return _steady(data.decode(), folder, computed=_is_computed(command)).encode()
     if compresses and not path.endswith(".json"):
         return b""  # what it holds is digested where it is read back
-    if path.endswith(".safetensors") and command.startswith(_COMPUTES):
-        return data[: 8 + int.from_bytes(data[:8], "little")]  # figures depend on the processor
     if path.endswith(".html"):
         data = _VARYING_HTML.sub(b"", data)
     if path.endswith((".html", ".md")):
         return _steady(data.decode(), folder, computed=_is_computed(command)).encode()
+    if path.endswith(".safetensors") and command.startswith(_COMPUTES):
+        data = data[: 8 + int.from_bytes(data[:8], "little")]  # figures depend on the processor
     return data
 
 
