@@ -17,10 +17,10 @@ import ml_dtypes
 import numpy as np
 
 from benchmarks.figures import tell
-from grokpack.kernels import fp8, groupwise
+from grokpack.kernels import fp8, integer_quantization, packing
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.group_steps import BF16, LSQ, MSE, RTN
-from grokpack.kernels.groupwise import HISTOGRAM_BINS
+from grokpack.kernels.group_errors import HISTOGRAM_BINS, tally_groups
+from grokpack.kernels.integer_steps import BF16, LSQ, MSE, RTN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ class Matrix:
 
     def quantize(self, implementation: Implementation, form: tuple[int, int, bool, int]) -> None:
         """All columns."""
-        kernel = twin(groupwise.quantize, implementation)
+        kernel = twin(integer_quantization.quantize, implementation)
         kernel(self.codes, self.scales, 0, INPUTS // 8, GROUP, *form, *self.results)
 
 
@@ -153,11 +153,11 @@ def quantizing_to_fp8(implementation: Implementation) -> None:
 
 def turning(implementation: Implementation) -> None:
     """Transposing, and adding up the account."""
-    for bits, kernel in ((4, groupwise.transpose_words), (8, groupwise.transpose_bytes)):
+    for bits, kernel in ((4, packing.transpose_words), (8, packing.transpose_bytes)):
         matrix, kernel_twin = Matrix(SHARE[implementation], bits), twin(kernel, implementation)
         speeds = rates(lambda m=matrix, t=kernel_twin: t(m.out, m.transposed), matrix.codes.nbytes)  # type: ignore[misc]
         tell(f"{implementation}: int{bits}, transposing what is packed", speeds, "GB/s")
-    tally = twin(groupwise.tally_groups, implementation)
+    tally = twin(tally_groups, implementation)
     account = (np.zeros((3, 256), np.int64), np.zeros(6, np.int64), np.zeros(1, np.float32))
     histogram = np.zeros(HISTOGRAM_BINS, np.int64)
     speeds = rates(

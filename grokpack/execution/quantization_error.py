@@ -16,7 +16,7 @@ import numpy as np
 
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.kernels.dispatch import Implementation, twin
-from grokpack.kernels.groupwise import HISTOGRAM_BINS, HISTOGRAM_EDGES, tally_groups
+from grokpack.kernels.group_errors import HISTOGRAM_BINS, HISTOGRAM_EDGES, tally_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ _GROUPS, _ZERO, _EXACT, _BAD, _ENDS, _GONE = range(6)  # of the totals that the 
 
 @dataclass(slots=True)
 class ErrorStats:
-    """Error sums of some groups, in the arrays of `kernels.groupwise.tally_groups`.
+    """Error sums of some groups, in the arrays of `kernels.group_errors.tally_groups`.
 
     Attributes:
         weights: Weights in all of them.

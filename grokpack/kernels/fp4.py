@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels._block_source import BlockSource
-from grokpack.kernels._ggml_blocks_of_32 import farthest, in_order, measure
+from grokpack.kernels._ggml.blocks_of_32 import farthest, in_order, measure
 from grokpack.kernels.fp4_blocks import GGML, MX, MX_BYTES, NV, TOP, BlockForm, nearest
 
 

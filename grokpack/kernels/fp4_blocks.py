@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grokpack.kernels._ggml_blocks_of_32 import QuantizedBlock, nibbles
+from grokpack.kernels._ggml.blocks_of_32 import QuantizedBlock, nibbles
 
 MX_BLOCK, NV_BLOCK = 32, 16
 """Weights that share a scale."""

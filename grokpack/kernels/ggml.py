@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.kernels._block_source import BlockSource
-from grokpack.kernels._ggml_blocks_of_32 import (
+from grokpack.kernels._ggml.blocks_of_32 import (
     BLOCK,
     TOP4,
     TOP8,
@@ -38,8 +38,8 @@ from grokpack.kernels._ggml_blocks_of_32 import (
     measure,
     nibbles,
 )
-from grokpack.kernels._ggml_q4_k import SUBS, SUPER, fit_q4_k, pack_scales
-from grokpack.kernels._ggml_search import best_q4_0, best_q4_1
+from grokpack.kernels._ggml.q4_k import SUBS, SUPER, fit_q4_k, pack_scales
+from grokpack.kernels._ggml.search import best_q4_0, best_q4_1
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.kernels import _ggml_k_search
 from grokpack.kernels._block_source import as_f32
-from grokpack.kernels._ggml_k_blocks import (
+from grokpack.kernels._ggml import k_search
+from grokpack.kernels._ggml.k_blocks import (
     Q2_K,
     Q4_K,
     Q5_K,
@@ -29,7 +29,7 @@ from grokpack.kernels._ggml_k_blocks import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from grokpack.kernels._ggml_k_blocks import Block, Searches
+    from grokpack.kernels._ggml.k_blocks import Block, Searches
 
     Make = Callable[[np.ndarray, Known | None, Searches], Block]
 
@@ -133,12 +133,12 @@ def _mean_square(parts: Iterable[np.ndarray], count: int) -> np.ndarray:
     return made
 
 
-quantize_q5_0 = Quantizer("q5_0", _ggml_k_search)
-quantize_q5_1 = Quantizer("q5_1", _ggml_k_search)
-quantize_q2_k = Quantizer("q2_k", _ggml_k_search)
-quantize_q3_k = Quantizer("q3_k", _ggml_k_search)
-quantize_q4_k = Quantizer("q4_k", _ggml_k_search)
-quantize_q5_k = Quantizer("q5_k", _ggml_k_search)
-quantize_q6_k = Quantizer("q6_k", _ggml_k_search)
-quantize_iq4_nl = Quantizer("iq4_nl", _ggml_k_search)
-quantize_iq4_xs = Quantizer("iq4_xs", _ggml_k_search)
+quantize_q5_0 = Quantizer("q5_0", k_search)
+quantize_q5_1 = Quantizer("q5_1", k_search)
+quantize_q2_k = Quantizer("q2_k", k_search)
+quantize_q3_k = Quantizer("q3_k", k_search)
+quantize_q4_k = Quantizer("q4_k", k_search)
+quantize_q5_k = Quantizer("q5_k", k_search)
+quantize_q6_k = Quantizer("q6_k", k_search)
+quantize_iq4_nl = Quantizer("iq4_nl", k_search)
+quantize_iq4_xs = Quantizer("iq4_xs", k_search)

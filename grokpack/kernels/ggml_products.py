@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels._ggml_q4_k import unpack_scales
+from grokpack.kernels._ggml.q4_k import unpack_scales
 from grokpack.kernels.float_casts import widen_f16
 from grokpack.kernels.fp4_blocks import DOUBLED, from_e4m3, power
 

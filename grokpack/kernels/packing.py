@@ -1,4 +1,4 @@
-"""Small codes packed into 32-bit words, the first in the lowest bits."""
+"""Codes packed into 32-bit words, the first in the lowest bits, and packed codes transposed."""
 
 from __future__ import annotations
 
@@ -16,3 +16,13 @@ def interleave(codes: np.ndarray, flip: int, out: np.ndarray) -> None:
     """
     quads = (codes ^ np.uint8(flip)).reshape(-1, 4, codes.shape[1])
     out[...] = np.ascontiguousarray(quads.transpose(0, 2, 1)).view("<u4")[..., 0]
+
+
+def transpose_words(words: np.ndarray, out: np.ndarray) -> None:
+    """Transpose `u32[rows, column]` to `u32[column, rows]`."""
+    out[...] = words.T
+
+
+def transpose_bytes(octets: np.ndarray, out: np.ndarray) -> None:
+    """Transpose `u8[rows, column]`, contiguous, to `u8[column, rows]`."""
+    out[...] = octets.T

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels.groups import group_index
+from grokpack.kernels.group_index import group_index
 
 Q8_BLOCK = 32
 """Weights in a block of Q8_0; ggml-common.h: QK8_0."""

@@ -14,7 +14,7 @@ from grokpack.core.tensors import DType, TensorSpec, scales_name
 from grokpack.kernels import transposed_weights
 from grokpack.kernels.dispatch import twin
 from grokpack.kernels.float_casts import narrow_bf16, narrow_f16, to_f32
-from grokpack.kernels.groups import group_index
+from grokpack.kernels.group_index import group_index
 from grokpack.transforms.copies import Regroup
 from grokpack.transforms.transform import Transform
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from grokpack.core.layout import Box
 from grokpack.kernels.float_casts import to_f32
-from grokpack.kernels.groups import group_index
+from grokpack.kernels.group_index import group_index
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from grokpack.kernels import groupwise, packing
+from grokpack.kernels import packing
 from grokpack.kernels.dispatch import Implementation, twin
 from grokpack.transforms.packed_words import byte_rows, pack
 from grokpack.transforms.quantized_rows import QuantizedRows
@@ -231,10 +231,10 @@ def _turned(words: np.ndarray, implementation: Implementation) -> np.ndarray:
     rows, columns = words.shape
     if words.dtype == np.uint8:
         octets = np.empty((columns, rows), np.uint8)
-        twin(groupwise.transpose_bytes, implementation)(words, octets)
+        twin(packing.transpose_bytes, implementation)(words, octets)
         return octets.view("<u4")
     out = np.empty((columns, rows), np.uint32)
-    twin(groupwise.transpose_words, implementation)(words, out)
+    twin(packing.transpose_words, implementation)(words, out)
     return out
 
 

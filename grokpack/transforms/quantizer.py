@@ -15,7 +15,7 @@ import numpy as np
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType
-from grokpack.kernels import groupwise
+from grokpack.kernels import integer_quantization
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.dequantize import recast
 from grokpack.transforms.quantization_scheme import METHODS, PRECISIONS, QuantizationScheme
@@ -264,7 +264,7 @@ def quantize_groups(
         np.empty((3, groups, count), np.float32),
         np.empty((2, groups, count), np.int32),
     )
-    twin(groupwise.quantize, implementation)(
+    twin(integer_quantization.quantize, implementation)(
         values, scales, column, per_group, group, scheme.bits, METHODS[scheme.method],
         scheme.symmetric, PRECISIONS[scheme.scales], words, quantized.scales, quantized.zeros,
         quantized.sums, quantized.counts, _one_on_average(importance, group),

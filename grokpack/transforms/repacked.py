@@ -10,9 +10,9 @@ import numpy as np
 from grokpack.core.arrays import contiguous
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
-from grokpack.kernels import groupwise, packing
+from grokpack.kernels import packing
 from grokpack.kernels.dispatch import twin
-from grokpack.kernels.groups import group_index
+from grokpack.kernels.group_index import group_index
 from grokpack.transforms.dequantize import as_matrix, column_blocks, read_scales, recast
 from grokpack.transforms.transform import Transform
 
@@ -73,7 +73,7 @@ class CodeRows(Transform):
             for first in range(0, codes.shape[1], height):
                 part = np.ascontiguousarray(codes[:, first : first + height])
                 transposed = np.empty(part.shape[::-1], np.uint8)
-                twin(groupwise.transpose_bytes, step_sizes.implementation)(part, transposed)
+                twin(packing.transpose_bytes, step_sizes.implementation)(part, transposed)
                 yield transposed
 
 

@@ -12,7 +12,7 @@ from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
 from grokpack.kernels.float_casts import to_f32
-from grokpack.kernels.groups import group_index
+from grokpack.kernels.group_index import group_index
 from grokpack.transforms.dequantize import as_matrix, read_scales
 
 if TYPE_CHECKING:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from grokpack import kernels
 from grokpack.kernels.compilation_cache import compilation_cache
 
-if TYPE_CHECKING:
-    import pytest
 
-
-def test_a_changed_helper_of_kernels_changes_the_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    "changed",
+    ["compiled/_integer/lanes.py", "compiled/__init__.py", "integer_steps.py"],
+    ids=["helper", "options", "constant"],
+)
+def test_any_changed_source_of_kernels_changes_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: str
 ) -> None:
     folder = compilation_cache()
-    shutil.copytree(Path(kernels.__path__[0], "compiled"), tmp_path / "compiled")
-    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(kernels, "__path__", [str(tmp_path)])
+    copy = tmp_path / "kernels"
+    shutil.copytree(kernels.__path__[0], copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(kernels, "__file__", str(copy / "__init__.py"))
+    monkeypatch.setattr(kernels, "__path__", [str(copy)])
     assert compilation_cache() == folder
-    with (tmp_path / "compiled" / "_lanes.py").open("a") as helper:
-        helper.write("\n")
+    with (copy / changed).open("a") as source:
+        source.write("\n")
     assert compilation_cache() != folder

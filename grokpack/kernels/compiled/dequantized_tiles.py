@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, inner
-from grokpack.kernels.compiled._code_scaling import scaled
+from grokpack.kernels.compiled._tiles.code_scaling import scaled
 
 
 @inner

@@ -12,9 +12,8 @@ import numpy as np
 
 from grokpack.kernels import fp4_blocks as spec
 from grokpack.kernels.compiled import allocate, compiled, inner
-from grokpack.kernels.compiled._byte_copies import LINE, prefetch
-from grokpack.kernels.compiled._byte_transposition import SIDE
-from grokpack.kernels.compiled._fp4_lanes import (
+from grokpack.kernels.compiled._ggml.blocks_of_32 import F, I, Scalar
+from grokpack.kernels.compiled._small_floats.fp4_lanes import (
     COUNT,
     SUMS,
     choose,
@@ -25,9 +24,10 @@ from grokpack.kernels.compiled._fp4_lanes import (
     pack,
     search,
 )
-from grokpack.kernels.compiled._ggml_blocks_of_32 import F, I, Scalar
-from grokpack.kernels.compiled._magnitudes import BLOCK, FLOAT32, LANES, fetch, load
-from grokpack.kernels.compiled._part_stores import PART, put_turned
+from grokpack.kernels.compiled._small_floats.magnitudes import BLOCK, FLOAT32, LANES, fetch, load
+from grokpack.kernels.compiled._small_floats.part_stores import PART, put_turned
+from grokpack.kernels.compiled._vectors.byte_copies import LINE, prefetch
+from grokpack.kernels.compiled._vectors.byte_transposition import SIDE
 
 _HIGHEST = 32  # most weights of a block
 

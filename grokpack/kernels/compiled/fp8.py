@@ -7,9 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from grokpack.kernels.compiled import allocate, compiled, inner
-from grokpack.kernels.compiled._byte_copies import LINE, prefetch
-from grokpack.kernels.compiled._byte_transposition import SIDE
-from grokpack.kernels.compiled._fp8_lanes import (
+from grokpack.kernels.compiled._small_floats.fp8_lanes import (
     add_errors,
     encode,
     finish,
@@ -19,8 +17,18 @@ from grokpack.kernels.compiled._fp8_lanes import (
     raise_words,
     scale_largest,
 )
-from grokpack.kernels.compiled._magnitudes import BFLOAT16, BLOCK, INT8, LANES, ROWS, fetch, load
-from grokpack.kernels.compiled._part_stores import PART, put, put_turned
+from grokpack.kernels.compiled._small_floats.magnitudes import (
+    BFLOAT16,
+    BLOCK,
+    INT8,
+    LANES,
+    ROWS,
+    fetch,
+    load,
+)
+from grokpack.kernels.compiled._small_floats.part_stores import PART, put, put_turned
+from grokpack.kernels.compiled._vectors.byte_copies import LINE, prefetch
+from grokpack.kernels.compiled._vectors.byte_transposition import SIDE
 from grokpack.kernels.fp8 import FACTORS, LARGEST, MSE, SMALLEST
 
 _STRIP = 16  # rows that a pass takes: their magnitudes and words stay in the first-level cache

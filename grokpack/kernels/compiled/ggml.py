@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import allocate, compiled
-from grokpack.kernels.compiled._float_vectors import LANES
-from grokpack.kernels.compiled._ggml_block_fits import fit_q4_0, fit_q4_1, fit_q8_0, measure
-from grokpack.kernels.compiled._ggml_blocks_of_32 import (
+from grokpack.kernels.compiled._ggml.block_fits import fit_q4_0, fit_q4_1, fit_q8_0, measure
+from grokpack.kernels.compiled._ggml.blocks_of_32 import (
     BLOCK,
     HEAD,
     HEAD_M,
@@ -27,14 +26,15 @@ from grokpack.kernels.compiled._ggml_blocks_of_32 import (
     scratch,
     source_of,
 )
-from grokpack.kernels.compiled._ggml_q4_k import (
+from grokpack.kernels.compiled._ggml.q4_k import (
     SUBS,
     SUPER,
     fit_q4_k,
     pack_q4_k,
     read_lanes,
 )
-from grokpack.kernels.compiled._ggml_search import Known, best_q4_0, best_q4_1
+from grokpack.kernels.compiled._ggml.search import Known, best_q4_0, best_q4_1
+from grokpack.kernels.compiled._vectors.float_vectors import LANES
 
 _BYTES8, _BYTES4_0, _BYTES4_1, _BYTES4_K = 34, 18, 20, 144
 _ENDS8, _ENDS4 = (-127, 127), (0, 15)

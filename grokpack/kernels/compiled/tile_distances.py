@@ -1,6 +1,6 @@
 """Distances between two tiles of weights, compiled: twins of `grokpack.kernels.tile_distances`.
 
-Tiles are seen as bytes, and 64 columns of them at a time; `_lanes` has the form of loops.
+Tiles are seen as bytes, and 64 columns of them at a time; `_integer.lanes` has the form of loops.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from grokpack.kernels.compiled import compiled, inner
-from grokpack.kernels.compiled._byte_copies import copy
-from grokpack.kernels.compiled._float_transposition import SIDE, transpose_square
-from grokpack.kernels.compiled._smallest_distances import DISTANCES, DOUBT, find_steps, least_of_all
-from grokpack.kernels.compiled._smallest_distances import SIZE as FOUND
-from grokpack.kernels.compiled._tile_comparison import (
+from grokpack.kernels.compiled._tiles.smallest_distances import (
+    DISTANCES,
+    DOUBT,
+    find_steps,
+    least_of_all,
+)
+from grokpack.kernels.compiled._tiles.smallest_distances import SIZE as FOUND
+from grokpack.kernels.compiled._tiles.tile_comparison import (
     HEIGHT,
     LANES,
     SIZE,
@@ -27,6 +30,8 @@ from grokpack.kernels.compiled._tile_comparison import (
     first_beyond,
     load,
 )
+from grokpack.kernels.compiled._vectors.byte_copies import copy
+from grokpack.kernels.compiled._vectors.float_transposition import SIDE, transpose_square
 
 _F32 = 4
 _EDGE = 2 * SIDE  # values of a cache line

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import compiled, inner
-from grokpack.kernels.compiled._byte_copies import copy
-from grokpack.kernels.compiled._byte_transposition import COLUMNS, ROWS, scratch, transpose
-from grokpack.kernels.compiled._code_scaling import scaled
+from grokpack.kernels.compiled._tiles.code_scaling import scaled
+from grokpack.kernels.compiled._vectors.byte_copies import copy
+from grokpack.kernels.compiled._vectors.byte_transposition import COLUMNS, ROWS, scratch, transpose
 
 _Q8_BLOCK, _Q8_BYTES = 32, 34
 

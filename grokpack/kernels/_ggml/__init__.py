@@ -1,0 +1,1 @@
+"""Arithmetic of GGUF's blocks: the specification, in numpy."""

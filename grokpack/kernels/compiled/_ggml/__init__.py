@@ -1,0 +1,1 @@
+"""Passes over GGUF's blocks, compiled: reading, searching, packing."""

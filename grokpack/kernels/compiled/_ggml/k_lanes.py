@@ -1,0 +1,68 @@
+# min and max treat NaN differently from these comparisons
+"""Strips of 64 columns and rounding to codes, for the compiled searches of K-quants.
+
+A strip of a sub-block is copied before it is searched, row after row in one dimension: rows are
+then at a constant distance, and LLVM makes vectors of the columns of several rows at once. What a
+lane has once lies in one flat array, as in `_ggml.blocks_of_32`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels.compiled import allocate, inner
+from grokpack.kernels.compiled._ggml.blocks_of_32 import MAGIC, ZERO, F, I, Scalar, pick
+
+WIDTH = 64
+ROWS = 4  # rows of an unrolled loop; sub-blocks have multiples of them
+FOUR = ROWS * WIDTH  # their values
+_HIGHEST = 32  # rows of a sub-block
+
+# Lanes of a search: values of its weights, the multiplier that is tried, and what is kept.
+FAR, LOW, HIGH, TRY, KEPT, BASE = 0, 64, 128, 192, 256, 320
+SCALE, LEAST, BEST, FOUND, KEPT_SCALE = 384, 448, 512, 576, 640
+SUM, SUM_2, SUM_3, SUM_W, SUM_X = 704, 768, 832, 896, 960
+NEXT, NEXT_2, NEXT_3, NEXT_4, NEXT_5 = 1024, 1088, 1152, 1216, 1280
+"""Lanes for what is chosen between a trial and what is kept. Stored over what is kept, it would
+become a masked store, which takes ten times as long on some processors."""
+_LANES = 1344
+
+
+def scratch() -> tuple[np.ndarray, ...]:
+    """Allocate weights of a sub-block, what their errors count, products, codes, and lanes."""
+    work = allocate((5, max(_HIGHEST * WIDTH, _LANES)), np.float32)
+    return tuple(work)
+
+
+@inner
+def nearest(y: Scalar) -> Scalar:
+    """Round like ggml's `nearest_int`; NaN becomes 0."""
+    bits = F(y + MAGIC).view(np.int32)
+    whole = I(I(bits & I(0x7FFFFF)) - I(0x400000))
+    return whole if y == y else I(0)  # noqa: PLR0124  # false for NaN alone
+
+
+@inner
+def load(source: np.ndarray, left: int, to: np.ndarray) -> int:
+    """Copy a strip of a sub-block; return its width."""
+    width: int = min(WIDTH, source.shape[1] - left)
+    for r in range(len(source)):
+        line = to[r * WIDTH : r * WIDTH + WIDTH]
+        for c in range(width):
+            line[c] = source[r, left + c]
+    return width
+
+
+@inner
+def find_farthest(x: np.ndarray, lanes: np.ndarray) -> None:
+    """Find the first value of largest magnitude in each column; skip NaN."""
+    for c in range(WIDTH):
+        lanes[FAR + c] = ZERO
+    for at in range(0, len(x), FOUR):
+        rows = x[at : at + FOUR]
+        for c in range(WIDTH):
+            far = lanes[FAR + c]
+            for i in range(ROWS):
+                v = rows[i * WIDTH + c]
+                far = pick(abs(v) > abs(far), v, far)
+            lanes[FAR + c] = far

@@ -1,0 +1,165 @@
+# min and max treat NaN differently from these comparisons
+"""Q4_K, compiled: the arithmetic of `grokpack.kernels._ggml.q4_k`, 64 columns at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grokpack.kernels._ggml import q4_k as spec
+from grokpack.kernels.compiled import inner
+from grokpack.kernels.compiled._ggml.blocks_of_32 import (
+    BLOCK,
+    MAGIC,
+    ONE,
+    WIDTH,
+    ZERO,
+    D,
+    F,
+    I,
+    M,
+    Scalar,
+    from_f16,
+    pair_up,
+    to_f16,
+)
+from grokpack.kernels.compiled._ggml.k_affine import search_affine
+from grokpack.kernels.compiled._vectors.float_vectors import (
+    LANES,
+    fill,
+    gather,
+    magnitude,
+    root,
+    store,
+    vector,
+)
+
+SUBS, SUPER = 8, 256
+_TOP4, _TOP6, _COUNT = F(15), F(63), F(32)
+_STEPS = np.append(_TOP4, spec.STEPS)
+# Values of sub-blocks: rows of `subs f32[8 * SUBS, WIDTH]` from here on.
+SCALES, MINIMA, KEPT, BASES = 0, SUBS, 2 * SUBS, 3 * SUBS
+SIX, SIX_M = 4 * SUBS, 5 * SUBS  # their 6-bit numbers
+READ, READ_M = 6 * SUBS, 7 * SUBS  # their decoded values, as float32
+
+
+@inner
+def nearest(y: Scalar) -> Scalar:
+    """Compiled twin of `_ggml.q4_k.nearest`."""
+    bits = F(y + MAGIC).view(np.int32)
+    whole = I(I(bits & I(0x7FFFFF)) - I(0x400000))
+    return whole if y == y else I(0)  # noqa: PLR0124  # false for NaN alone
+
+
+@inner
+def _code(y: Scalar) -> Scalar:
+    whole = (y + MAGIC) - MAGIC
+    whole = max(ZERO, whole)
+    return min(_TOP4, whole)
+
+
+@inner
+def _weigh(x: np.ndarray, w: np.ndarray) -> None:
+    """Set what the errors of a sub-block's weights count."""
+    squares = fill(ZERO)
+    for at in range(0, len(x), LANES):
+        v = vector(x, at)
+        squares += v * v
+    mean = root(squares / fill(_COUNT))
+    for at in range(0, len(x), LANES):
+        store(mean + magnitude(vector(x, at)), w, at)
+
+
+@inner
+def _search(
+    x: np.ndarray, work: tuple[np.ndarray, np.ndarray, np.ndarray], subs: np.ndarray
+) -> None:
+    """Find scale and minimum of each sub-block, and what gives its codes again."""
+    own, w, k = work
+    for sub in range(SUBS):
+        for c in range(0, WIDTH, LANES):
+            gather(x, sub * BLOCK * WIDTH + c, WIDTH, own)
+            _weigh(own, w)
+            known = own, w, len(own)
+            scale, least, kept, base = search_affine(known, _STEPS, False, k)  # noqa: FBT003
+            store(scale, subs, (SCALES + sub) * WIDTH + c)
+            store(fill(-ONE) * least, subs, (MINIMA + sub) * WIDTH + c)
+            store(kept, subs, (KEPT + sub) * WIDTH + c)
+            store(base, subs, (BASES + sub) * WIDTH + c)
+
+
+@inner
+def _six_bits(subs: np.ndarray, of: int, six: int, read: int, heads: np.ndarray) -> None:
+    """Round sub-blocks' values to 63rds of the largest; `heads f32[WIDTH]` receives their bits."""
+    for c in range(WIDTH):
+        largest = ZERO
+        for sub in range(SUBS):
+            value = subs[of + sub, c]
+            largest = max(largest, value)
+        multiplier = np.divide(_TOP6, largest) if largest > ZERO else ZERO
+        half = to_f16(largest / _TOP6)
+        back = from_f16(half)
+        heads[c] = F(half)
+        for sub in range(SUBS):
+            whole = I(nearest(multiplier * subs[of + sub, c]) & I(255))
+            whole = min(I(63), whole)
+            subs[six + sub, c] = F(whole)
+            subs[read + sub, c] = back * F(whole)
+
+
+@inner
+def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> None:
+    """Make the codes for a sub-block's decoded scale; where that is 0, those of the search."""
+    d, m, kept, base = subs[READ + sub], subs[READ_M + sub], subs[KEPT + sub], subs[BASES + sub]
+    for r in range(BLOCK):
+        line, codes = x[r], q[r]
+        for c in range(WIDTH):
+            v = line[c]
+            whole = nearest(np.divide(v + m[c], d[c]))
+            whole = min(I(15), whole)
+            whole = max(I(0), whole)
+            found = I(_code(kept[c] * (v - base[c])))
+            codes[c] = np.int8(found if d[c] == ZERO else whole)
+
+
+@inner
+def fit_q4_k(
+    x: np.ndarray,
+    q: np.ndarray,
+    work: tuple[np.ndarray, np.ndarray, np.ndarray],
+    subs: np.ndarray,
+    heads: np.ndarray,
+) -> None:
+    """Quantize `f32[256, WIDTH]` to codes, numbers of sub-blocks, and `heads f32[2, WIDTH]`."""
+    _search(x, work, subs)
+    _six_bits(subs, SCALES, SIX, READ, heads[0])
+    _six_bits(subs, MINIMA, SIX_M, READ_M, heads[1])
+    for sub in range(SUBS):
+        rows = slice(sub * BLOCK, (sub + 1) * BLOCK)
+        _final_codes(x[rows], q[rows], subs, sub)
+
+
+@inner
+def read_lanes(subs: np.ndarray, sub: int, lanes: np.ndarray) -> None:
+    """Copy scale and minimum of a sub-block to the lanes of `measure`."""
+    for c in range(WIDTH):
+        lanes[D + c], lanes[M + c] = subs[READ + sub, c], -subs[READ_M + sub, c]
+
+
+@inner
+def pack_q4_k(q: np.ndarray, subs: np.ndarray, heads: np.ndarray, packed: np.ndarray) -> None:
+    """Pack blocks of Q4_K, `i8[144, WIDTH]`."""
+    for c in range(WIDTH):
+        for head in range(2):
+            bits = I(heads[head, c])
+            packed[2 * head, c] = np.int8(bits & I(255))
+            packed[2 * head + 1, c] = np.int8(bits >> I(8))
+    for sub in range(SUBS // 2):
+        for c in range(WIDTH):
+            scale, later = I(subs[SIX + sub, c]), I(subs[SIX + 4 + sub, c])
+            least, later_m = I(subs[SIX_M + sub, c]), I(subs[SIX_M + 4 + sub, c])
+            packed[4 + sub, c] = np.int8(scale | ((later >> I(4)) << I(6)))
+            packed[8 + sub, c] = np.int8(least | ((later_m >> I(4)) << I(6)))
+            packed[12 + sub, c] = np.int8((later & I(15)) | ((later_m & I(15)) << I(4)))
+        for r in range(BLOCK):
+            first = sub * 2 * BLOCK + r
+            pair_up(q[first], q[first + BLOCK], packed[16 + sub * BLOCK + r])

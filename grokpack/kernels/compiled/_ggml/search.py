@@ -1,0 +1,302 @@
+# min and max treat NaN differently from these comparisons
+"""Searched scales, compiled: the arithmetic of `grokpack.kernels._ggml.search`."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+
+from grokpack.kernels._ggml import search as spec
+from grokpack.kernels.compiled import inner
+from grokpack.kernels.compiled._ggml.block_fits import (
+    codes_q4_0,
+    codes_q4_1,
+    fit_q4_1,
+    head_q4_0,
+    scale_q4_0,
+)
+from grokpack.kernels.compiled._ggml.blocks_of_32 import (
+    BASE,
+    BLOCK,
+    END,
+    ERROR,
+    FAR,
+    HALF,
+    HEAD,
+    HEAD_M,
+    HIGH,
+    INVERSE,
+    LOW,
+    ONE,
+    RAW,
+    RAW_M,
+    ROWS,
+    SUM,
+    SUM_2,
+    SUM_3,
+    WIDTH,
+    ZERO,
+    D,
+    F,
+    M,
+    Scalar,
+    invert,
+    pick,
+    round_head,
+)
+from grokpack.kernels.compiled._vectors.float_vectors import (
+    LANES,
+    Floats,
+    choose,
+    fill,
+    keep_rolled,
+    rounded,
+    store,
+    vector,
+)
+
+_DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFINEMENTS
+Known: TypeAlias = tuple[np.ndarray, bool]
+"""Weights of rows, and whether any of them is not one."""
+_HALF_SPAN, _EIGHT = F(7.5), F(8)
+_ALL = END  # of the second set of lanes: sum of the weights
+
+
+@inner
+def _code(y: Floats, low: Floats, high: Floats) -> Floats:
+    """Round to a code within bounds; NaN becomes the upper one."""
+    whole = rounded(y)
+    whole = choose(whole < high, whole, high)
+    return choose(whole > low, whole, low)
+
+
+@inner
+def _find_error(x: np.ndarray, w: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+    """Sum the squared error in ERROR."""
+    for c in range(WIDTH):
+        lanes[ERROR + c] = ZERO
+    for r in range(0, BLOCK, ROWS):
+        for c in range(WIDTH):
+            d, m, error = lanes[D + c], lanes[M + c], lanes[ERROR + c]
+            for i in range(ROWS):
+                e = x[r + i, c] - (d * F(q[r + i, c]) + m)
+                error += e * e * w[r + i]
+            lanes[ERROR + c] = error
+
+
+@inner
+def _keep_better(q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: np.ndarray) -> None:
+    """Take the other fit in the columns where its error is less."""
+    for r in range(BLOCK):
+        codes, others = q[r], other_q[r]
+        for c in range(WIDTH):
+            codes[c] = pick(other[ERROR + c] < lanes[ERROR + c], others[c], codes[c])
+    for c in range(WIDTH):
+        better = other[ERROR + c] < lanes[ERROR + c]
+        lanes[D + c] = pick(better, other[D + c], lanes[D + c])
+        lanes[M + c] = pick(better, other[M + c], lanes[M + c])
+        lanes[HEAD + c] = pick(better, other[HEAD + c], lanes[HEAD + c])
+        lanes[HEAD_M + c] = pick(better, other[HEAD_M + c], lanes[HEAD_M + c])
+        lanes[ERROR + c] = pick(better, other[ERROR + c], lanes[ERROR + c])
+
+
+@inner
+def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
+    """Sum x * k and k * k of existing codes."""
+    for c in range(WIDTH):
+        own[SUM + c] = own[SUM_2 + c] = ZERO
+    for r in range(0, BLOCK, ROWS):
+        for c in range(WIDTH):
+            sum_xk, sum_kk = own[SUM + c], own[SUM_2 + c]
+            for i in range(ROWS):
+                k = F(q[r + i, c]) - _EIGHT
+                sum_xk += x[r + i, c] * k * w[r + i]
+                sum_kk += k * k * w[r + i]
+            own[SUM + c], own[SUM_2 + c] = sum_xk, sum_kk
+
+
+@inner
+def _inverted(d: Floats) -> Floats:
+    """Return `1 / d`, and zero for zero."""
+    return choose(d == fill(ZERO), fill(ZERO), fill(ONE) / d)
+
+
+@inner
+def _scale_q4_0(x: np.ndarray, known: Known, far: Floats, column: int) -> Floats:
+    """Return the scale of the candidate that removes most of the squares, for some columns."""
+    w, weighted = known
+    low, high = fill(F(-8)), fill(F(7))
+    gain = scale = fill(ZERO)
+    for divisor in _DIVISORS:
+        inverse = _inverted(far / fill(divisor))
+        sum_xk = sum_kk = fill(ZERO)
+        for r in range(BLOCK):
+            v = vector(x, r * WIDTH + column)
+            k = _code(v * inverse, low, high)
+            xk, kk = v * k, k * k
+            if weighted:
+                xk *= fill(w[r])
+                kk *= fill(w[r])
+            sum_xk += xk
+            sum_kk += kk
+            keep_rolled()
+        d = sum_xk / sum_kk
+        found = d * sum_xk
+        better = found > gain
+        scale, gain = choose(better, d, scale), choose(better, found, gain)
+    return scale
+
+
+@inner
+def best_q4_0(
+    x: np.ndarray,
+    known: Known,
+    q: np.ndarray,
+    lanes: np.ndarray,
+    other_q: np.ndarray,
+    other: np.ndarray,
+) -> None:
+    """Compiled twin of `_ggml.search.best_q4_0`."""
+    w, _weighted = known
+    scale_q4_0(x, lanes)
+    for c in range(0, WIDTH, LANES):
+        codes_q4_0(x, q, lanes, c)
+    _find_error(x, w, q, lanes)
+    other[...] = ZERO
+    for c in range(0, WIDTH, LANES):
+        store(_scale_q4_0(x, known, vector(lanes, FAR + c), c), other, RAW + c)
+    for again in range(_REFINEMENTS):
+        if again:
+            _sum_q4_0(x, w, other_q, other)
+            for c in range(WIDTH):
+                other[RAW + c] = np.divide(other[SUM + c], other[SUM_2 + c])
+        _round_then_invert(other)
+        head_q4_0(other)
+        for c in range(0, WIDTH, LANES):
+            codes_q4_0(x, other_q, other, c)
+        _find_error(x, w, other_q, other)
+        _keep_better(q, lanes, other_q, other)
+
+
+@inner
+def _round_then_invert(own: np.ndarray) -> None:
+    """Round scale and minimum to float16, and derive the multiplier from them."""
+    round_head(own, RAW, HEAD, D)
+    round_head(own, RAW_M, HEAD_M, M)
+    for c in range(WIDTH):
+        own[RAW + c], own[RAW_M + c] = own[D + c], own[M + c]
+        own[INVERSE + c] = invert(own[D + c])
+        own[BASE + c] = own[M + c]
+
+
+@inner
+def _sum_q4_1(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
+    """Sum k, k * k and x * k of existing codes."""
+    for c in range(WIDTH):
+        own[SUM + c] = own[SUM_2 + c] = own[SUM_3 + c] = ZERO
+    for r in range(0, BLOCK, ROWS):
+        for c in range(WIDTH):
+            sum_k, sum_kk, sum_xk = own[SUM + c], own[SUM_2 + c], own[SUM_3 + c]
+            for i in range(ROWS):
+                k = F(q[r + i, c])
+                sum_k += k * w[r + i]
+                sum_kk += k * k * w[r + i]
+                sum_xk += x[r + i, c] * k * w[r + i]
+            own[SUM + c], own[SUM_2 + c], own[SUM_3 + c] = sum_k, sum_kk, sum_xk
+
+
+@inner
+def _line_q4_1(
+    x: np.ndarray, w: np.ndarray, own: np.ndarray, n: Scalar, column: int
+) -> tuple[Floats, Floats]:
+    """Return scale and minimum of the best candidate, for some columns."""
+    total, weight = vector(own, _ALL + column), fill(n)
+    low, high = vector(own, LOW + column), vector(own, HIGH + column)
+    middle = low + (high - low) * fill(HALF)
+    bounds = fill(ZERO), fill(F(15))
+    gain = scale = least = fill(ZERO)
+    for span in _SPANS:
+        inverse = _inverted((high - low) / fill(span))
+        sum_k = sum_kk = sum_xk = fill(ZERO)
+        for r in range(BLOCK):
+            v, own_weight = vector(x, r * WIDTH + column), fill(w[r])
+            k = _code((v - middle) * inverse + fill(_HALF_SPAN), *bounds)
+            sum_k += k * own_weight
+            sum_kk += k * k * own_weight
+            sum_xk += v * k * own_weight
+            keep_rolled()
+        shared = weight * sum_xk - total * sum_k
+        d = shared / (weight * sum_kk - sum_k * sum_k)
+        found = d * shared
+        better = found > gain
+        scale, gain = choose(better, d, scale), choose(better, found, gain)
+        least = choose(better, (total - d * sum_k) / weight, least)
+    return scale, least
+
+
+@inner
+def _shared(own: np.ndarray, n: Scalar, c: int) -> Scalar:
+    return n * own[SUM_3 + c] - own[_ALL + c] * own[SUM + c]
+
+
+@inner
+def _slope(own: np.ndarray, n: Scalar, c: int, shared: Scalar) -> Scalar:
+    sk = own[SUM + c]
+    return np.divide(shared, n * own[SUM_2 + c] - sk * sk)
+
+
+@inner
+def _intercept(own: np.ndarray, n: Scalar, c: int, d: Scalar) -> Scalar:
+    return np.divide(own[_ALL + c] - d * own[SUM + c], n)
+
+
+@inner
+def _total(w: np.ndarray) -> Scalar:
+    """Sum the weights in order."""
+    n = ZERO
+    for r in range(BLOCK):
+        n += w[r]
+    return n
+
+
+@inner
+def _sum_all(x: np.ndarray, w: np.ndarray, own: np.ndarray) -> None:
+    """Add the weighted sum of x to _ALL."""
+    for r in range(BLOCK):
+        line = x[r]
+        for c in range(WIDTH):
+            own[_ALL + c] += line[c] * w[r]
+
+
+@inner
+def best_q4_1(
+    x: np.ndarray,
+    w: np.ndarray,
+    q: np.ndarray,
+    lanes: np.ndarray,
+    other_q: np.ndarray,
+    other: np.ndarray,
+) -> None:
+    """Compiled twin of `_ggml.search.best_q4_1`."""
+    fit_q4_1(x, q, lanes)
+    _find_error(x, w, q, lanes)
+    n = _total(w)
+    other[...] = ZERO
+    for c in range(WIDTH):
+        other[LOW + c], other[HIGH + c] = lanes[LOW + c], lanes[HIGH + c]
+    _sum_all(x, w, other)
+    for c in range(0, WIDTH, LANES):
+        scale, least = _line_q4_1(x, w, other, n, c)
+        store(scale, other, RAW + c)
+        store(least, other, RAW_M + c)
+    for again in range(_REFINEMENTS):
+        if again:
+            _sum_q4_1(x, w, other_q, other)
+            for c in range(WIDTH):
+                d = _slope(other, n, c, _shared(other, n, c))
+                other[RAW + c], other[RAW_M + c] = d, _intercept(other, n, c, d)
+        _round_then_invert(other)
+        codes_q4_1(x, other_q, other)
+        _find_error(x, w, other_q, other)
+        _keep_better(q, lanes, other_q, other)

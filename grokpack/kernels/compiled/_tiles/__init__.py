@@ -1,0 +1,1 @@
+"""Passes over tiles of matrices, compiled: products with scales, distances."""

@@ -1,0 +1,1 @@
+"""Copies, transpositions and arithmetic in vector registers."""
