@@ -1,8 +1,8 @@
 """Index of an OCDBT database, read from outside: lookup of a key, and the largest value.
 
-TensorStore decodes nodes as streams, but trusts the number of files that they name and the lengths
-of nodes and values; `largest_value` judges them before. Databases that TensorStore cannot reach
-itself are looked up here.
+TensorStore decodes nodes as streams, but trusts the number of files that they name, their places,
+and the lengths of nodes and values; `largest_value` judges them before. Databases that TensorStore
+cannot reach itself are looked up here.
 """
 
 from __future__ import annotations
@@ -13,48 +13,105 @@ from typing import TYPE_CHECKING
 
 from grokpack.core.errors import MalformedInput
 from grokpack.formats import ocdbt_nodes
-from grokpack.formats.ocdbt_nodes import LARGEST_BYTES, MOST_NODES, Leaf, beyond_limits
+from grokpack.formats.ocdbt_nodes import LARGEST_BYTES, MOST_BYTES, MOST_NODES, Leaf, beyond_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from grokpack.core.layout import Extent
     from grokpack.formats.ocdbt_nodes import Child, Node
 
 _BROKEN = (ValueError, IndexError, UnicodeDecodeError)
 _MOST_LEVELS = 64  # TensorStore's own fill 16 entries before a tree grows
+_NAME_BYTES = 512  # that a file counts for among the bytes of nodes, for the time that it takes
 _KEPT_ENTRIES = 1 << 17  # of nodes that stay decoded: some 32 MB
 
 
-def largest_value(manifest: bytes, read: Callable[[Sequence[Node]], list[bytes]]) -> int:
+def largest_value(
+    manifest: bytes,
+    read: Callable[[Sequence[Node]], list[bytes]],
+    judge: Callable[[str], object],
+) -> int:
     """Return the size of the largest value of a database.
 
     Args:
         manifest: The bytes of its manifest.
         read: Reads the bytes of nodes.
+        judge: Refuses a file of values that may not be read.
 
     Raises:
         GrokpackError: GP209 if the index is broken, GP235 if it is larger than any real one.
     """
     try:
-        level, largest, seen = ocdbt_nodes.newest_root(ocdbt_nodes.body(manifest)), 0, 0
-        while level:
-            seen += len(level)
-            if seen > MOST_NODES or max(node.nbytes for node in level) > LARGEST_BYTES:
-                raise beyond_limits()
-            below: list[Node] = []
-            for node, data in zip(level, read(level), strict=True):
-                columns = ocdbt_nodes.body(data)
-                if columns.byte():
-                    below += [child.node for child in ocdbt_nodes.children(columns, node.base)]
-                    if len(below) > MOST_NODES:
-                        raise beyond_limits()
-                else:
-                    largest = max(largest, ocdbt_nodes.largest_length(columns))
-            level = below
+        return _Walk(read, judge).largest_value(ocdbt_nodes.newest_root(ocdbt_nodes.body(manifest)))
     except _BROKEN as error:
         raise _broken(error) from error
-    return largest
+
+
+class _Walk:
+    """Walk through all nodes of a database, level by level.
+
+    Args:
+        read: Reads the bytes of nodes.
+        judge: Refuses a file of values that may not be read.
+    """
+
+    def __init__(
+        self, read: Callable[[Sequence[Node]], list[bytes]], judge: Callable[[str], object]
+    ) -> None:
+        self._read, self._judge = read, judge
+        self._met: set[tuple[str, int]] = set()
+        self._left = MOST_BYTES
+
+    def largest_value(self, level: list[Node]) -> int:
+        """Return the size of the largest value below some nodes."""
+        largest = 0
+        while level:
+            below: list[Node] = []
+            for batch in self._batches(level):
+                for node, data in zip(batch, self._read(batch), strict=True):
+                    columns = ocdbt_nodes.body(data)
+                    height = columns.byte()
+                    files = ocdbt_nodes.named_files(columns, node.base)
+                    self._spend(columns.nbytes + len(files) * _NAME_BYTES)
+                    if height:
+                        below += [child.node for child in ocdbt_nodes.children(columns, files)]
+                        continue
+                    for path, _ in files:
+                        self._judge(path)
+                    largest = max(largest, ocdbt_nodes.largest_length(columns))
+                if len(below) > MOST_NODES:
+                    raise beyond_limits()
+            level = below
+        return largest
+
+    def _batches(self, level: list[Node]) -> Iterator[list[Node]]:
+        """Yield nodes whose bytes are held at a time.
+
+        Raises:
+            ValueError: A node was met before: the tree has a loop, or two ways to a node.
+        """
+        batch: list[Node] = []
+        held = 0
+        for node in level:
+            if (node.path, node.offset) in self._met:
+                message = f"a node is listed twice, at byte {node.offset:,} of {node.path}"
+                raise ValueError(message)
+            self._met.add((node.path, node.offset))
+            if len(self._met) > MOST_NODES or node.nbytes > LARGEST_BYTES:
+                raise beyond_limits()
+            self._spend(node.nbytes)
+            if held + node.nbytes > LARGEST_BYTES:
+                yield batch
+                batch, held = [], 0
+            batch.append(node)
+            held += node.nbytes
+        yield batch
+
+    def _spend(self, nbytes: int) -> None:
+        self._left -= nbytes
+        if self._left < 0:
+            raise beyond_limits()
 
 
 def _broken(error: Exception) -> MalformedInput:
@@ -118,7 +175,7 @@ class Lookup:
                 raise beyond_limits()
             columns = ocdbt_nodes.body(self._read(node))
             parse = ocdbt_nodes.children if columns.byte() else ocdbt_nodes.leaf
-            entries = parse(columns, node.base)
+            entries = parse(columns, ocdbt_nodes.named_files(columns, node.base))
             count = len(entries.keys if isinstance(entries, Leaf) else entries)
             if self._entries + count > _KEPT_ENTRIES:
                 self._kept.clear()

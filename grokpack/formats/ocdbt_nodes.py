@@ -21,16 +21,23 @@ if TYPE_CHECKING:
 
 LARGEST_BYTES = 16 << 20
 """Most bytes of a decoded manifest or node; TensorStore writes at most 8 MiB."""
+MOST_BYTES = 256 << 20
+"""Most bytes of all nodes, as stored and decoded; the release's decode to some 40 MB."""
 MOST_NODES = 1 << 16
 """Most nodes of a database; the release in chunks of one mebibyte has 80."""
 _FRAME_HEAD_BYTES, _CRC_BYTES = 14, 4  # magic, length, version, compression; CRC-32C at the end
 _PLAIN, _ZSTD = 0, 1
 _CONFIG_BYTES, _ZSTD_CONFIG_BYTES = 16, 4  # the database's UUID; zstd's level
 _MOST_FILES = 1 << 18  # named by a node; TensorStore takes a hundred bytes for each
-_MOST_KEY_BYTES = 64 << 20  # of a node's keys, which share bytes where they are stored
+_MOST_ENTRIES = 1 << 20  # of a node, as for TensorStore; each takes 64 bytes while it is read
+_MOST_NAME_BYTES = 64 << 20  # of a node's keys, or files, which share bytes where they are stored
 _NOWHERE = (1 << 64) - 1  # offset of the root of a version without keys
 _GROUP_BITS, _LONGEST_VARINT = 7, 10
 _INLINE = 0  # kind of a value that stands in the leaf
+
+
+Files = list[tuple[str, str]]
+"""Files that a node names: each path, and the base of paths in that file's nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class Leaf:
 
 def beyond_limits() -> GrokpackError:
     """Return the error for an index that is larger than any real one."""
-    most = f"{MOST_NODES:,} nodes of {LARGEST_BYTES >> 20} MiB"
+    most = f"{MOST_NODES:,} nodes, {LARGEST_BYTES >> 20} MiB a node, {MOST_BYTES >> 20} MiB in all"
     return InputTooLarge(f"the database's index is larger than {most}")
 
 
@@ -109,10 +116,14 @@ class Columns:
 
     Args:
         data: Its bytes.
+
+    Attributes:
+        nbytes: Their number.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = np.frombuffer(data, np.uint8), 0
+        self.nbytes = len(data)
 
     def take(self, nbytes: int) -> bytes:
         """Return the next bytes."""
@@ -135,6 +146,8 @@ class Columns:
         if not 0 <= count <= len(self._data) - self._at:
             message = "it names more than it has bytes"
             raise ValueError(message)
+        if count > _MOST_ENTRIES:
+            raise beyond_limits()
         window = self._data[self._at : self._at + count * _LONGEST_VARINT]
         ends = np.flatnonzero(window < 1 << _GROUP_BITS)[:count]
         lengths = np.diff(ends, prepend=-1)
@@ -156,7 +169,7 @@ def newest_root(columns: Columns) -> list[Node]:
     columns.numbers(3)  # kind of manifest, and limits of nodes
     columns.byte()
     columns.take(_ZSTD_CONFIG_BYTES if columns.number() == _ZSTD else 0)
-    files = _files(columns, "")
+    files = named_files(columns, "")
     count = columns.number()
     columns.numbers(count)  # generations
     columns.take(count)  # heights
@@ -164,10 +177,40 @@ def newest_root(columns: Columns) -> list[Node]:
     return [_node(files, place) for place in newest if place[1] != _NOWHERE]
 
 
-def children(columns: Columns, base: str) -> list[Child]:
-    """Return the entries of an interior node, whose height has been read."""
-    files = _files(columns, base)
+def named_files(columns: Columns, base: str) -> Files:
+    """Return the files that a node names, whose height has been read.
+
+    Raises:
+        ValueError: One lies outside of the database.
+        GrokpackError: GP235 if their names are longer than any real ones.
+    """
     count = columns.number()
+    if count > _MOST_FILES:
+        raise beyond_limits()
+    shared, own = columns.numbers(max(0, count - 1)), columns.numbers(count)
+    inherited = columns.numbers(count)
+    suffixes, at, name, found = columns.take(sum(own.tolist())), 0, b"", []
+    left = _MOST_NAME_BYTES
+    rows = zip([0, *shared.tolist()][:count], own.tolist(), inherited.tolist(), strict=True)
+    for prefix, length, below in rows:
+        name = name[:prefix] + suffixes[at : at + length]
+        at += length
+        left -= 2 * (len(base) + len(name))
+        if left < 0:
+            raise beyond_limits()
+        path = base + name.decode()
+        if path.startswith("/") or ".." in path.split("/"):
+            message = f"it names a file outside of the database, {path}"
+            raise ValueError(message)
+        found.append((path, base + name[:below].decode()))
+    return found
+
+
+def children(columns: Columns, files: Files) -> list[Child]:
+    """Return the entries of an interior node, whose files have been read."""
+    count = columns.number()
+    if count > MOST_NODES:
+        raise beyond_limits()
     shared, lengths, prefixes = _key_columns(columns, count, 1)
     keys = _keys(columns, shared, lengths)
     places = _places(columns, count)
@@ -178,17 +221,15 @@ def children(columns: Columns, base: str) -> list[Child]:
 
 
 def largest_length(columns: Columns) -> int:
-    """Return the size of the largest value of a leaf, whose height has been read."""
-    _files(columns, "")
+    """Return the size of the largest value of a leaf, whose files have been read."""
     count = columns.number()
     _, lengths, _ = _key_columns(columns, count, 0)
     columns.take(sum(lengths.tolist()))
     return int(columns.numbers(count).max(initial=0))
 
 
-def leaf(columns: Columns, base: str) -> Leaf:
-    """Return the keys and values of a leaf, whose height has been read."""
-    files = _files(columns, base)
+def leaf(columns: Columns, files: Files) -> Leaf:
+    """Return the keys and values of a leaf, whose files have been read."""
     count = columns.number()
     shared, lengths, _ = _key_columns(columns, count, 0)
     keys = _keys(columns, shared, lengths)
@@ -202,28 +243,12 @@ def leaf(columns: Columns, base: str) -> Leaf:
     return Leaf(keys, values)
 
 
-def _files(columns: Columns, base: str) -> list[tuple[str, str]]:
-    """Read the files that a node names: each path, and the base of paths in that file's nodes."""
-    count = columns.number()
-    if count > _MOST_FILES:
-        raise beyond_limits()
-    shared, own = columns.numbers(max(0, count - 1)), columns.numbers(count)
-    inherited = columns.numbers(count)
-    suffixes, at, name, found = columns.take(sum(own.tolist())), 0, b"", []
-    rows = zip([0, *shared.tolist()][:count], own.tolist(), inherited.tolist(), strict=True)
-    for prefix, length, below in rows:
-        name = name[:prefix] + suffixes[at : at + length]
-        at += length
-        found.append((base + name.decode(), base + name[:below].decode()))
-    return found
-
-
 def _places(columns: Columns, count: int) -> list[tuple[int, int, int]]:
     """Read the next columns, locations of nodes: file, offset, length."""
     return list(zip(*(columns.numbers(count).tolist() for _ in range(3)), strict=True))
 
 
-def _node(files: list[tuple[str, str]], place: tuple[int, int, int]) -> Node:
+def _node(files: Files, place: tuple[int, int, int]) -> Node:
     path, base = files[place[0]]
     return Node(path, base, *place[1:])
 
@@ -243,7 +268,7 @@ def _keys(columns: Columns, shared: Sequence[int] | np.ndarray, lengths: np.ndar
     """Read the bytes of keys, each of which shares its beginning with the one before it."""
     sizes = list(map(int, lengths))
     suffixes = columns.take(sum(sizes))
-    if sum(map(int, shared)) + len(suffixes) > _MOST_KEY_BYTES:
+    if sum(map(int, shared)) + len(suffixes) > _MOST_NAME_BYTES:
         raise beyond_limits()
     return list(_joined(suffixes, map(int, shared), accumulate(sizes, initial=0)))
 

@@ -221,15 +221,3 @@ def test_keys_of_a_database_that_are_not_there_are_left_out(server: Server) -> N
         found = read_keys(place, {"driver": "ocdbt"}, ["a/b/zarr.json", "a/b/none"])
         assert set(found) == {"a/b/zarr.json"}
         assert found["a/b/zarr.json"].startswith(b"{")
-
-
-@pytest.mark.parametrize("path", ["/etc/hosts", "../hosts", "a/../../hosts"])
-def test_a_database_names_no_file_outside_of_it(server: Server, path: str) -> None:
-    from grokpack.checkpoint.chunk_locations import StoreValues
-    from grokpack.core.layout import Extent
-
-    values = StoreValues(server.url, {"driver": "file"})
-    with pytest.raises(GrokpackError) as caught:
-        values.read(Extent(path, 0, 1))
-    assert caught.value.code == "GP209"
-    assert not server.asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def found(folder: Path) -> int:
     def read(nodes: Sequence[Node]) -> list[bytes]:
         return [part(folder, node) for node in nodes]
 
-    return largest_value((folder / ocdbt.MANIFEST).read_bytes(), read)
+    return largest_value((folder / ocdbt.MANIFEST).read_bytes(), read, list[str]().append)
 
 
 def lookup(folder: Path) -> Lookup:
@@ -118,10 +119,10 @@ def framed(magic: int, body: bytes, *, compressed: bool = True) -> bytes:
     return whole + struct.pack("<I", crc32c(whole))
 
 
-def written(folder: Path, node: bytes) -> Path:
-    """A database whose root is a node."""
-    root = ocdbt._Child(b"", 0, 0, b"", 1, len(node), 1)
-    (folder / "nodes").write_bytes(node)
+def written(folder: Path, node: bytes, below: bytes = b"") -> Path:
+    """A database whose root is a node, behind others in their file."""
+    root = ocdbt._Child(b"", 0, len(below), b"", 1, len(node), 1)
+    (folder / "nodes").write_bytes(below + node)
     (folder / ocdbt.MANIFEST).write_bytes(ocdbt._manifest(root, node, node, "nodes"))
     return folder
 
@@ -131,6 +132,16 @@ HOSTILE = {
     "a node of zeros": framed(NODE, bytes(64 << 20)),
     "a billion files": framed(NODE, b"\0" + varint(1 << 30) + bytes(1 << 20)),
     "a million files": framed(NODE, b"\0" + varint(1 << 20) + bytes(8 << 20)),
+    "files whose names share too much": framed(
+        NODE,
+        b"\0"
+        + varint(4000)
+        + varints([1 << 20] * 3999)
+        + varints([1 << 20] + [1] * 3999)
+        + bytes(4000)
+        + b"a" * (1 << 21),
+    ),
+    "millions of keys": framed(NODE, b"\0\0" + varint(3 << 20) + bytes(15 << 20)),
     "a billion keys": framed(NODE, b"\0\0" + varint(1 << 30) + bytes(1 << 20)),
     "a number without end": framed(NODE, b"\0\0" + b"\xff" * 1000),
     "a compression that is not known": framed(NODE, b"")[:13] + b"\7" + bytes(9),
@@ -145,20 +156,51 @@ def test_a_node_that_claims_too_much_is_refused(tmp_path: Path, name: str) -> No
     assert caught.value.code in ("GP209", "GP235")
 
 
-def test_a_tree_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that lists itself, twice."""
-    monkeypatch.setattr(ocdbt_index, "MOST_NODES", 100)
-    table = ocdbt._file_table([b"nodes"])
-    places = varints([0, 0]) + varints([0, 0]) + varints([200, 200])
-    body = b"\1" + table + varint(2) + varints([0]) + varints([1, 1]) + varints([0, 0]) + b"ab"
-    node = framed(NODE, (body + places + bytes(200))[:182], compressed=False)
-    assert len(node) == 200
+def interior(children: Sequence[tuple[int, int]], padding: int = 0) -> bytes:
+    """An interior node of children at these offsets, of these lengths, in the file `nodes`."""
+    count, table = len(children), ocdbt._file_table([b"nodes"])
+    keys = varints([0] * (count - 1)) + varints([4] * count) + varints([0] * count)
+    names = b"".join(b"%04d" % n for n in range(count))
+    offsets, lengths = (varints(column) for column in zip(*children, strict=True))
+    places = varints([0] * count) + offsets + lengths
+    return framed(NODE, b"\1" + table + varint(count) + keys + names + places + bytes(padding))
+
+
+def test_a_node_that_is_listed_twice_is_refused_before_it_is_read_twice(tmp_path: Path) -> None:
+    """By itself, so that the tree has no end, or by two parents."""
+    below = framed(NODE, b"\0" + ocdbt._file_table([]) + varint(0))
+    root = interior([(0, len(below))] * 2)
+    with pytest.raises(GrokpackError, match="listed twice") as caught:
+        found(written(tmp_path, root, below))
+    assert caught.value.code == "GP209"
+
+
+def test_nodes_that_together_decode_to_too_much_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ocdbt_index, "MOST_BYTES", 10 << 20)
+    below = [framed(NODE, b"\0\0\0" + bytes((1 << 20) + n)) for n in range(20)]
+    ends = [*accumulate(map(len, below))]
+    root = interior([(end - len(node), len(node)) for end, node in zip(ends, below, strict=True)])
     with pytest.raises(GrokpackError) as caught:
-        largest_value(
-            (written(tmp_path, node) / ocdbt.MANIFEST).read_bytes(),
-            lambda nodes: [node] * len(nodes),
-        )
+        found(written(tmp_path, root, b"".join(below)))
     assert caught.value.code == "GP235"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../outside", "d/../../outside"])
+def test_a_file_outside_of_the_database_is_refused(tmp_path: Path, path: str) -> None:
+    node = framed(NODE, b"\0" + ocdbt._file_table([path.encode()]) + varint(0))
+    for look in (found, lambda folder: lookup(folder).find(b"a")):
+        with pytest.raises(GrokpackError, match="outside of the database") as caught:
+            look(written(tmp_path, node))
+        assert caught.value.code == "GP209"
+
+
+def test_each_file_of_values_is_judged(tmp_path: Path) -> None:
+    node = framed(NODE, b"\0" + ocdbt._file_table([b"d/a", b"x"]) + varint(0))
+    manifest, judged = written(tmp_path, node) / ocdbt.MANIFEST, list[str]()
+    largest_value(manifest.read_bytes(), lambda nodes: [node] * len(nodes), judged.append)
+    assert judged == ["d/a", "x"]
 
 
 @given(st.lists(st.integers(0, (1 << 64) - 1), max_size=30), st.binary(max_size=5))

@@ -93,29 +93,33 @@ def _from_folders(
 def _largest_value(folder: str, files: set[str]) -> int:
     """Return the size of the largest value of the database, from its index.
 
-    It is 0 if not known: TensorStore reports best what is broken.
+    TensorStore obeys an index, so none that could not be judged reaches it.
 
     Raises:
-        GrokpackError: GP235 if the index is larger than may be read.
+        GrokpackError: GP209 if the index is broken or names files outside of the folder, GP235 if
+            it is larger than may be read, GP237 if a pipe or a device is at a name in it.
     """
     if orbax.DATABASE not in files:
         return 0
 
     def read_one(node: Node) -> bytes:
         if node.path not in files:
-            raise MalformedInput("the database's index names a file that is not there")
+            what = f"the database's index names a file that is not there, {node.path}"
+            raise MalformedInput(what)
         return storage.FileBytes(os.path.join(folder, node.path)).read(node.offset, node.nbytes)
 
     def read(nodes: Sequence[Node]) -> list[bytes]:
         return storage.map_all(folder, read_one, nodes)
 
+    def judge(path: str) -> None:
+        if not storage.is_url(folder):
+            storage.size_of(os.path.join(folder, path))  # refuses pipes and devices
+
     path = os.path.join(folder, orbax.DATABASE)
     try:
-        return largest_value(storage.read_whole(path, _DATABASE_LIMIT_BYTES), read)
-    except InputTooLarge as error:
+        return largest_value(storage.read_whole(path, _DATABASE_LIMIT_BYTES), read, judge)
+    except (InputTooLarge, MalformedInput) as error:
         raise revised(error, where=Place(path)) from error
-    except GrokpackError:
-        return 0
 
 
 def _from_database(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -185,10 +186,22 @@ def test_a_damaged_database_is_an_error_that_names_the_file(
     DAMAGES[case](database)
     with pytest.raises(GrokpackError) as caught:
         to_pickles(database, tmp_path / "back")
-    assert caught.value.code in ("GP225", "GP202")
+    assert caught.value.code in ("GP209", "GP225", "GP202")
     assert caught.value.exit_status is ExitStatus.SOURCE
     assert caught.value.where is not None
     assert not (tmp_path / "back" / "grokpack.json").exists()
+
+
+def test_a_pipe_where_the_database_keeps_values_is_refused(database: Path) -> None:
+    """In any folder that the index names, though TensorStore would wait for it without end."""
+    path = large_file(database)
+    path.unlink()
+    path.parent.rename(database / "elsewhere")
+    path.parent.symlink_to(database / "elsewhere")
+    os.mkfifo(path)
+    with pytest.raises(GrokpackError) as caught:
+        survey(str(database), 8)
+    assert caught.value.code == "GP237"
 
 
 def test_a_leaf_of_which_no_array_is_there_is_missed(folder: Path) -> None:
