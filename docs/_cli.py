@@ -9,7 +9,7 @@ import typer
 
 from grokpack.cli.app import app
 from grokpack.cli.options import FORM
-from grokpack.report.topics import ENVIRONMENT
+from grokpack.report.text.topics import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +145,7 @@ def environment_page() -> str:
     rows = [f"| `{name}` | {meaning} |" for name, meaning in ENVIRONMENT]
     return "\n".join(
         [
-            "<!-- Made by docs/_generate.py from grokpack/report/topics.py: edit that. -->",
+            "<!-- Made by docs/_generate.py from grokpack/report/text/topics.py: edit that. -->",
             "",
             "# Environment",
             "",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.core.byte_size import byte_size
+from grokpack.core.layout import ArraySlice
 from grokpack.core.layout import Literal as LiteralBytes
-from grokpack.core.layout import Part
 from grokpack.core.notebook_table import notebook_table
 
 if TYPE_CHECKING:
@@ -253,10 +253,10 @@ class Survey:
         )
 
 
-def array_parts(file: FileLayout) -> dict[str, tuple[int, Part]]:
-    """Return the parts of a file by array name, with their offsets in the file."""
+def array_slices(file: FileLayout) -> dict[str, tuple[int, ArraySlice]]:
+    """Return the slices of arrays in a file by array name, with their offsets in the file."""
     return {
         segment.array: (end - segment.nbytes, segment)
         for segment, end in zip(file.segments, file.ends, strict=True)
-        if isinstance(segment, Part)
+        if isinstance(segment, ArraySlice)
     }

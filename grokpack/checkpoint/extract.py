@@ -11,7 +11,7 @@ from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.checkpoint.summary import describe_tensors, not_read, unread_names
 from grokpack.core.arrays import bytes_of
 from grokpack.core.errors import GrokpackError, Interrupted, UnusableValue
-from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole_box
+from grokpack.core.layout import ArraySlice, FileLayout, Literal, Segment, whole_box
 from grokpack.core.tiles import row_bands
 from grokpack.formats import npy, safetensors
 
@@ -54,8 +54,8 @@ def extract(checkpoint: Checkpoint | StrPath, patterns: list[str], path: StrPath
         arrays = {name: spec for tensor in chosen for name, spec in tensor.arrays().items()}
         arrays = dict(sorted(arrays.items(), key=lambda row: -row[1].dtype.itemsize))
         header = safetensors.header_bytes(arrays, {"format": "pt"})
-    parts: list[Segment] = [Part(n, whole_box(s.shape), s.dtype) for n, s in arrays.items()]
-    file = FileLayout(os.path.basename(path), (Literal(header), *parts))
+    slices: list[Segment] = [ArraySlice(n, whole_box(s.shape), s.dtype) for n, s in arrays.items()]
+    file = FileLayout(os.path.basename(path), (Literal(header), *slices))
     if suffix == safetensors.SUFFIX:
         safetensors.check_written(path, header, file.nbytes)
     _write(checkpoint, file, os.path.dirname(os.path.abspath(path)))

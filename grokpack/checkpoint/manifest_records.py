@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths
-from grokpack.checkpoint.file_matching import match
+from grokpack.checkpoint.list_matching import match
 from grokpack.core.layout import FileLayout
 from grokpack.formats import zstd_seekable
 

@@ -11,8 +11,8 @@ from grokpack.cli.command_group import CommandGroup
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.version import __version__
-from grokpack.report import terminal
 from grokpack.report.envelope import failure
+from grokpack.report.text import terminal
 
 app = typer.Typer(
     name="grokpack",
@@ -61,7 +61,7 @@ def main() -> int:
 
 def _fail(error: Exception) -> int:
     from grokpack.cli import crash_report, usage_errors
-    from grokpack.report import error_text
+    from grokpack.report.text import error_text
 
     own = error if isinstance(error, GrokpackError) else usage_errors.usage_error(error)
     told = own or crash_report.bug(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from grokpack.report.invocation import Invocation
+    from grokpack.report.pages.invocation import Invocation
 
 _SECONDS = "[0-9]{1,11}"  # up to the year 5138: calendars here end with 9999
 _now: ContextVar[tuple[str, float]] = ContextVar("command line and seconds since 1970")
@@ -30,7 +30,7 @@ def current() -> Invocation:
     """
     from datetime import UTC, datetime
 
-    from grokpack.report.invocation import Invocation
+    from grokpack.report.pages.invocation import Invocation
 
     line, began = _now.get()
     given = os.environ.get("SOURCE_DATE_EPOCH", "")

@@ -49,7 +49,7 @@ def diff(
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.source_path import resolve
     from grokpack.cli.workers import open_workers, with_workers
-    from grokpack.report import diff_text as text
+    from grokpack.report.text import diff_text as text
     from grokpack.verification.compare import DIFFERENT, compare
 
     places = [resolve(place, session) for place in (first, second)]
@@ -71,7 +71,7 @@ def document(
     seconds: float,
 ) -> ComparisonJson:
     """Make `data` of `grokpack diff --json`."""
-    from grokpack.report.numbers import finite
+    from grokpack.report.text.numbers import finite
 
     data: ComparisonJson = {
         "first": places[0],

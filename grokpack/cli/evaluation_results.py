@@ -10,7 +10,7 @@ import numpy as np
 
 from grokpack.evaluation import network_verdict
 from grokpack.evaluation.weight_comparison import BEYOND, EQUAL, OTHERWISE, WITHIN
-from grokpack.report.numbers import finite
+from grokpack.report.text.numbers import finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

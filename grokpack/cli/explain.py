@@ -61,7 +61,7 @@ def explain(
     what a command's JSON looks like.
     """
     from grokpack.core.error_codes import CODES
-    from grokpack.report import code_text
+    from grokpack.report.text import code_text
 
     if schema is not None:
         from json import dumps

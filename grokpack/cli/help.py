@@ -38,7 +38,7 @@ def topics(
     There are common (options that commands share), exit-codes, environment and formatting; the
     name of a command shows its options.
     """
-    from grokpack.report.topics import TOPICS
+    from grokpack.report.text.topics import TOPICS
 
     if topic is None:
         session.result(overview.render(), {})

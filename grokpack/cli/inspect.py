@@ -90,7 +90,7 @@ def inspect(
     from grokpack.checkpoint import summary
     from grokpack.checkpoint.open_checkpoint import survey
     from grokpack.cli.source_path import resolve
-    from grokpack.report import inspection_text as text
+    from grokpack.report.text import inspection_text as text
 
     devices = _devices(fit, context, batch)
     path = resolve(source, session)

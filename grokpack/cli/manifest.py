@@ -47,8 +47,8 @@ def manifest(
 
     from grokpack.checkpoint.open_checkpoint import open_checkpoint
     from grokpack.cli.source_path import resolve, verifying
-    from grokpack.report import numbers
-    from grokpack.report.shown_paths import relative_path, shown_path
+    from grokpack.report.text import numbers
+    from grokpack.report.text.shown_paths import relative_path, shown_path
     from grokpack.verification.record_manifest import record
 
     path = resolve(source, session)

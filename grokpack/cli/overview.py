@@ -6,7 +6,7 @@ import sys
 
 from grokpack.cli.command_group import COMMANDS
 from grokpack.core.version import __version__
-from grokpack.report import terminal, topics
+from grokpack.report.text import terminal, topics
 
 COMMON = "common"
 TOPICS = (COMMON, *topics.TOPICS)

@@ -52,6 +52,6 @@ def write(report: Path, document: Answer) -> None:
 
 
 def _page(document: Answer) -> str:
-    from grokpack.report import pages
+    from grokpack.report.pages import command_pages
 
-    return pages.render(document, command_line.current())
+    return command_pages.render(document, command_line.current())

@@ -23,7 +23,7 @@ from grokpack.evaluation.network_verdict import Thresholds
 from grokpack.evaluation.pair_evaluation import STREAMS, evaluate_pair
 from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.models import hyperparameters
-from grokpack.report import evaluation_text as shown
+from grokpack.report.text import evaluation_text as shown
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint

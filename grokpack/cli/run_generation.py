@@ -20,7 +20,7 @@ from grokpack.evaluation import conversation
 from grokpack.evaluation.generation import Generation, Sampling, generate, step_bytes
 from grokpack.evaluation.input_tokens import read_tokens, stop_tokens, text_tokenizer
 from grokpack.models import hyperparameters
-from grokpack.report import numbers
+from grokpack.report.text import numbers
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint

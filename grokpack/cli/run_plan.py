@@ -13,8 +13,8 @@ from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.escaping import escape_line
 from grokpack.core.exit_status import ExitStatus
-from grokpack.report import numbers
-from grokpack.report.shown_paths import shown_path
+from grokpack.report.text import numbers
+from grokpack.report.text.shown_paths import shown_path
 
 if TYPE_CHECKING:
     from grokpack.cli.session import Session
@@ -102,7 +102,7 @@ class _Run:
     part: RunPart | None
 
     def carry_out(self) -> None:
-        from grokpack.report import plan_text as text
+        from grokpack.report.text import plan_text as text
 
         judged = self._judged()
         guess = self._guess(judged) if self.flags.dry_run else None
@@ -131,7 +131,7 @@ class _Run:
 
     def _judged(self) -> Preflight:
         """Judge the plan; of a dry run that is refused, show the plan before the refusal."""
-        from grokpack.report import plan_text as text
+        from grokpack.report.text import plan_text as text
 
         try:
             return self._preflight()
@@ -152,7 +152,7 @@ class _Run:
         count = sum(1 for _ in tasks(target, {}))
         work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
         at_once = self.limits.at_once(judged.budget)
-        return estimate(work, rates(self.plan, judged.output, judged.budget.step_sizes), at_once)
+        return estimate(work, rates(self.plan, judged.output, judged.budget.buffer_sizes), at_once)
 
     def _preflight(self) -> Preflight:
         """Judge the plan; refuse what the run would refuse."""
@@ -206,13 +206,13 @@ class _Run:
         self.session.result("\n".join(lines), data, status)
 
     def _tell(self, data: PlanJson, outcome: Outcome) -> None:
-        from grokpack.report import plan_text as text
+        from grokpack.report.text import plan_text as text
 
         self._measure(data, outcome)
         wrote = f"wrote {shown_path(self.out)}: {text.contents(self.plan, outcome.total_bytes)}"
         lines = [f"{wrote}   {numbers.duration(outcome.seconds)}", ""]
         if "roles" in outcome.account:
-            from grokpack.report import quantization_error_text
+            from grokpack.report.text import quantization_error_text
 
             data["account"] = cast("AccountsJson", outcome.account)
             lines += [quantization_error_text.table(data["account"]), ""]

@@ -107,15 +107,15 @@ def read(
         GrokpackError: GP229 if the checkpoint has no manifest, GP230 for an invalid list or one
             that names none of the files, GP403 after a signal; results so far are remembered.
     """
-    from grokpack.checkpoint import listed_files, manifest_records
+    from grokpack.checkpoint import manifest_records, unparsed_files
     from grokpack.verification import verify_structure
     from grokpack.verification.external_checksums import check_against, foreign_list_error
     from grokpack.verification.verify_contents import check_contents
 
     checkpoint = verdict.survey.checkpoint
-    files = checkpoint or listed_files.unread(path)
+    files = checkpoint or unparsed_files.listed(path)
     if files is None and against is not None:
-        files = listed_files.everything(path)
+        files = unparsed_files.everything(path)
     if files is None or (checkpoint is None and origin is not None):
         return verdict
     if origin is not None and checkpoint is not None:

@@ -21,7 +21,8 @@ from grokpack.cli.wait_notices import WaitNotices
 from grokpack.core.errors import GrokpackError, Interrupted
 from grokpack.core.events import Event, Listener
 from grokpack.core.exit_status import ExitStatus
-from grokpack.report import envelope, error_text, terminal
+from grokpack.report import envelope
+from grokpack.report.text import error_text, terminal
 
 if TYPE_CHECKING:
     from grokpack.core.documents.answer_json import Answer, FindingJson

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grokpack.core.escaping import safe_operand, shell_command
-from grokpack.report.shown_paths import relative_path, shown_path
+from grokpack.report.text.shown_paths import relative_path, shown_path
 
 if TYPE_CHECKING:
     from grokpack.cli.session import Session

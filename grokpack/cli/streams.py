@@ -114,7 +114,7 @@ def _text(raw: _Lenient, before: TextIO | None) -> TextIO:
 
 
 def _tell(failure: OSError) -> None:
-    from grokpack.report import error_text
+    from grokpack.report.text import error_text
 
     what = f"the answer could not be written: {failure.strerror}"
     hint = "the work is done; run the same command again for its answer"

@@ -78,7 +78,7 @@ def verify(
     from grokpack.cli import run_verification
     from grokpack.cli.source_path import resolve
     from grokpack.cli.workers import open_workers, with_workers
-    from grokpack.report import verification_text as text
+    from grokpack.report.text import verification_text as text
     from grokpack.verification import repair, verify_structure
     from grokpack.verification.read_options import ReadOptions
 
@@ -117,7 +117,7 @@ def verify(
 
 def cases(verdict: Verdict) -> list[Case]:
     """List every file that could be read, for a CI page."""
-    from grokpack.checkpoint.checkpoint import array_parts
+    from grokpack.checkpoint.checkpoint import array_slices
     from grokpack.core.tensors import SCALES_SUFFIX
     from grokpack.report import junit
 
@@ -126,7 +126,7 @@ def cases(verdict: Verdict) -> list[Case]:
     return [
         junit.case(
             file.path,
-            tuple(dict.fromkeys(name.removesuffix(SCALES_SUFFIX) for name in array_parts(file))),
+            tuple(dict.fromkeys(name.removesuffix(SCALES_SUFFIX) for name in array_slices(file))),
         )
         for file in files
     ]

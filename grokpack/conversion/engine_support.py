@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
-    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.architecture import ModelTensor, NetworkPart
     from grokpack.models.family import Family
     from grokpack.transforms.quantization_scheme import QuantizationScheme
 
@@ -117,7 +117,7 @@ def _refuse_unlike(
     chosen: list[tuple[ModelTensor, QuantizationScheme | None]],
 ) -> None:
     """Refuse to quantize weights differently that the engine fuses."""
-    forms: dict[tuple[int | None, tuple[Part, ...]], set[Any]] = {}
+    forms: dict[tuple[int | None, tuple[NetworkPart, ...]], set[Any]] = {}
     for entry, scheme in chosen:
         for parts in ALIKE:
             if entry.rule.part in parts:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.conversion.carried_files import carried
 from grokpack.conversion.writers import writer_registry
-from grokpack.conversion.writers.prechecks import float16_notes
+from grokpack.conversion.writers.exactness_checks import float16_notes
 from grokpack.conversion.writers.scale_groups import with_groups
-from grokpack.conversion.writers.writer import option_names, options_for
+from grokpack.conversion.writers.writer_row import option_names, options_for
 from grokpack.core.errors import GrokpackError, UnusableValue, WrongUsage
 from grokpack.models import config_json
 from grokpack.planning.plan import Plan
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from grokpack.conversion.writers.writer import Writer
+    from grokpack.conversion.writers.writer_row import Writer
     from grokpack.core.paths import StrPath
 
 

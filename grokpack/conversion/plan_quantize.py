@@ -14,7 +14,7 @@ from grokpack.conversion.quantization.bit_allocation import SizeLimit, allocate
 from grokpack.conversion.quantization.policy import BITS, CHANNEL, GROUPS, Policy
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
-from grokpack.conversion.writers.writer import option_names, options_for
+from grokpack.conversion.writers.writer_row import option_names, options_for
 from grokpack.core import ggml_types
 from grokpack.core.errors import GrokpackError, Place, UnusableValue
 from grokpack.core.events import ignore_event
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.bit_allocation import Allocation
     from grokpack.conversion.quantization.importance import Importance
     from grokpack.conversion.quantization.policy import PolicyRule
-    from grokpack.conversion.writers.writer import QuantizingWriter
+    from grokpack.conversion.writers.writer_row import QuantizingWriter
     from grokpack.core.events import Listener
     from grokpack.core.paths import StrPath
     from grokpack.planning.target import Target

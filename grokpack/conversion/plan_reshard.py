@@ -9,7 +9,7 @@ from grokpack.conversion.carried_files import carried
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.writers import writer_registry
 from grokpack.conversion.writers.scale_groups import with_groups
-from grokpack.conversion.writers.writer import ReshardOptions
+from grokpack.conversion.writers.writer_row import ReshardOptions
 from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.models import config_json
 from grokpack.planning.plan import Plan

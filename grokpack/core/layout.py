@@ -1,4 +1,4 @@
-"""Layout of files: where each of their bytes comes from, literal bytes and parts of arrays.
+"""Layout of files: where each of their bytes comes from, literal bytes and slices of arrays.
 
 The same classes serve both directions. Reading a checkpoint's headers gives the `Layout` of
 existing files; laying out a target gives the `Layout` of files to write. In both, the segments of a
@@ -85,7 +85,7 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ArraySlice:
     """A region of an array, stored row-major, little-endian and dense."""
 
     array: str
@@ -98,7 +98,7 @@ class Part:
         return self.box.elements * self.dtype.itemsize
 
 
-Segment = Literal | Part
+Segment = Literal | ArraySlice
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Layout:
         found: dict[str, list[Piece]] = {name: [] for name in self.arrays}
         for file in self.files():
             for segment, end in zip(file.segments, file.ends, strict=True):
-                if isinstance(segment, Part):
+                if isinstance(segment, ArraySlice):
                     extent = Extent(file.path, end - segment.nbytes, segment.nbytes)
                     found[segment.array].append(Piece(segment.box, extent))
         return {name: tuple(pieces) for name, pieces in found.items()}

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.evaluation.input_tokens import Inputs
-    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.architecture import ModelTensor, NetworkPart
 
-_SAME_INPUTS: dict[Part, tuple[Part, ...]] = {
+_SAME_INPUTS: dict[NetworkPart, tuple[NetworkPart, ...]] = {
     QUERY: (QUERY, KEY, VALUE),
     EXPERT.gate: (EXPERT.gate, EXPERT.up),
     DENSE.gate: (DENSE.gate, DENSE.up),
@@ -65,16 +65,16 @@ class Calibration:
         if path.endswith(imatrix.SUFFIX):
             _refuse_gguf(checkpoint)
         self._checkpoint, self._path = checkpoint, path
-        self._sums: dict[tuple[int, Part, int | None], list[np.ndarray]] = {}
-        self._counts: dict[tuple[int, Part, int | None], int] = {}
+        self._sums: dict[tuple[int, NetworkPart, int | None], list[np.ndarray]] = {}
+        self._counts: dict[tuple[int, NetworkPart, int | None], int] = {}
 
     def _formats(self) -> dict[str, Callable[[Inputs, str], None]]:
         return {safetensors.SUFFIX: self._write_means, imatrix.SUFFIX: self._write_sums}
 
-    def watch(self, layer: int) -> Callable[[Part, int | None, np.ndarray], None]:
+    def watch(self, layer: int) -> Callable[[NetworkPart, int | None, np.ndarray], None]:
         """Return the function that receives the inputs of a layer's matrices."""
 
-        def see(name: Part, expert: int | None, x: np.ndarray) -> None:
+        def see(name: NetworkPart, expert: int | None, x: np.ndarray) -> None:
             key = layer, name, expert
             # inner activations come in slices, one after another
             self._sums.setdefault(key, []).append(_squares(x))
@@ -148,7 +148,7 @@ class Calibration:
             for part in _SAME_INPUTS.get(name, (name,)):
                 yield self._checkpoint.model.tensor(part, layer), sums, tokens
 
-    def _stacked(self, layer: int, name: Part) -> tuple[np.ndarray, np.ndarray]:
+    def _stacked(self, layer: int, name: NetworkPart) -> tuple[np.ndarray, np.ndarray]:
         """Return sums and counts of a weight; experts that no token chose have zeros."""
         geometry, rule = self._checkpoint.geometry, self._checkpoint.model.family.rule(name)
         experts = range(geometry.experts) if name in EXPERT else (None,)

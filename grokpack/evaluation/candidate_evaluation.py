@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from grokpack.core.finding import Finding
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
-    from grokpack.evaluation.network.model import Network
+    from grokpack.evaluation.network.forward_pass import Network
     from grokpack.evaluation.weight_comparison import WeightDistance
 
 

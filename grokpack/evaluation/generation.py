@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.paths import StrPath
     from grokpack.evaluation.network.attention import KVCache
-    from grokpack.evaluation.network.model import Network
+    from grokpack.evaluation.network.forward_pass import Network
     from grokpack.models.family import Model
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
     from grokpack.evaluation.network.experts import Routing
-    from grokpack.evaluation.network.model import Network
+    from grokpack.evaluation.network.forward_pass import Network
     from grokpack.evaluation.weight_comparison import WeightDistance
 
 STREAMS = 5  # the first's, the second's and the first's within it, copies of both

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.evaluation.network.experts import EXPERT
+from grokpack.evaluation.network.forward_pass import EMBEDDING, FINAL_NORM, HEAD
 from grokpack.evaluation.network.layer import DENSE, KEY, NORMS, OUTPUT, QUERY, ROUTER, VALUE
-from grokpack.evaluation.network.model import EMBEDDING, FINAL_NORM, HEAD
 from grokpack.evaluation.weight_comparison import BEYOND, OTHERWISE, WeightDistance
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from grokpack.core.documents.evaluation_json import PartName
     from grokpack.evaluation.network.experts import Routing
     from grokpack.evaluation.network.precision import Name
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import NetworkPart
 
 ORDER_OF_SUMS: dict[Name, float] = {"f32": 1e-5, "bf16": 5e-3}
 """Relative error from sums in another order. Measured errors are 1e-7 to 6e-7 in float32, at widths
@@ -30,7 +30,7 @@ Measured are 0.8 to 1.3; softmax and GELU amplify errors of their inputs."""
 _SHOWN = 10.0
 """Multiple of a part's limit by which a weight must differ before the output can prove that the
 difference does not matter. A smaller difference would not show in the output."""
-_WEIGHTS: dict[str, tuple[Part, ...]] = {
+_WEIGHTS: dict[str, tuple[NetworkPart, ...]] = {
     "embedding": (EMBEDDING,),
     "attention": (*NORMS[:2], QUERY, KEY, VALUE, OUTPUT),
     "experts": (*NORMS[2:], ROUTER, *EXPERT, *DENSE),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.evaluation.part_comparison import PartComparison
     from grokpack.evaluation.weight_comparison import WeightComparer, WeightDistance
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import NetworkPart
 
     Order = list[int]
     """For each expert or head of the first, its number in the second."""
@@ -84,13 +84,13 @@ class ReorderedWeightComparer:
         rows = (_settled(row, found.get((row.name, row.expert))) for row in part.weights)
         return replace(part, weights=tuple(rows))
 
-    def _experts(self, layer: int) -> dict[Part, Order]:
+    def _experts(self, layer: int) -> dict[NetworkPart, Order]:
         """Find where the second holds each expert, by the router's columns; {} if unknown."""
         routers = [values.T for values in self._whole(self._name(ROUTER, layer))]
         order = _counterparts(*routers)
         return {} if order is None else dict.fromkeys((ROUTER, *EXPERT), order)
 
-    def _heads(self, layer: int) -> dict[Part, Order]:
+    def _heads(self, layer: int) -> dict[NetworkPart, Order]:
         """Find where the second holds each query head and each key head.
 
         {} where that is unknown, or query heads do not go with the key heads that they use.
@@ -104,7 +104,7 @@ class ReorderedWeightComparer:
             return {}
         return {QUERY: queries, OUTPUT: queries, KEY: keys, VALUE: keys}
 
-    def _name(self, part: Part, layer: int) -> str:
+    def _name(self, part: NetworkPart, layer: int) -> str:
         """The name of a layer's tensor, in both."""
         return self._checkpoints[0].model.tensor(part, layer).name
 
@@ -125,7 +125,7 @@ class ReorderedWeightComparer:
             made.append(heads.reshape(len(heads), -1))
         return made
 
-    def _compare(self, row: WeightDistance, kinds: dict[Part, Order]) -> None:
+    def _compare(self, row: WeightDistance, kinds: dict[NetworkPart, Order]) -> None:
         """Compare the values of a weight with its counterpart's."""
         kind = row.part
         if kind not in kinds:
@@ -139,7 +139,7 @@ class ReorderedWeightComparer:
                 self._weights.look(pair[0], False, tile)  # noqa: FBT003  # nothing is transposed
 
     def _pairs(
-        self, row: WeightDistance, kind: Part, order: Order
+        self, row: WeightDistance, kind: NetworkPart, order: Order
     ) -> Iterator[tuple[Matrix, Matrix]]:
         """Yield the matrix of each expert, or the part of each head, with its counterpart."""
         one, other = self._specs(row.name)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from grokpack.core.paths import StrPath
     from grokpack.evaluation.input_tokens import Inputs
     from grokpack.evaluation.network.batch import Batch
+    from grokpack.evaluation.network.forward_pass import Network
     from grokpack.evaluation.network.gated_mlp import InputWatch
-    from grokpack.evaluation.network.model import Network
 
     Keep = Callable[[int, np.ndarray], None]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.matrix_products import MatrixTile
     from grokpack.evaluation.tolerance import Form
     from grokpack.kernels.dispatch import Implementation
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import NetworkPart
 
 EQUAL, WITHIN, BEYOND = "equal", "within", "beyond"
 OTHERWISE = "otherwise"
@@ -53,7 +53,7 @@ class WeightDistance:
     """
 
     name: str
-    part: Part
+    part: NetworkPart
     expert: int | None
     state: str
     expected: str
@@ -153,7 +153,9 @@ class WeightComparer:
 
 
 def _summed(
-    weight: tuple[str, Part, int | None], forms: tuple[Form, Form], distances: Sequence[Distance]
+    weight: tuple[str, NetworkPart, int | None],
+    forms: tuple[Form, Form],
+    distances: Sequence[Distance],
 ) -> WeightDistance:
     """Sum up one weight's distances."""
     whole = merge_distances(distances)

@@ -12,7 +12,7 @@ from grokpack import storage
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.core.arrays import bytes_of
 from grokpack.core.errors import Interrupted
-from grokpack.core.layout import Box, FileLayout, Literal, Part
+from grokpack.core.layout import ArraySlice, Box, FileLayout, Literal
 from grokpack.core.tiles import TILE_BYTES, row_bands, tile_range
 from grokpack.execution.compressed_file_writer import CompressedFileWriter
 from grokpack.execution.quantization_error import TileErrorStats
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
     from grokpack.planning.target import Target
     from grokpack.planning.tasks import TileRange
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.protocols import LazyArray
-    from grokpack.transforms.step_sizes import StepSizes
 
 
 OutputFileWriter = storage.FileWriter | CompressedFileWriter
@@ -47,7 +47,7 @@ class TaskContext:
         target: Files that are written.
         reader: Source of values.
         output: The output.
-        step_sizes: Bytes that are handled at a time.
+        buffer_sizes: Bytes that are handled at a time.
         advanced: Callback that receives the bytes of each step.
         stopping: Callback that tells, between tiles, whether to stop.
     """
@@ -55,22 +55,24 @@ class TaskContext:
     target: Target
     reader: ArrayReader
     output: Output
-    step_sizes: StepSizes
+    buffer_sizes: BufferSizes
     advanced: Callable[[int], None]
     stopping: Callable[[], bool]
 
     @classmethod
-    def of(cls, watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> TaskContext:
+    def of(cls, watch: Watch, plan: Plan, output: Output, buffer_sizes: BufferSizes) -> TaskContext:
         """Make the context of a plan's tasks, in any process."""
-        reader = ArrayReader(plan.source, step_sizes.implementation, step_sizes.band_bytes, None)
-        return cls(plan.target, reader, output, step_sizes, watch.advanced, watch.stopping)
+        reader = ArrayReader(
+            plan.source, buffer_sizes.implementation, buffer_sizes.band_bytes, None
+        )
+        return cls(plan.target, reader, output, buffer_sizes, watch.advanced, watch.stopping)
 
 
 def doing_tasks(
-    watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes
+    watch: Watch, plan: Plan, output: Output, buffer_sizes: BufferSizes
 ) -> Callable[[TaskInput], tuple[str, list[Receipt]]]:
     """Make the function that does one task and returns its process and receipts."""
-    context = TaskContext.of(watch, plan, output, step_sizes)
+    context = TaskContext.of(watch, plan, output, buffer_sizes)
 
     def do(portion: TaskInput) -> tuple[str, list[Receipt]]:
         output.sink.accept(portion.tickets)
@@ -95,7 +97,7 @@ def _write_tiles(context: TaskContext, run: TileRange) -> Receipt:
     writers = [_writer(context, file) for file in group]
     start, stop = run.span(group[0])
     sums = TileSums(len(group), stop - start)
-    error_stats = TileErrorStats(context.step_sizes.implementation)
+    error_stats = TileErrorStats(context.buffer_sizes.implementation)
     try:
         fill = _fill_sparse if context.target.sparse else _fill
         files = _OpenFiles(writers, sums, start, context.target.sparse)
@@ -186,7 +188,9 @@ def _fill_sparse(
 
 def _is_hole(file: FileLayout, start: int, stop: int) -> bool:
     """Return whether a tile of a sparse output holds nothing but arrays."""
-    return all(isinstance(file.segments[index], Part) for index, _, _ in file.covering(start, stop))
+    return all(
+        isinstance(file.segments[index], ArraySlice) for index, _, _ in file.covering(start, stop)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,36 +229,36 @@ def file_group_blocks(
     """Yield bytes `start` to `stop` of every file of a group, block by block."""
     for index, low, high in group[0].covering(start, stop):
         segments = [file.segments[index] for file in group]
-        parts = [segment for segment in segments if isinstance(segment, Part)]
-        if not parts:
+        slices = [segment for segment in segments if isinstance(segment, ArraySlice)]
+        if not slices:
             literals = [np.frombuffer(s.data, np.uint8) for s in segments if isinstance(s, Literal)]
             yield Blocks(literals, low, high)
             continue
-        op = context.target.ops[parts[0].array]
+        op = context.target.ops[slices[0].array]
         if isinstance(op, StreamedArray):
-            begins = group[0].ends[index] - parts[0].nbytes
+            begins = group[0].ends[index] - slices[0].nbytes
             yield from _streamed_blocks(
-                context, op, parts, (low, high), error_stats.from_byte(begins)
+                context, op, slices, (low, high), error_stats.from_byte(begins)
             )
         else:
-            yield from _part_blocks(context, op, parts, low, high)
+            yield from _slice_blocks(context, op, slices, low, high)
 
 
-def _part_blocks(
-    context: TaskContext, op: LazyArray, parts: list[Part], low: int, high: int
+def _slice_blocks(
+    context: TaskContext, op: LazyArray, slices: list[ArraySlice], low: int, high: int
 ) -> Iterator[Blocks]:
-    """Yield the bytes of one array's parts in the files of a group."""
-    first = parts[0]
+    """Yield the bytes of one array's slices in the files of a group."""
+    first = slices[0]
     itemsize = first.dtype.itemsize
-    united = _union(parts)
+    united = _union(slices)
     grouped = op if isinstance(op, GroupedArray) else None  # checked once: the check is slow
-    limit = context.step_sizes.step_bytes
+    limit = context.buffer_sizes.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1
         own = first.box.shape[-1] if first.box.shape else 1
         limit = max(1, limit * own // columns)
     elif grouped:
-        limit = max(1, limit // len(parts))
+        limit = max(1, limit // len(slices))
 
     def made(boxes: list[Box]) -> list[np.ndarray]:
         if grouped:
@@ -264,26 +268,26 @@ def _part_blocks(
         return _made_at_once(context, op, boxes, united)
 
     for rows in row_bands(first.box.shape, itemsize, low, high, limit):
-        boxes = [rows.box.moved(part.box.start) for part in parts]
+        boxes = [rows.box.moved(held.box.start) for held in slices]
         yield Blocks(made(boxes), rows.skip_bytes, rows.skip_bytes + rows.nbytes)
 
 
 def _streamed_blocks(
     context: TaskContext,
     op: StreamedArray,
-    parts: list[Part],
+    slices: list[ArraySlice],
     run: tuple[int, int],
     error_stats: ArrayErrorStats,
 ) -> Iterator[Blocks]:
     """Yield the bytes of an array whose op makes rows in order; its file has no siblings."""
-    (part,) = parts
-    shape, itemsize = part.box.shape, part.dtype.itemsize
+    (held,) = slices
+    shape, itemsize = held.box.shape, held.dtype.itemsize
     at = run[0]
-    for rows in row_bands(shape, itemsize, *run, part.nbytes):
+    for rows in row_bands(shape, itemsize, *run, held.nbytes):
         skip, left = rows.skip_bytes, rows.nbytes
         row_at = at - skip
-        box = rows.box.moved(part.box.start)
-        for made in op.stream(box, context.reader, context.step_sizes):
+        box = rows.box.moved(held.box.start)
+        for made in op.stream(box, context.reader, context.buffer_sizes):
             values = made.values if isinstance(made, QuantizedRows) else made
             if isinstance(made, QuantizedRows):
                 error_stats.enter(made, row_at, run)
@@ -297,9 +301,9 @@ def _streamed_blocks(
         at += rows.nbytes
 
 
-def _union(parts: list[Part]) -> Box | None:
-    """Return the box that covers all parts, if they differ in the last axis only."""
-    boxes = [part.box for part in parts]
+def _union(slices: list[ArraySlice]) -> Box | None:
+    """Return the box that covers all slices, if they differ in the last axis only."""
+    boxes = [held.box for held in slices]
     if len(boxes) == 1 or any(b.start[:-1] != boxes[0].start[:-1] for b in boxes):
         return None
     low = min(b.start[-1] for b in boxes)

@@ -43,8 +43,8 @@ _LOG, _LOCK = "done.jsonl", "lock"
 _RUN_LOCK, _RUN_LOCK_S = "run.lock", 30.0  # held for a moment only
 _LOGS = ("done", ".jsonl")  # beginning and end of a log's name
 _MADE, _MADE_ROWS = "made.jsonl", 1000  # in a line
-_UPLOADS = "uploads.jsonl"  # of an output in a bucket (`storage/bucket_sink.py`)
-_PUBLISHED = "published.jsonl"  # of an output to the hub (`storage/hub_record.py`)
+_UPLOADS = "uploads.jsonl"  # of an output in a bucket (`storage/buckets/bucket_sink.py`)
+_PUBLISHED = "published.jsonl"  # of an output to the hub (`storage/hub/hub_publication_record.py`)
 STOP = "stop-"  # prefix of files that ask for an early end
 _SCHEMA = "grokpack/journal/1"
 

@@ -219,7 +219,7 @@ class RunState:
 
     def work(self, executor: Executor | None, done: tile_coverage.Tiles) -> list[Receipt]:
         """Write all tiles except these, and record them as they are written."""
-        arguments = (self.plan, self.output, self.allowed.step_sizes)
+        arguments = (self.plan, self.output, self.allowed.buffer_sizes)
         job = Job(
             doing_tasks,
             arguments,
@@ -231,7 +231,7 @@ class RunState:
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
         results = map_unordered(job, self._task_inputs(done), pool, watch)
-        here = "numpy" if executor else self.allowed.step_sizes.implementation
+        here = "numpy" if executor else self.allowed.buffer_sizes.implementation
         try:
             with telling_of_compilation(here, self.listen):
                 for where, written in results:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from grokpack.execution.output import Output
     from grokpack.planning.plan import Plan
     from grokpack.planning.tasks import TileRange
-    from grokpack.transforms.step_sizes import StepSizes
+    from grokpack.transforms.buffer_sizes import BufferSizes
 
 S = TypeVar("S")
 
@@ -60,10 +60,10 @@ class Rates:
     cores: int
 
 
-def rates(plan: Plan, output: Output, step_sizes: StepSizes) -> Rates:
+def rates(plan: Plan, output: Output, buffer_sizes: BufferSizes) -> Rates:
     """Measure a plan's rates for two or three seconds."""
     cores = os.cpu_count() or 1
-    sample = _Sample(TaskContext.of(watching(ignore_event), plan, output, step_sizes))
+    sample = _Sample(TaskContext.of(watching(ignore_event), plan, output, buffer_sizes))
     sample.rate(1, 0.0)  # load compiled kernels and open files before measuring
     one = sample.rate(1, _SAMPLE_S)
     here = sample.rate(cores, _SAMPLE_S) if cores > 1 else one
@@ -108,7 +108,7 @@ class _Sample:
                 yield from self._blocks_of(run)
 
     def _blocks_of(self, run: TileRange) -> Iterator[memoryview]:
-        target, implementation = self._context.target, self._context.step_sizes.implementation
+        target, implementation = self._context.target, self._context.buffer_sizes.implementation
         group = target.layout.file_groups[run.file_group]
         start, stop = run.span(group[0])
         sums = TileSums(len(group), stop - start)

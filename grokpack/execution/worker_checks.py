@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.execution.output import Output
     from grokpack.planning.plan import Plan
-    from grokpack.transforms.step_sizes import StepSizes
+    from grokpack.transforms.buffer_sizes import BufferSizes
 
 _HINT = "workers need the storage of source and output at the same paths as this process"
 
 
-def check_run(plan: Plan, output: Output, step_sizes: StepSizes) -> None:  # noqa: ARG001  # what the job is made of
+def check_run(plan: Plan, output: Output, buffer_sizes: BufferSizes) -> None:  # noqa: ARG001  # what the job is made of
     """Check that this process sees the plan's source, and the output that was begun.
 
     Raises:
@@ -39,7 +39,7 @@ def check_run(plan: Plan, output: Output, step_sizes: StepSizes) -> None:  # noq
         raise GrokpackError("GP409", what, Place(output.path), hint=_HINT)
 
 
-def end_run(_plan: Plan, output: Output, _step_sizes: StepSizes) -> None:
+def end_run(_plan: Plan, output: Output, _step_sizes: BufferSizes) -> None:
     """Remove what was kept on disk of a remote source."""
     storage.tidy(output.journal.folder)
 

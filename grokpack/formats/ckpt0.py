@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from grokpack.core.layout import FileLayout, Literal, Part, Segment
+from grokpack.core.layout import ArraySlice, FileLayout, Literal, Segment
 from grokpack.formats import pickle
 
 if TYPE_CHECKING:
@@ -47,5 +47,5 @@ def lay_out(
     framing = literals or pickle.frame(tensor.values, tensor.scales, bf16_flags).literals
     segments: list[Segment] = [Literal(framing[0])]
     for literal, (array, spec) in zip(framing[1:], tensor.arrays().items(), strict=True):
-        segments += [Part(array, boxes[array], spec.dtype), Literal(literal)]
+        segments += [ArraySlice(array, boxes[array], spec.dtype), Literal(literal)]
     return FileLayout(path, tuple(segments))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack.core import optional_imports
-from grokpack.core.layout import FileLayout, Literal, Part, Segment, whole_box
+from grokpack.core.layout import ArraySlice, FileLayout, Literal, Segment, whole_box
 from grokpack.core.tensors import ArraySpec
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _file(path: str, header: bytes, tensors: Mapping[str, TensorInfo]) -> FileLa
     segments: list[Segment] = [Literal(header + bytes(-len(header) % ALIGNMENT))]
     for name, info in tensors.items():
         array = info.stored
-        segments.append(Part(name, whole_box(array.shape), array.dtype))
+        segments.append(ArraySlice(name, whole_box(array.shape), array.dtype))
         padding = -array.nbytes % ALIGNMENT
         if padding:
             segments.append(Literal(bytes(padding)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.errors import GrokpackError, MalformedInput, Place, UnsupportedLayout
-from grokpack.core.layout import FileLayout, Literal, Part, Segment
+from grokpack.core.layout import ArraySlice, FileLayout, Literal, Segment
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import bounded_json, safetensors_library
 from grokpack.formats.header_allowance import Allowance
@@ -76,8 +76,10 @@ def lay_out(path: str, boxes: Mapping[str, Box], arrays: Mapping[str, ArraySpec]
     """
     specs = {name: ArraySpec(box.shape, arrays[name].dtype) for name, box in boxes.items()}
     header = header_bytes(specs, {"format": "pt"})
-    parts: list[Segment] = [Part(name, box, arrays[name].dtype) for name, box in boxes.items()]
-    return FileLayout(path, (Literal(header), *parts))
+    slices: list[Segment] = [
+        ArraySlice(name, box, arrays[name].dtype) for name, box in boxes.items()
+    ]
+    return FileLayout(path, (Literal(header), *slices))
 
 
 def lay_out_like(file: FileLayout, path: str, boxes: Mapping[str, Box]) -> FileLayout:
@@ -88,9 +90,11 @@ def lay_out_like(file: FileLayout, path: str, boxes: Mapping[str, Box]) -> FileL
         path: Path of the new file below the root.
         boxes: The region of each array.
     """
-    header, *parts = file.segments
+    header, *slices = file.segments
     moved = (
-        Part(part.array, boxes[part.array], part.dtype) for part in parts if isinstance(part, Part)
+        ArraySlice(old.array, boxes[old.array], old.dtype)
+        for old in slices
+        if isinstance(old, ArraySlice)
     )
     return FileLayout(path, (header, *moved))
 

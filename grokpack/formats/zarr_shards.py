@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate, product
 from typing import TYPE_CHECKING
 
-from grokpack.core.layout import Box, FileLayout, Literal, Part
+from grokpack.core.layout import ArraySlice, Box, FileLayout, Literal
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats.crc32c import crc32c
 
@@ -171,7 +171,7 @@ def lay_out(
     for number, at in enumerate(product(*map(range, grid.shards))):
         box = Box((number * per_shard, 0), (per_shard, nbytes))
         file = "/".join([path, "c", *map(str, at)])
-        files.append(FileLayout(file, (Part(frames, box, DType.U8), *ending)))
+        files.append(FileLayout(file, (ArraySlice(frames, box, DType.U8), *ending)))
     width = grid.shards[-1] if grid.shards else 1
     for first in range(0, len(files), width):
         yield tuple(files[first : first + width])

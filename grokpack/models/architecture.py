@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Role = Literal["embedding", "head", "norm", "router", "attention", "mlp", "expert"]
 
-Part = Literal[
+NetworkPart = Literal[
     "embedding",
     "head",
     "final_norm",
@@ -33,7 +33,7 @@ Part = Literal[
 ]
 """Parts of the network, whatever a family calls their tensors."""
 
-GLOBAL_PARTS: tuple[Part, ...] = ("embedding", "final_norm", "head")
+GLOBAL_PARTS: tuple[NetworkPart, ...] = ("embedding", "final_norm", "head")
 """Parts that a network has once; it has the others in each layer."""
 
 Cut = Literal["columns", "rows", "features", "none"]
@@ -56,7 +56,7 @@ class PartFacts(NamedTuple):
     title: str
 
 
-PARTS: dict[Part, PartFacts] = {
+PARTS: dict[NetworkPart, PartFacts] = {
     "embedding": PartFacts("embedding", ("vocab", "d_model"), "features", "token embedding"),
     "head": PartFacts("head", ("vocab", "d_model"), "features", "output head"),
     "final_norm": PartFacts("norm", ("d_model",), "none", "final norm"),
@@ -83,13 +83,13 @@ PARTS: dict[Part, PartFacts] = {
     ),
 }
 
-FUSED: dict[str, tuple[Part, ...]] = {
+FUSED: dict[str, tuple[NetworkPart, ...]] = {
     "qkv_proj": ("query", "key", "value"),
     "w13": ("expert_gate", "expert_up"),
     "gate_up_proj": ("mlp_gate", "mlp_up"),
 }
 """Matrices of a layer that engines put together, as they multiply the same inputs, by module."""
-ALIKE: tuple[tuple[Part, ...], ...] = tuple(
+ALIKE: tuple[tuple[NetworkPart, ...], ...] = tuple(
     (*parts, "expert_down") if "expert_up" in parts else parts for parts in FUSED.values()
 )
 """Weights of a layer that need one scheme: those that engines fuse, and all of an expert."""
@@ -106,7 +106,7 @@ class TensorRule:
     """
 
     path: str
-    part: Part
+    part: NetworkPart
     title: str
 
     @property

@@ -15,7 +15,7 @@ from grokpack.models.tokenizer_table import TokenizerTable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from grokpack.models.architecture import Constants, Geometry, Part
+    from grokpack.models.architecture import Constants, Geometry, NetworkPart
     from grokpack.models.gguf_names import GgufNames
     from grokpack.models.tensor_names import Convention
 
@@ -118,7 +118,7 @@ class Family:
     """
 
     name: str
-    paths: Mapping[Part, str]
+    paths: Mapping[NetworkPart, str]
     layer_prefix: str
     release: Geometry
     release_layout: ReleaseLayout
@@ -172,11 +172,11 @@ class Family:
             return None
         return next(iter(self.conventions.values()), None)
 
-    def find(self, part: Part) -> TensorRule | None:
+    def find(self, part: NetworkPart) -> TensorRule | None:
         """Return the rule of a part; None if the family lacks it."""
         return next((rule for rule in self.rules if rule.part == part), None)
 
-    def rule(self, part: Part) -> TensorRule:
+    def rule(self, part: NetworkPart) -> TensorRule:
         """Return the rule of a part that the family has.
 
         Raises:
@@ -317,7 +317,7 @@ class Model:
 
         return sorted(self.tensors(), key=place)
 
-    def tensor(self, part: Part, layer: int | None = None) -> ModelTensor:
+    def tensor(self, part: NetworkPart, layer: int | None = None) -> ModelTensor:
         """Return the tensor of a part, and of a layer if it belongs to one.
 
         Raises:

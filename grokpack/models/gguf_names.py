@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from grokpack.models.architecture import Geometry, Part
+    from grokpack.models.architecture import Geometry, NetworkPart
 
-TENSORS: Mapping[Part, str] = {
+TENSORS: Mapping[NetworkPart, str] = {
     "embedding": "token_embd.weight",
     "head": "output.weight",
     "final_norm": "output_norm.weight",
@@ -109,7 +109,7 @@ class GgufNames:
     """
 
     architecture: str
-    tensors: Mapping[Part, str] = field(default_factory=lambda: TENSORS)
+    tensors: Mapping[NetworkPart, str] = field(default_factory=lambda: TENSORS)
     tokens: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, float] = field(default_factory=dict)
     yarn: Mapping[str, str] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class GgufNames:
     head: str = "output.weight"
     limit: Callable[[Geometry], str] = no_limit
 
-    def name_of(self, part: Part, layer: int | None) -> str:
+    def name_of(self, part: NetworkPart, layer: int | None) -> str:
         """Return the name of a tensor; empty where llama.cpp has none."""
         name = self.tensors.get(part, "")
         return f"blk.{layer}.{name}" if name and layer is not None else name

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 from grokpack.core.tensors import DType
-from grokpack.models.architecture import Constants, Geometry, Part
+from grokpack.models.architecture import Constants, Geometry, NetworkPart
 from grokpack.models.family import (
     Architecture,
     Family,
@@ -25,7 +25,7 @@ from grokpack.models.gguf_names import TENSORS, GgufNames, square_attention
 from grokpack.models.tensor_names import Convention, ModelClasses
 from grokpack.models.tokenizer_table import TokenizerTable
 
-_PATHS: dict[Part, str] = {
+_PATHS: dict[NetworkPart, str] = {
     "embedding": "language_model/in_out_embed/embeddings",
     "final_norm": "language_model/rms_norm/scale",
     "expert_gate": "moe/linear/w",

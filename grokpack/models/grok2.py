@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 
 from grokpack.core.tensors import DType
-from grokpack.models.architecture import Constants, Geometry, Part
+from grokpack.models.architecture import Constants, Geometry, NetworkPart
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
 from grokpack.models.gguf_names import GgufNames, square_attention
 from grokpack.models.tensor_names import Convention, ModelClasses
 from grokpack.models.tokenizer_table import ChatFormat, TokenizerTable
 
-_NAMES: dict[Part, str] = {
+_NAMES: dict[NetworkPart, str] = {
     "embedding": "model.embed_tokens.weight",
     "head": "lm_head.weight",
     "final_norm": "model.norm.weight",

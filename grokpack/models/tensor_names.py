@@ -17,7 +17,7 @@ from grokpack.models.architecture import GLOBAL_PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.architecture import ModelTensor, NetworkPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class Convention:
 
     name: str
     layer: str
-    table: Mapping[Part, str]
+    table: Mapping[NetworkPart, str]
     classes: ModelClasses
     head: str = "lm_head.weight"
-    fused: Mapping[Part, str] = field(default_factory=dict)
+    fused: Mapping[NetworkPart, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, entry: ModelTensor, expert: int | None = None) -> str:
@@ -67,7 +67,7 @@ class Convention:
             rest = rest.format(expert=expert)
         return rest if entry.layer is None else self.layer.format(layer=entry.layer, rest=rest)
 
-    def full(self, part: Part, layer: int | str) -> str:
+    def full(self, part: NetworkPart, layer: int | str) -> str:
         """Name a part, `{expert}` left as it is, below its layer where it has one."""
         rest = self.table[part]
         return (
@@ -81,7 +81,7 @@ class Convention:
 class ParsedName:
     """The meaning of a name: a part, its layer and its expert."""
 
-    part: Part
+    part: NetworkPart
     layer: int | None
     expert: int | None
 
@@ -109,7 +109,7 @@ def rank_axis(convention: Convention, name: str) -> int | None:
     return -1 if parsed.part == "expert_down" else -2
 
 
-def pattern_of(convention: Convention, part: Part, layers: list[int] | None) -> str:
+def pattern_of(convention: Convention, part: NetworkPart, layers: list[int] | None) -> str:
     """Make a pattern of the modules of one kind of weight, for quantization configs.
 
     With names that vLLM reads, it matches the fused and renamed modules that vLLM asks for as well.
@@ -129,7 +129,7 @@ def pattern_of(convention: Convention, part: Part, layers: list[int] | None) -> 
     return "re:" + re.escape(convention.layer.partition("{")[0]) + which + r"\." + rest + "$"
 
 
-def vllm_modules(convention: Convention, parts: Iterable[Part]) -> list[str]:
+def vllm_modules(convention: Convention, parts: Iterable[NetworkPart]) -> list[str]:
     """Name the modules of vLLM that hold these parts, below their layer, alone and fused."""
     found: dict[str, None] = {}
     for part in parts:
@@ -153,7 +153,7 @@ def experts_pattern(convention: Convention, layers: list[int] | None) -> str:
 
 
 @lru_cache(maxsize=64)
-def _forms(convention: Convention) -> dict[str, tuple[Part, *tuple[str, ...]]]:
+def _forms(convention: Convention) -> dict[str, tuple[NetworkPart, *tuple[str, ...]]]:
     """Return each part by its name with `N` for numbers, and what the numbers are, in order."""
     names = {part: convention.full(part, "{layer}") for part in convention.table}
     return {_FIELD.sub("N", name): (part, *_FIELD.findall(name)) for part, name in names.items()}

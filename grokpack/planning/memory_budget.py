@@ -15,7 +15,7 @@ from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.lru_cache import LRU_CACHE_BYTES
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Implementation, choose_implementation
 from grokpack.storage.decompression import HELD_BYTES
-from grokpack.transforms.step_sizes import StepSizes
+from grokpack.transforms.buffer_sizes import BufferSizes
 
 if TYPE_CHECKING:
     from grokpack.planning.plan import Plan
@@ -48,12 +48,12 @@ class Budget:
     """Share of memory for each thread, and the total that a run keeps to.
 
     Attributes:
-        step_sizes: Bytes that each thread handles at a time.
+        buffer_sizes: Bytes that each thread handles at a time.
         memory_bytes: Resident memory that the run keeps to.
         workers: Threads that share it.
     """
 
-    step_sizes: StepSizes
+    buffer_sizes: BufferSizes
     memory_bytes: int
     workers: int
 
@@ -121,7 +121,7 @@ def budget(
         if step >= SMALLEST_STEP_BYTES:
             used = BUFFERS_PER_STEP * step + (block if streams else 0)
             return Budget(
-                StepSizes(step, block, implementation), reserved + count * (used + aside), count
+                BufferSizes(step, block, implementation), reserved + count * (used + aside), count
             )
     raise _too_little(memory_bytes, fixed, held * SMALLEST_STEP_BYTES + aside, workers or 1)
 

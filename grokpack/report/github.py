@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core import escaping
-from grokpack.report import error_text
+from grokpack.report.text import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from grokpack.models import registry
-from grokpack.report import error_text
+from grokpack.report.text import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

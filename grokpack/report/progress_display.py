@@ -26,8 +26,8 @@ from grokpack.core.events import (
     Warned,
     ignore_event,
 )
-from grokpack.report import numbers
-from grokpack.report.terminal import is_coloured
+from grokpack.report.text import numbers
+from grokpack.report.text.terminal import is_coloured
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -54,11 +54,11 @@ def sink_of(
         GrokpackError: GP307 if the client of a bucket or of the hub is not installed.
     """
     if is_bucket(path):
-        from grokpack.storage.bucket_sink import BucketSink
+        from grokpack.storage.buckets.bucket_sink import BucketSink
 
         return BucketSink(path, journal)
     if is_repository(path):
-        from grokpack.storage.hub_sink import HubSink
+        from grokpack.storage.hub.hub_sink import HubSink
 
         return HubSink(path, journal, options or PublishingOptions())
     return LocalSink(os.path.dirname(os.path.abspath(path)) if single else path, journal)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from grokpack.kernels.dispatch import Implementation
     from grokpack.transforms.array_source import ArraySource
-    from grokpack.transforms.step_sizes import StepSizes
+    from grokpack.transforms.buffer_sizes import BufferSizes
 
 _LANES = 64  # columns that the kernels transpose at a time; blocks are cut at multiples of it
 
@@ -106,17 +106,19 @@ class EngineMatrix(Transform):
     expert: int | None = None
     groups: int | None = None
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, `[row, in]`, in order.
 
         Raises:
             GrokpackError: GP405 if a value does not fit float16.
         """
-        for block, height in column_blocks(self.tensor, self.expert, box, step_sizes, self.dtype):
+        for block, height in column_blocks(self.tensor, self.expert, box, buffer_sizes, self.dtype):
             if self.tensor.scales is None:
                 yield from self._plain(block, height, reader)
             elif self.tensor.values.dtype is DType.I8:
-                yield from self._products(block, height, reader, step_sizes)
+                yield from self._products(block, height, reader, buffer_sizes)
             else:
                 yield from self._scaled(block, height, reader)
 
@@ -128,12 +130,12 @@ class EngineMatrix(Transform):
             yield recast(piece, source, self.dtype, self.tensor.name)
 
     def _products(
-        self, block: Box, height: int, reader: ArraySource, step_sizes: StepSizes
+        self, block: Box, height: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[np.ndarray]:
         direct = self.dtype is DType.BF16  # the others pass through exact float32
         codes = as_matrix(reader.read(self.tensor.name, block)).view(np.int8)
         kernel = transposed_weights.product_bf16 if direct else transposed_weights.product_f32
-        product = twin(kernel, implementation_for(codes, step_sizes))
+        product = twin(kernel, implementation_for(codes, buffer_sizes))
         scales = as_matrix(read_scales(self.tensor, block, reader, self.groups))
         first, per_group = block.start[-2], rows_per_group(self.tensor, self.groups)
         inputs, columns = codes.shape
@@ -165,7 +167,7 @@ class EngineMatrix(Transform):
 
 
 def column_blocks(
-    tensor: TensorSpec, expert: int | None, box: Box, step_sizes: StepSizes, dtype: DType
+    tensor: TensorSpec, expert: int | None, box: Box, buffer_sizes: BufferSizes, dtype: DType
 ) -> Iterator[tuple[Box, int]]:
     """Yield the boxes to read for rows of a transposed output, band by band.
 
@@ -173,7 +175,7 @@ def column_blocks(
         tensor: The source's tensor, `[..., in, out]`.
         expert: The expert to read, if the output has only one.
         box: A box of the output, `[..., out, in]`, within one matrix.
-        step_sizes: Bytes to read, and to make, at a time.
+        buffer_sizes: Bytes to read, and to make, at a time.
         dtype: Dtype of the output.
 
     Yields:
@@ -183,8 +185,8 @@ def column_blocks(
     lead = tuple(box.start[:-2]) if expert is None else (expert,)
     ones = (1,) * len(lead)
     inputs, first_input = box.shape[-1], box.start[-1]
-    width = _lanes(step_sizes.band_bytes // _column_bytes(tensor, inputs))
-    height = _lanes(step_sizes.step_bytes // (inputs * dtype.itemsize))
+    width = _lanes(buffer_sizes.band_bytes // _column_bytes(tensor, inputs))
+    height = _lanes(buffer_sizes.step_bytes // (inputs * dtype.itemsize))
     for column in range(box.start[-2], box.stop[-2], width):
         count = min(width, box.stop[-2] - column)
         yield Box((*lead, first_input, column), (*ones, inputs, count)), min(height, count)
@@ -203,12 +205,12 @@ def _lanes(columns: int) -> int:
     return max(_LANES, columns // _LANES * _LANES)
 
 
-def implementation_for(codes: np.ndarray, step_sizes: StepSizes) -> Implementation:
+def implementation_for(codes: np.ndarray, buffer_sizes: BufferSizes) -> Implementation:
     """Return which implementation of a transposing kernel suits: numpy for a transposed view.
 
     Such codes are contiguous in the wanted order, and numpy only copies them.
     """
-    return step_sizes.implementation if codes.flags.c_contiguous else "numpy"
+    return buffer_sizes.implementation if codes.flags.c_contiguous else "numpy"
 
 
 def as_matrix(array: np.ndarray) -> np.ndarray:

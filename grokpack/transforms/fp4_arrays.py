@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from grokpack.core.lru_cache import NumberedEntries
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import StepSizes
 
 _LARGEST = np.float32(448 * 6)  # of E4M3, and of the levels
 _PROBE_BYTES = 8 << 20  # of a matrix that are read at a time for its largest magnitude
@@ -103,15 +103,15 @@ class _Fp4Array(Transform):
         return global_scale(self.fused, reader) if self.fused else None
 
     def quantized(
-        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
+        self, first: int, last: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[tuple[int, np.ndarray, QuantizedRows]]:
         """Yield outputs `first` to `last` in batches: the first output, scales, and codes."""
         weight, unit = self.matrix.weight, self.unit(reader)
-        kernel = twin(fp4.quantize_fp4, step_sizes.implementation)
+        kernel = twin(fp4.quantize_fp4, buffer_sizes.implementation)
         inputs, blocks = weight.shape[0], weight.shape[0] // self.height
-        height = whole_chunks(step_sizes.step_bytes // (inputs // 2))
+        height = whole_chunks(buffer_sizes.step_bytes // (inputs // 2))
         known = self._importance()
-        for box in self.matrix.bands(first, last, step_sizes.band_bytes):
+        for box in self.matrix.bands(first, last, buffer_sizes.band_bytes):
             values, scales = weight.read(self.matrix.lead, box, reader)
             left = box.start[1]
             for begin, end in aligned_ranges(left, box.stop[1], height):
@@ -153,7 +153,7 @@ class Fp4Codes(_Fp4Array):
     operation: ClassVar[str] = "fp4 codes"
 
     def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order.
 
@@ -161,7 +161,7 @@ class Fp4Codes(_Fp4Array):
             GrokpackError: GP407 if a value is not finite.
         """
         outputs, cached = self.matrix.weight.shape[1], self._by_chunk(reader)
-        for begin, chosen, rows in self.quantized(box.start[0], box.stop[0], reader, step_sizes):
+        for begin, chosen, rows in self.quantized(box.start[0], box.stop[0], reader, buffer_sizes):
             end = begin + len(chosen)
             for chunk in range(-(-begin // CHUNK), -(-end // CHUNK)):
                 stop = min((chunk + 1) * CHUNK, outputs)
@@ -177,7 +177,9 @@ class Fp4Scales(_Fp4Array):
 
     operation: ClassVar[str] = "fp4 scales"
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order: cached ones, or those computed for a chunk."""
         cached = self._by_chunk(reader)
         for begin, end in aligned_ranges(box.start[0], box.stop[0], CHUNK):
@@ -185,7 +187,7 @@ class Fp4Scales(_Fp4Array):
             if kept is not None:
                 yield kept[0][begin % CHUNK : begin % CHUNK + end - begin]
                 continue
-            for _, chosen, _rows in self.quantized(begin, end, reader, step_sizes):
+            for _, chosen, _rows in self.quantized(begin, end, reader, buffer_sizes):
                 yield chosen
 
 

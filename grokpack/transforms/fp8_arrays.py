@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import Box
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.fp8_quantizer import Fp8Codes
     from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import StepSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Fp8Weight(_Fp8Array):
     operation: ClassVar[str] = "fp8"
 
     def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; chunks that it cuts are quantized whole.
 
@@ -67,7 +67,7 @@ class Fp8Weight(_Fp8Array):
         outputs = self.weight.shape[1]
         first = box.start[-2] // CHUNK * CHUNK
         last = min(-(-box.stop[-2] // CHUNK) * CHUNK, outputs)
-        for begin, made in quantizer.batches(first, last, reader, step_sizes):
+        for begin, made in quantizer.batches(first, last, reader, buffer_sizes):
             skip = max(0, box.start[-2] - begin)
             if self.scheme.outputs > 1:
                 yield self._blocks(quantizer, made, slice(skip, box.stop[-2] - begin))
@@ -101,12 +101,14 @@ class Fp8Scales(_Fp8Array):
 
     operation: ClassVar[str] = "fp8 scales"
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         outputs, inputs = Fp8Quantizer(self.weight, self.expert, self.scheme).block
         quantizer = self.quantizer(box.start[-1] * inputs, box.shape[-1] * inputs)
         first, last = box.start[-2] * outputs, min(box.stop[-2] * outputs, self.weight.shape[1])
-        yield from quantizer.scales(first, last, reader, step_sizes)
+        yield from quantizer.scales(first, last, reader, buffer_sizes)
 
 
 def _sizes(length: int, each: int) -> np.ndarray:

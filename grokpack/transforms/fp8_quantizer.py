@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import StepSizes
 
 CHUNK = fp8.LANES
 """Outputs that are quantized together at least, and whose scales are cached together."""
@@ -86,7 +86,7 @@ class Fp8Quantizer:
         return self.scheme.outputs, self.scheme.inputs_per_group(self.weight.shape[0])
 
     def batches(
-        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
+        self, first: int, last: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[tuple[int, Fp8Codes]]:
         """Yield outputs `first` to `last` in batches of whole chunks, each with its first output.
 
@@ -94,25 +94,25 @@ class Fp8Quantizer:
             GrokpackError: GP407 if a value is not finite.
         """
         row, inputs = self.inputs
-        width = _whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
-        height = _whole_chunks(step_sizes.step_bytes // inputs)
+        width = _whole_chunks(buffer_sizes.band_bytes // (inputs * self.weight.value_bytes))
+        height = _whole_chunks(buffer_sizes.step_bytes // inputs)
         for left, right in aligned_ranges(first, last, width):
             band = self._read(Box((row, left), (inputs, right - left)), reader)
             for begin, end in aligned_ranges(left, right, height):
-                made = self._quantize(band, begin - left, end - begin, step_sizes)
+                made = self._quantize(band, begin - left, end - begin, buffer_sizes)
                 self.weight.refuse_not_finite(made.sums[0])
                 self._remember(begin, made.scales, reader)
                 yield begin, made
 
     def scales(
-        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
+        self, first: int, last: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[np.ndarray]:
         """Yield scales of the blocks of outputs `first` to `last`, chunk by chunk."""
         cached = reader.cache.numbered(self)
         for begin, end in aligned_ranges(first, last, CHUNK):
             kept = cached.take(begin // CHUNK)
             if kept is None:
-                for _, made in self.batches(*self._chunk(begin), reader, step_sizes):
+                for _, made in self.batches(*self._chunk(begin), reader, buffer_sizes):
                     kept = (made.scales,)
             assert kept is not None  # noqa: S101  # a chunk is one batch
             low = begin % CHUNK // self.scheme.outputs
@@ -129,25 +129,25 @@ class Fp8Quantizer:
         per_scale, scales = self.weight.aligned(box, scales)
         return _Band(values, scales, per_scale, turned)
 
-    def _quantize(self, band: _Band, first: int, count: int, step_sizes: StepSizes) -> Fp8Codes:
+    def _quantize(self, band: _Band, first: int, count: int, buffer_sizes: BufferSizes) -> Fp8Codes:
         """Quantize some outputs of a band, in the order in which its values lie."""
         outputs, inputs = self.block
         if not band.turned:
-            made = self._run(band, first, count, (inputs, outputs), step_sizes)
+            made = self._run(band, first, count, (inputs, outputs), buffer_sizes)
             turned = (array.swapaxes(-1, -2) for array in (made.scales, made.sums, made.counts))
             return Fp8Codes(made.codes.T, *map(np.ascontiguousarray, turned))
         part = _Band(band.values[first : first + count], band.scales, band.per_scale, turned=True)
         if outputs > 1:
-            return self._run(part, 0, part.values.shape[1], (outputs, inputs), step_sizes)
-        return self._by_output(part, step_sizes)
+            return self._run(part, 0, part.values.shape[1], (outputs, inputs), buffer_sizes)
+        return self._by_output(part, buffer_sizes)
 
-    def _by_output(self, band: _Band, step_sizes: StepSizes) -> Fp8Codes:
+    def _by_output(self, band: _Band, buffer_sizes: BufferSizes) -> Fp8Codes:
         """Quantize outputs that lie side by side, each group of inputs folded to a block."""
         count, every = band.values.shape
         inputs = self.block[1]
         lanes = min(inputs & -inputs, fp8.LANES)  # the largest power of two that divides them
         folded = _Band(band.values.reshape(-1, lanes), band.scales[:, :lanes], 1, turned=True)
-        made = self._run(folded, 0, lanes, (inputs // lanes, lanes), step_sizes)
+        made = self._run(folded, 0, lanes, (inputs // lanes, lanes), buffer_sizes)
         groups = every // inputs
         return Fp8Codes(
             made.codes.reshape(count, every),
@@ -157,7 +157,12 @@ class Fp8Quantizer:
         )
 
     def _run(
-        self, band: _Band, column: int, columns: int, block: tuple[int, int], step_sizes: StepSizes
+        self,
+        band: _Band,
+        column: int,
+        columns: int,
+        block: tuple[int, int],
+        buffer_sizes: BufferSizes,
     ) -> Fp8Codes:
         """Run the kernel on some columns of a band; the result is oriented as the band is.
 
@@ -171,7 +176,7 @@ class Fp8Quantizer:
             np.empty((3, *shape), np.float32),
             np.empty((2, *shape), np.int32),
         )
-        twin(fp8.quantize, step_sizes.implementation)(
+        twin(fp8.quantize, buffer_sizes.implementation)(
             band.values, band.scales, column, band.per_scale, *block, METHODS[self.scheme.method],
             made.codes, made.scales, made.sums, made.counts,
         )  # fmt: skip

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from grokpack.kernels.dispatch import Implementation
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.source_weight import InputImportance, SourceWeight
-    from grokpack.transforms.step_sizes import StepSizes
 
 
 _SIGN = np.uint16(0x8000)
@@ -70,7 +70,9 @@ class PackQ8(Transform):
     tensor: TensorSpec
     groups: int | None = None
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order.
 
         Raises:
@@ -78,9 +80,9 @@ class PackQ8(Transform):
         """
         per_group = rows_per_group(self.tensor, self.groups)
         whole = Box((*box.start[:-1], 0), (*box.shape[:-1], self.tensor.values.shape[-2]))
-        for block, height in column_blocks(self.tensor, None, whole, step_sizes, DType.I8):
+        for block, height in column_blocks(self.tensor, None, whole, buffer_sizes, DType.I8):
             codes = as_matrix(reader.read(self.tensor.name, block)).view(np.int8)
-            pack = twin(transposed_weights.q8_0, implementation_for(codes, step_sizes))
+            pack = twin(transposed_weights.q8_0, implementation_for(codes, buffer_sizes))
             scales = self.scales(block, reader)
             inputs, columns = codes.shape
             for column in range(0, columns, height):
@@ -249,7 +251,7 @@ class QuantizeBlocks(Transform):
     searched: bool
 
     def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order.
 
@@ -259,9 +261,9 @@ class QuantizeBlocks(Transform):
         inputs = self.weight.shape[0]
         expert = box.start[0] if len(box.start) > 2 else None  # noqa: PLR2004  # a stack
         form = BlockRecipe(self.kind, self.searched)
-        quantizer = form.quantizer(self.weight.importance, expert, step_sizes.implementation)
-        width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
-        height = whole_chunks(step_sizes.step_bytes // form.row_bytes(inputs))
+        quantizer = form.quantizer(self.weight.importance, expert, buffer_sizes.implementation)
+        width = whole_chunks(buffer_sizes.band_bytes // (inputs * self.weight.value_bytes))
+        height = whole_chunks(buffer_sizes.step_bytes // form.row_bytes(inputs))
         for left, right in aligned_ranges(box.start[-2], box.stop[-2], width):
             part = Box((0, left), (inputs, right - left))
             values, scales = self.weight.read_unwidened(box.start[:-2], part, reader)

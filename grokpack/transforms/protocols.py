@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from grokpack.core.layout import Box
     from grokpack.core.tensors import Shape
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.quantized_rows import QuantizedRows
-    from grokpack.transforms.step_sizes import StepSizes
 
 
 class LazyArray(Protocol):
@@ -63,7 +63,7 @@ class StreamedArray(Protocol):
         """Names of the arrays that it may read."""
 
     def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[np.ndarray | QuantizedRows]:
         """Yield consecutive whole rows that make up a box within one matrix, in order."""
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import Box
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import StepSizes
 
 _MIDDLE = 128  # unsigned 8-bit code of zero
 
@@ -85,13 +85,13 @@ class _OrientedArray(QuantizedArray):
         return replace(whole, part=(first, count))
 
     def found(
-        self, box: Box, part: tuple[int, int], reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, part: tuple[int, int], reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points of some outputs or, unless in rows, groups."""
         quantizer = self.quantizer(box)
         by_output = self.orientation is Orientation.ROWS
         find = quantizer.found if by_output else quantizer.found_rows
-        return find(*part, reader, step_sizes)
+        return find(*part, reader, buffer_sizes)
 
     def describe(self) -> list[object]:
         """Return operation, weight, expert if there is an array for each, and scheme, as JSON."""
@@ -125,7 +125,7 @@ class QuantizedCodes(_OrientedArray):
         return 1 if self.signed else self.scheme.per_word
 
     def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; groups that it cuts are quantized whole.
 
@@ -133,29 +133,29 @@ class QuantizedCodes(_OrientedArray):
             GrokpackError: GP407 if a value is not finite, GP405 if a scale does not fit.
         """
         if self.orientation is Orientation.ROWS:
-            return self._by_output(box, reader, step_sizes)
-        return self._by_group(box, reader, step_sizes)
+            return self._by_output(box, reader, buffer_sizes)
+        return self._by_group(box, reader, buffer_sizes)
 
     def _by_output(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[QuantizedRows]:
         quantizer, name = self.quantizer(box), self.weight.name
-        for _, made in quantizer.columns(box.start[-2], box.stop[-2], reader, step_sizes):
-            codes = _turned(made.words, step_sizes.implementation)
+        for _, made in quantizer.columns(box.start[-2], box.stop[-2], reader, buffer_sizes):
+            codes = _turned(made.words, buffer_sizes.implementation)
             if self.signed:
                 codes = codes.view(np.uint8) ^ np.uint8(_MIDDLE)
             yield QuantizedRows(codes, name, made.sums, made.counts, quantizer.per_group)
 
     def _by_group(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[QuantizedRows]:
         quantizer = self.quantizer(box)
         unit = 4 if self.orientation is Orientation.COLUMNS else 1  # bytes of a row's element
         rows = quantizer.per_group * self.scheme.bits // (8 * unit)
         low, high = box.start[-2] // rows, -(-box.stop[-2] // rows)
-        for group, made in quantizer.rows(low, high, reader, step_sizes):
+        for group, made in quantizer.rows(low, high, reader, buffer_sizes):
             skip = max(0, box.start[-2] - group * rows)
-            codes = self._packed(made.words, step_sizes.implementation)
+            codes = self._packed(made.words, buffer_sizes.implementation)
             yield QuantizedRows(
                 codes[skip : box.stop[-2] - group * rows],
                 self.weight.name,
@@ -192,9 +192,11 @@ class QuantizedScales(_OrientedArray):
         Orientation.IN_PLACE: "steps in place",
     }
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        for bits, _ in self.found(box, (box.start[-2], box.stop[-2]), reader, step_sizes):
+        for bits, _ in self.found(box, (box.start[-2], box.stop[-2]), reader, buffer_sizes):
             yield bits
 
 
@@ -207,20 +209,22 @@ class QuantizedZeros(_OrientedArray):
         Orientation.IN_PLACE: "zeros in place",
     }
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         if self.orientation is Orientation.ROWS:
-            yield self._packed(box, reader, step_sizes)
+            yield self._packed(box, reader, buffer_sizes)
             return
-        for _, zeros in self.found(box, (box.start[-2], box.stop[-2]), reader, step_sizes):
+        for _, zeros in self.found(box, (box.start[-2], box.stop[-2]), reader, buffer_sizes):
             yield zeros
 
-    def _packed(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> np.ndarray:
+    def _packed(self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes) -> np.ndarray:
         """Return zero points packed along the outputs."""
         per_word, (rows, groups) = self.scheme.per_word, box.shape[-2:]
         first = box.start[-2] * per_word
         last = min(box.stop[-2] * per_word, self.weight.shape[1])
-        zeros = [z for _, z in self.found(box, (first, last), reader, step_sizes)]
+        zeros = [z for _, z in self.found(box, (first, last), reader, buffer_sizes)]
         padded = np.zeros((rows * per_word, groups), np.uint8)
         padded[: last - first] = np.concatenate(zeros)
         return pack(padded, self.scheme.bits)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from grokpack.core.lru_cache import NumberedEntries
     from grokpack.kernels.dispatch import Implementation
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import StepSizes
 
 CHUNK = 64
 """Outputs whose scales are cached together, as many as a strip of the kernels has."""
@@ -92,38 +92,38 @@ class GroupQuantizer:
         return self.shape[0] // self.per_group
 
     def columns(
-        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
+        self, first: int, last: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Yield outputs `first` to `last` in batches, each with its first output."""
         inputs, row = self.shape[0], self.part[0] if self.part else 0
-        width = whole_chunks(step_sizes.band_bytes // (inputs * self.weight.value_bytes))
-        height = whole_chunks(step_sizes.step_bytes * 8 // (inputs * self.scheme.bits))
+        width = whole_chunks(buffer_sizes.band_bytes // (inputs * self.weight.value_bytes))
+        height = whole_chunks(buffer_sizes.step_bytes * 8 // (inputs * self.scheme.bits))
         for left, right in aligned_ranges(first, last, width):
             box = Box((row, left), (inputs, right - left))
             values, scales = self.weight.read(self.lead, box, reader)
             fine, scales = self.weight.aligned(box, scales)
             for begin, end in aligned_ranges(left, right, height):
                 quantized = self._quantize(
-                    (values, scales, fine), begin - left, end - begin, row, step_sizes
+                    (values, scales, fine), begin - left, end - begin, row, buffer_sizes
                 )
                 self._remember(begin, quantized, reader)
                 yield begin, quantized
 
     def rows(
-        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
+        self, first: int, last: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[tuple[int, QuantizedGroups]]:
         """Yield groups `first` to `last` of all outputs in batches, each with its first group."""
         outputs, group = self.shape[1], self.per_group
         cached = self._by_group(reader)
         row_bytes = group * outputs * self.weight.value_bytes
-        count = max(1, 2 * step_sizes.step_bytes // row_bytes)
+        count = max(1, 2 * buffer_sizes.step_bytes // row_bytes)
         for begin in range(first, last, count):
             end = min(begin + count, last)
             box = Box((begin * group, 0), ((end - begin) * group, outputs))
             values, scales = self.weight.read(self.lead, box, reader)
             fine, scales = self.weight.aligned(box, scales)
             quantized = self._quantize(
-                (values, scales, fine), 0, outputs, begin * group, step_sizes
+                (values, scales, fine), 0, outputs, begin * group, buffer_sizes
             )
             found = zip(self.bits_of(quantized.scales), quantized.zeros, strict=True)
             for number, arrays in enumerate(found, begin):
@@ -131,7 +131,7 @@ class GroupQuantizer:
             yield begin, quantized
 
     def found(
-        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
+        self, first: int, last: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points `[out, group]` of outputs `first` to `last`."""
         cached = self._by_chunk(reader)
@@ -140,11 +140,11 @@ class GroupQuantizer:
             if kept is not None:
                 yield kept
                 continue
-            for _, quantized in self.columns(begin, end, reader, step_sizes):
+            for _, quantized in self.columns(begin, end, reader, buffer_sizes):
                 yield self._turned(quantized)
 
     def found_rows(
-        self, first: int, last: int, reader: ArraySource, step_sizes: StepSizes
+        self, first: int, last: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points `[group, out]` of groups `first` to `last`."""
         cached = self._by_group(reader)
@@ -154,7 +154,7 @@ class GroupQuantizer:
                 bits, zeros = kept
                 yield bits[None], zeros[None]
                 continue
-            for _, quantized in self.rows(group, group + 1, reader, step_sizes):
+            for _, quantized in self.rows(group, group + 1, reader, buffer_sizes):
                 yield self.bits_of(quantized.scales), quantized.zeros
 
     def _by_chunk(self, reader: ArraySource) -> NumberedEntries:
@@ -192,7 +192,7 @@ class GroupQuantizer:
         column: int,
         count: int,
         row: int,
-        step_sizes: StepSizes,
+        buffer_sizes: BufferSizes,
     ) -> QuantizedGroups:
         """Quantize some columns of a block.
 
@@ -201,7 +201,7 @@ class GroupQuantizer:
             column: The first column.
             count: Number of columns.
             row: The block's first input.
-            step_sizes: Gives the implementation of the kernel.
+            buffer_sizes: Gives the implementation of the kernel.
 
         Raises:
             GrokpackError: GP407 if a value is not finite, GP405 if the dtype of the scales cannot
@@ -211,7 +211,7 @@ class GroupQuantizer:
         rows = slice(row, row + len(block[0]))
         known = None if own is None else own.of(self.expert)[rows]
         quantized = quantize_groups(
-            block, (column, count), self.scheme, self.per_group, known, step_sizes.implementation
+            block, (column, count), self.scheme, self.per_group, known, buffer_sizes.implementation
         )
         self._check(quantized)
         return quantized

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.source_weight import SourceWeight
-    from grokpack.transforms.step_sizes import StepSizes
 
 _PER_WORD = 4
 _FLIP = 128  # int8 to the unsigned code whose zero point is 128
@@ -40,16 +40,18 @@ class CodeColumns(Transform):
     tensor: TensorSpec
     expert: int | None
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         outputs = self.tensor.values.shape[-1]
-        count = max(1, step_sizes.step_bytes // (_PER_WORD * outputs))
+        count = max(1, buffer_sizes.step_bytes // (_PER_WORD * outputs))
         for first in range(box.start[-2], box.stop[-2], count):
             rows = min(count, box.stop[-2] - first)
             part = _of_expert(Box((first * _PER_WORD, 0), (rows * _PER_WORD, outputs)), self.expert)
             codes = contiguous(as_matrix(reader.read(self.tensor.name, part)))
             words = np.empty((rows, outputs), np.uint32)
-            twin(packing.interleave, step_sizes.implementation)(codes, _FLIP, words)
+            twin(packing.interleave, buffer_sizes.implementation)(codes, _FLIP, words)
             yield words
 
 
@@ -66,14 +68,16 @@ class CodeRows(Transform):
     tensor: TensorSpec
     expert: int | None
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
-        for block, height in column_blocks(self.tensor, self.expert, box, step_sizes, DType.I8):
+        for block, height in column_blocks(self.tensor, self.expert, box, buffer_sizes, DType.I8):
             codes = contiguous(as_matrix(reader.read(self.tensor.name, block)))
             for first in range(0, codes.shape[1], height):
                 part = np.ascontiguousarray(codes[:, first : first + height])
                 transposed = np.empty(part.shape[::-1], np.uint8)
-                twin(packing.transpose_bytes, step_sizes.implementation)(part, transposed)
+                twin(packing.transpose_bytes, buffer_sizes.implementation)(part, transposed)
                 yield transposed
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from grokpack.transforms.array_source import ArraySource
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.transforms.quantizer import GroupQuantizer
-    from grokpack.transforms.step_sizes import StepSizes
 
 _MOST_ROWS = 64  # rows of a part of a group whose error is measured separately
 _WIDE_BYTES = 4
@@ -34,7 +34,7 @@ class WideCodes(QuantizedArray):
     """Codes of 8 bits, symmetric, `i8[..., in, out]`."""
 
     def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order.
 
@@ -43,7 +43,7 @@ class WideCodes(QuantizedArray):
         """
         quantizer = self.quantizer(box)
         rows = box.start[-2], box.stop[-2]
-        for own in _measured_codes(quantizer, rows, 1, reader, step_sizes):
+        for own in _measured_codes(quantizer, rows, 1, reader, buffer_sizes):
             skip = max(0, rows[0] - own.first)
             codes = own.codes.view(np.uint8)[skip : rows[1] - own.first]
             yield own.output_rows(codes, skip, 1)
@@ -59,11 +59,13 @@ class WideScales(QuantizedArray):
 
     operation: ClassVar[str] = "wide steps"
 
-    def stream(self, box: Box, reader: ArraySource, step_sizes: StepSizes) -> Iterator[np.ndarray]:
+    def stream(
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
+    ) -> Iterator[np.ndarray]:
         """Yield rows of the box, in order."""
         quantizer = self.quantizer(box)
         part = Box(box.start[-2:], box.shape[-2:])
-        yield quantizer.bits_of(wide_scales(quantizer, part, reader, step_sizes))
+        yield quantizer.bits_of(wide_scales(quantizer, part, reader, buffer_sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,13 @@ class WideWords(QuantizedArray):
     """Codes of a symmetric scheme as GPTQ packs them, `i32[in * bits / 32, out]`."""
 
     def stream(
-        self, box: Box, reader: ArraySource, step_sizes: StepSizes
+        self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[QuantizedRows]:
         """Yield rows of the box, in order; errors are those of `WideCodes`."""
         quantizer = self.quantizer(box)
         per_word, middle = self.scheme.per_word, np.uint8(1 << (self.scheme.bits - 1))
         rows = box.start[-2] * per_word, box.stop[-2] * per_word
-        for own in _measured_codes(quantizer, rows, per_word, reader, step_sizes):
+        for own in _measured_codes(quantizer, rows, per_word, reader, buffer_sizes):
             skip = max(0, rows[0] - own.first)
             codes = own.codes.view(np.uint8)[skip : rows[1] - own.first] + middle
             yield own.output_rows(pack(codes, self.scheme.bits), skip, per_word)
@@ -126,7 +128,7 @@ def _measured_codes(
     rows: tuple[int, int],
     multiple: int,
     reader: ArraySource,
-    step_sizes: StepSizes,
+    buffer_sizes: BufferSizes,
 ) -> Iterator[_MeasuredCodes]:
     """Yield all rows of a range, extended to whole parts of groups.
 
@@ -135,11 +137,11 @@ def _measured_codes(
         rows: The first row, and one past the last.
         multiple: A number that divides the rows of a part, and of a group.
         reader: The source of values.
-        step_sizes: Bytes to make at a time.
+        buffer_sizes: Bytes to make at a time.
     """
     outputs, unit = quantizer.shape[1], unit_rows(quantizer.per_group, multiple)
-    scales = wide_scales(quantizer, Box((0, 0), (quantizer.groups, outputs)), reader, step_sizes)
-    count = max(1, step_sizes.step_bytes // (_WIDE_BYTES * unit * outputs)) * unit
+    scales = wide_scales(quantizer, Box((0, 0), (quantizer.groups, outputs)), reader, buffer_sizes)
+    count = max(1, buffer_sizes.step_bytes // (_WIDE_BYTES * unit * outputs)) * unit
     first, last = rows[0] // unit * unit, -(-rows[1] // unit) * unit
     for begin in range(first, last, count):
         end = min(begin + count, last)
@@ -166,10 +168,10 @@ def _round(
 
 
 def wide_scales(
-    quantizer: GroupQuantizer, box: Box, reader: ArraySource, step_sizes: StepSizes
+    quantizer: GroupQuantizer, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
 ) -> np.ndarray:
     """Return scales `f32[group, out]` of a part of a matrix, computed or cached."""
-    found = [bits for bits, _ in quantizer.found(box.start[-1], box.stop[-1], reader, step_sizes)]
+    found = [bits for bits, _ in quantizer.found(box.start[-1], box.stop[-1], reader, buffer_sizes)]
     bits = np.ascontiguousarray(np.concatenate(found).T[box.start[-2] : box.stop[-2]])
     return to_f32(bits, quantizer.scheme.scales)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths, manifest_records
-from grokpack.checkpoint.file_matching import is_weights, match
+from grokpack.checkpoint.list_matching import is_weights, match
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.events import Listener, ignore_event
 from grokpack.core.finding import Finding, of_kinds, only_errors

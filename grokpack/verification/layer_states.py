@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grokpack.checkpoint.checkpoint import array_parts
+from grokpack.checkpoint.checkpoint import array_slices
 from grokpack.checkpoint.layouts import kind_files_layout
 from grokpack.core.finding import only_errors
 
@@ -40,7 +40,7 @@ def layers(verdict: Verdict) -> list[LayerStateJson]:
 
 def _tensors(verdict: Verdict, checkpoint: Checkpoint) -> Iterator[str]:
     """Yield the tensors that an error is about: named by the finding, or alone in its file."""
-    files = {file.path: array_parts(file) for file in checkpoint.layout.files()}
+    files = {file.path: array_slices(file) for file in checkpoint.layout.files()}
     for finding in only_errors(verdict.findings):
         names = {name.removesuffix("/scales") for name in files.get(finding.file or "", ())}
         if finding.tensor:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from grokpack.core.layout import FileLayout
     from grokpack.core.progress import Watch
     from grokpack.planning.plan import Plan
-    from grokpack.transforms.step_sizes import StepSizes
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from grokpack.verification.sampling import Sample
 
 _TILES = 16  # in one item of work
@@ -76,7 +76,7 @@ def replay(
     total = sum(file.nbytes for file in plan.target.layout.files())
     wanted = sum(run.nbytes(plan.target.layout) for run in runs)
     allowed = budget(plan, DEFAULT_MEMORY_BYTES, limits.workers)
-    job = Job(_replaying, (plan, output, allowed.step_sizes), _setup)
+    job = Job(_replaying, (plan, output, allowed.buffer_sizes), _setup)
     begin = Started("replay", wanted)
     results = list(read_all(begin, job, runs, limits, allowed.workers, listen))
     named = _named(out, plan)
@@ -209,12 +209,12 @@ class _ReplayResult:
     findings: tuple[Finding, ...]
 
 
-def _replaying(watch: Watch, plan: Plan, output: Output, step_sizes: StepSizes) -> _Replayer:
+def _replaying(watch: Watch, plan: Plan, output: Output, buffer_sizes: BufferSizes) -> _Replayer:
     """Make the function that makes a plan's tiles again, in any process."""
-    return _Replayer(plan, TaskContext.of(watch, plan, output, step_sizes))
+    return _Replayer(plan, TaskContext.of(watch, plan, output, buffer_sizes))
 
 
-def _setup(plan: Plan, output: Output, _step_sizes: StepSizes) -> None:
+def _setup(plan: Plan, output: Output, _step_sizes: BufferSizes) -> None:
     """Check that a remote process has source and output."""
     if plan.source is not None:
         worker_checks.check_checkpoint(plan.source)
@@ -237,7 +237,7 @@ class _Replayer:
         bad: dict[str, list[tuple[int, int]]] = {file.path: [] for file in group}
         errors: dict[str, str] = {}
         for blocks in file_group_blocks(
-            self.context, group, at, stop, TileErrorStats(self.context.step_sizes.implementation)
+            self.context, group, at, stop, TileErrorStats(self.context.buffer_sizes.implementation)
         ):
             for file, block in zip(group, blocks, strict=True):
                 if file.path not in errors:

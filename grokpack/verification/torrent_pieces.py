@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint.file_matching import is_weights, match
+from grokpack.checkpoint.list_matching import is_weights, match
 from grokpack.checkpoint.manifest_paths import below_home
 from grokpack.core.errors import SourceUnreadable
 from grokpack.core.events import Listener, Started

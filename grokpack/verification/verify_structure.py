@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint import listed_files, manifest_records, open_checkpoint
-from grokpack.checkpoint.checkpoint import Survey, array_parts
+from grokpack.checkpoint import manifest_records, open_checkpoint, unparsed_files
+from grokpack.checkpoint.checkpoint import Survey, array_slices
 from grokpack.checkpoint.readers import expected_counts
 from grokpack.core.errors import (
     NO_FAULT_OF_FILES,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Record
     from grokpack.core.documents.verification_json import CheckResult, VerificationStatus
-    from grokpack.core.layout import FileLayout, Part
+    from grokpack.core.layout import ArraySlice, FileLayout
     from grokpack.core.paths import StrPath
     from grokpack.verification.read_and_compare import ReadResult
 
@@ -149,7 +149,7 @@ def look(path: str, head_dim: int | None = None) -> Verdict:
 
 def _unread(path: str, error: GrokpackError) -> Verdict:
     """Make the verdict on files that cannot be read as a checkpoint."""
-    files = listed_files.unread(path)
+    files = unparsed_files.listed(path)
     own = manifest_records.own(files) if files else None
     findings: list[Finding] = []
     if files is not None and own is not None:
@@ -177,8 +177,8 @@ def verify_structure(survey: Survey | Checkpoint | StrPath, path: str | None = N
         findings += duplicates(checkpoint)
         findings += _twice(checkpoint)
         findings += tokenizer_findings.findings(checkpoint)
-    files: ComparedFiles | None = checkpoint or listed_files.unread(survey.folder)
-    findings += against_manifest(files or listed_files.unread(path or survey.folder), findings)
+    files: ComparedFiles | None = checkpoint or unparsed_files.listed(survey.folder)
+    findings += against_manifest(files or unparsed_files.listed(path or survey.folder), findings)
     if checkpoint is None and not findings:
         what = "the tensors do not tell a model's dimensions"
         embedding = registry.by_config({}).rule("embedding").path
@@ -210,26 +210,26 @@ def duplicates(checkpoint: Checkpoint) -> list[Finding]:
     others apart. Arrays of one value throughout do not count: sparse layouts and fresh norms have
     them.
     """
-    seen: dict[tuple[int, bytes], list[tuple[FileLayout, Part]]] = defaultdict(list)
+    seen: dict[tuple[int, bytes], list[tuple[FileLayout, ArraySlice]]] = defaultdict(list)
     findings = []
     if checkpoint.format != "ckpt-0" and checkpoint.ranks == 1:
         return []
     for file in checkpoint.layout.files():
-        name, (offset, part) = next(iter(array_parts(file).items()))
+        name, (offset, own) = next(iter(array_slices(file).items()))
         data = storage.FileBytes(checkpoint.path(file.path))
-        sample = data.read(offset, min(SAMPLE_BYTES, part.nbytes))
-        width = part.dtype.itemsize
+        sample = data.read(offset, min(SAMPLE_BYTES, own.nbytes))
+        width = own.dtype.itemsize
         if sample[width:] == sample[:-width]:
             continue
-        for other, held in seen[part.nbytes, sample]:
-            if (held.array, held.box) == (part.array, part.box):  # the whole array on every host
+        for other, held in seen[own.nbytes, sample]:
+            if (held.array, held.box) == (own.array, own.box):  # the whole array on every host
                 continue
             if _equal(checkpoint, file, other):
                 findings.append(
                     Finding("GP109", f"file holds the same bytes as {other.path}", file.path, name)
                 )
                 break
-        seen[part.nbytes, sample].append((file, part))
+        seen[own.nbytes, sample].append((file, own))
     return findings
 
 

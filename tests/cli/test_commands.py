@@ -228,7 +228,7 @@ def test_topics_name_every_status_and_every_variable_of_an_option() -> None:
 
     from grokpack.cli.app import app
     from grokpack.core.exit_status import ExitStatus
-    from grokpack.report.topics import ENVIRONMENT, TOPICS
+    from grokpack.report.text.topics import ENVIRONMENT, TOPICS
 
     commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
     options = {p.envvar for command in commands for p in command.params if p.envvar}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from grokpack.cli.app import app
 from grokpack.cli.command_group import COMMANDS
 from grokpack.cli.options import FORM, GROUPS
-from grokpack.report.line_wrapping import wrapped
+from grokpack.report.text.line_wrapping import wrapped
 
 GROUP: Any = typer.main.get_command(app)
 

@@ -83,7 +83,7 @@ def test_kernels_are_compiled_for_less_input_than_it_takes_where_bytes_are_moved
     moved = plan_convert(checkpoint, "gguf", ConvertOptions(type="bf16", tokenizer="none"))
     monkeypatch.setattr(dispatch, "COMPILED_PAYS_BYTES", 2 * quantized.reads_bytes)
     implementations = [
-        budget(plan, 512 << 20, 1).step_sizes.implementation for plan in (quantized, moved)
+        budget(plan, 512 << 20, 1).buffer_sizes.implementation for plan in (quantized, moved)
     ]
     assert implementations == ["numba", "numpy"]
 

@@ -16,7 +16,7 @@ from grokpack.checkpoint.summary import document
 from grokpack.cli.app import app
 from grokpack.conversion.plan_synth import plan_synth, preset
 from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import Part, whole_box
+from grokpack.core.layout import ArraySlice, whole_box
 from grokpack.execution.run import execute
 from grokpack.formats.tokenizers import tok_json
 from grokpack.models.grok2 import GROK2
@@ -26,7 +26,7 @@ from tests.support.grok2 import RELEASE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from grokpack.models.architecture import Part as NetworkPart
+    from grokpack.models.architecture import NetworkPart
 
 TINY = preset("grok-2", "tiny")
 
@@ -84,10 +84,12 @@ def test_its_tokenizer_covers_the_vocabulary(tiny: Path) -> None:
 def test_the_whole_geometry_has_the_bytes_of_the_release() -> None:
     plan = plan_synth(GROK2.release, sparse=True, model="grok-2")
     files = list(plan.target.layout.files())
-    parts = [segment for file in files for segment in file.segments if isinstance(segment, Part)]
+    slices = [
+        segment for file in files for segment in file.segments if isinstance(segment, ArraySlice)
+    ]
     assert len(files) == 39
-    assert len(parts) == 13_059
-    assert sum(part.nbytes for part in parts) == 539_030_994_944
+    assert len(slices) == 13_059
+    assert sum(one.nbytes for one in slices) == 539_030_994_944
 
 
 def test_a_sparse_release_takes_no_disk(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from grokpack.core.errors import Place, SourceUnreadable
 from grokpack.core.events import Finished, Started, Warned
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import Finding
-from grokpack.report import envelope, error_text, github, junit, progress_display, terminal
+from grokpack.report import envelope, github, junit, progress_display
+from grokpack.report.text import error_text, terminal
 from tests.support.checkpoints import synthesize
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from grokpack.core.events import Advanced, Event, Started
 from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks
 from grokpack.evaluation.input_tokens import Inputs
-from grokpack.evaluation.network import model as network_model
+from grokpack.evaluation.network import forward_pass
 from grokpack.evaluation.network.batch import batch
 from grokpack.evaluation.network.layer import PassOptions
 from grokpack.evaluation.single_evaluation import evaluate
@@ -126,7 +126,7 @@ def test_each_detail_of_the_architecture_shows(
 
 
 def test_the_head_is_not_the_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_model, "HEAD", "embedding")
+    monkeypatch.setattr(forward_pass, "HEAD", "embedding")
     assert np.abs(logits(RELEASE, PROMPTS) - WANTED).max() > CLOSE
 
 

@@ -17,11 +17,11 @@ from grokpack.evaluation.network import (
     arithmetic,
     attention,
     experts,
+    forward_pass,
     gated_mlp,
     layer,
     matrices,
     matrix_products,
-    model,
 )
 from grokpack.evaluation.network.batch import batch
 from grokpack.evaluation.single_evaluation import evaluate
@@ -194,7 +194,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gated_mlp, "HIDDEN_BYTES", 4096)
     monkeypatch.setattr(gated_mlp, "_ALIGNED", 32)
     monkeypatch.setattr(attention, "_LOGITS_BYTES", 1024)
-    monkeypatch.setattr(model, "_AHEAD_BYTES", 3 * 4096)
+    monkeypatch.setattr(forward_pass, "_AHEAD_BYTES", 3 * 4096)
 
 
 @pytest.mark.parametrize("to", ["ckpt-0", "hf", "gguf"])

@@ -12,7 +12,7 @@ from grokpack.evaluation.network.experts import Routing, route
 from grokpack.evaluation.part_comparison import ORDER_OF_SUMS, PartComparison, undecided_tokens
 from grokpack.evaluation.weight_comparison import WeightDistance
 from grokpack.models.grok1 import GROK1
-from grokpack.report.evaluation_text import render_pair
+from grokpack.report.text.evaluation_text import render_pair
 
 LAYER = "transformer/decoder_layer_1"
 EXACT = ORDER_OF_SUMS["f32"]

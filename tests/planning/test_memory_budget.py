@@ -60,11 +60,13 @@ def test_fewer_threads_are_better_than_slower_kernels(
     wanted = plan_quantize(plan.source, QuantizeOptions(bits=4, group="32"))
     held = budgets.BUFFERS_PER_STEP + budgets.BAND_STEPS  # steps' bytes, for each thread
     alone = budget(wanted, 2 << 30, 1)
-    fixed = alone.memory_bytes - held * alone.step_sizes.step_bytes
+    fixed = alone.memory_bytes - held * alone.buffer_sizes.step_bytes
     found = budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES)
-    assert (found.step_sizes.implementation, found.workers) == ("numba", 3)
+    assert (found.buffer_sizes.implementation, found.workers) == ("numba", 3)
     assert (
-        budget(wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES, 8).step_sizes.implementation
+        budget(
+            wanted, fixed + 3 * held * budgets.SMALLEST_STEP_BYTES, 8
+        ).buffer_sizes.implementation
         == "numpy"
     )
 
@@ -80,7 +82,7 @@ def test_a_compiler_is_loaded_for_weights_that_get_codes_and_not_for_moved_ones(
         (plan_quantize(source, QuantizeOptions(group="32")), "numba"),
     ):
         assert made.streams
-        assert budget(made, DEFAULT_MEMORY_BYTES).step_sizes.implementation == expected
+        assert budget(made, DEFAULT_MEMORY_BYTES).buffer_sizes.implementation == expected
 
 
 def test_what_no_thread_has_room_for_is_refused(plan: Plan) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.report.line_wrapping import wrapped
+from grokpack.report.text.line_wrapping import wrapped
 
 words = st.lists(st.text("abc,.:`-", min_size=1, max_size=12), min_size=1, max_size=20)
 

@@ -18,7 +18,7 @@ from grokpack.cli.app import app
 from grokpack.core.error_codes import CODES
 from grokpack.core.finding import Finding
 from grokpack.core.version import __version__
-from grokpack.report import findings_section, heat_table, html, statistics_sections
+from grokpack.report.pages import findings_section, heat_table, html, statistics_sections
 from tests.report.test_schemas import check
 from tests.support.checkpoints import GOLDEN, synthesize
 

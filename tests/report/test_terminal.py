@@ -15,7 +15,8 @@ import pytest
 
 from grokpack.core.error_codes import CODES
 from grokpack.core.events import Advanced, Finished, Sending, Started, Warned
-from grokpack.report import progress_display, terminal
+from grokpack.report import progress_display
+from grokpack.report.text import terminal
 from tests.support import forked
 from tests.support.checkpoints import synthesize
 from tests.support.project import ROOT

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.report import terminal, text_tables
-from grokpack.report.text_tables import Column
+from grokpack.report.text import terminal, text_tables
+from grokpack.report.text.text_tables import Column
 
 COLUMNS = (Column("part", 9, left=True), Column("size", 9), Column("stored as", 12, left=True))
 cells = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=12)

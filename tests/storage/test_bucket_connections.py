@@ -11,8 +11,8 @@ from unittest.mock import Mock
 import pytest
 
 from grokpack.core.errors import GrokpackError
-from grokpack.storage.bucket_client import new_client
-from grokpack.storage.bucket_sink import BucketSink
+from grokpack.storage.buckets.bucket_client import new_client
+from grokpack.storage.buckets.bucket_sink import BucketSink
 from grokpack.storage.http import botocore_failures, connections, retry_policy, services
 from grokpack.storage.urls import parse
 from tests.support.servers import Answer, Asked, Server, impatient, serving

@@ -330,7 +330,7 @@ def _sums(folder: Path, path: Path) -> None:
 def _undrawn() -> Iterator[None]:
     """Hide what draws charts; other modules that are imported meanwhile stay, as numba's must."""
     modules: dict[str, Any] = sys.modules
-    name = "grokpack.report.chart_drawing"
+    name = "grokpack.report.pages.chart_drawing"
     held = modules.pop(name, None)
     modules[name] = None
     try:

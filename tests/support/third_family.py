@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from grokpack.core.tensors import DType
-from grokpack.models.architecture import PARTS, Geometry, Part
+from grokpack.models.architecture import PARTS, Geometry, NetworkPart
 from grokpack.models.config_keys import CONSTANT_KEYS, DIMENSION_KEYS
 from grokpack.models.family import Architecture, Family, Publication, ReleaseLayout
 from grokpack.models.gguf_names import GgufNames
@@ -18,7 +18,7 @@ from grokpack.models.grok1 import GROK1
 from grokpack.models.tensor_names import Convention, ModelClasses
 
 SMALL = Geometry(64, 96, 3, 4, ffn=128, q_width=128, kv_width=64, head_dim=16, mlp=256)
-HEADS: dict[Part, str] = {"head": "unembed", "embedding": "embed", "final_norm": "norm"}
+HEADS: dict[NetworkPart, str] = {"head": "unembed", "embedding": "embed", "final_norm": "norm"}
 LAYER = {part: part for part in sorted(PARTS) if part not in HEADS}
 CAPS: dict[str, Any] = {"router_logit_cap": 2.0, "final_logit_cap": 1.5, "temperature_context": 5}
 EXPERTS = {part: f"{part}.{{expert}}" for part in LAYER if PARTS[part].role == "expert"}

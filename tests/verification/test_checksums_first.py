@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from grokpack.checkpoint import listed_files, manifest_records
+from grokpack.checkpoint import manifest_records, unparsed_files
 from grokpack.cli.app import app
 from grokpack.cli.verify import status
 from grokpack.core.exit_status import ExitStatus
@@ -80,7 +80,9 @@ def test_a_flipped_bit_of_a_header_is_damage_of_that_file(
     try:
         verdict = look(path)
         files = (
-            verdict.survey.checkpoint or listed_files.unread(path) or listed_files.everything(path)
+            verdict.survey.checkpoint
+            or unparsed_files.listed(path)
+            or unparsed_files.everything(path)
         )
         assert files is not None
         own = manifest_records.own(files)

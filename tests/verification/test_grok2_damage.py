@@ -12,7 +12,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import plan_convert
 from grokpack.models.family import Model
 from grokpack.models.grok2 import GROK2
-from grokpack.report import verification_text
+from grokpack.report.text import verification_text
 from grokpack.verification.layer_states import layers
 from grokpack.verification.repair import fixes, repair_command
 from grokpack.verification.verify_structure import Verdict, verify_structure

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
 from grokpack.core.errors import GrokpackError
-from grokpack.report.name_ranges import name_ranges
+from grokpack.report.text.name_ranges import name_ranges
 from tests.support.checkpoints import synthesize
 from tests.support.grok2 import RELEASE
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from grokpack.core.layout import Box
     from grokpack.core.tensors import ArraySpec
-    from grokpack.models.architecture import Part, TensorRule
+    from grokpack.models.architecture import NetworkPart, TensorRule
     from grokpack.models.family import Family
     from grokpack.models.tensor_names import Convention
 
@@ -37,13 +37,15 @@ def lay_out(
         arrays: Whole arrays, a matrix for each expert.
         ranks: Number of ranks.
     """
-    kinds: dict[Part, list[str]] = defaultdict(list)
+    kinds: dict[NetworkPart, list[str]] = defaultdict(list)
     for name in sorted(arrays):  # the safetensors library writes them so
         parsed = parse(convention, name)
         assert parsed is not None  # noqa: S101  # the names were made by the convention
         kinds[parsed.part].append(name)
     files: list[FileLayout] = []
-    first: dict[Part, FileLayout] = {}  # of the ranks that share a kind; the others have its header
+    first: dict[
+        NetworkPart, FileLayout
+    ] = {}  # of the ranks that share a kind; the others have its header
     for path, rule in paths(family, ranks).items():
         boxes = _boxes(path, kinds[rule.part], convention, arrays, ranks)
         like = first.get(rule.part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.layout import Box, FileLayout, Layout, Part, whole_box
+from grokpack.core.layout import ArraySlice, Box, FileLayout, Layout, whole_box
 from grokpack.core.tensors import ArraySpec, Packing, TensorSpec
 from grokpack.formats import safetensors
 from grokpack.models import partition
@@ -127,7 +127,7 @@ def index(
     }
     for file in layout.files():
         for segment in file.segments:
-            if isinstance(segment, Part):
+            if isinstance(segment, ArraySlice):
                 row = {"file": file.path, "start": segment.box.start, "shape": segment.box.shape}
                 arrays[segment.array]["parts"].append(row)
     document = {

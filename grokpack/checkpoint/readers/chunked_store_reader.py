@@ -24,7 +24,7 @@ from grokpack.checkpoint.tensorstore.chunk_reader import ChunkReader
 from grokpack.checkpoint.tensorstore.chunked_array import ChunkedArray
 from grokpack.core.errors import GrokpackError, InputTooLarge, Place, UnsupportedLayout
 from grokpack.core.finding import Finding, of_kinds
-from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part
+from grokpack.core.layout import ArraySlice, Box, FileLayout, Layout, Literal
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import zarr_metadata_parsing, zarr_shards
 from grokpack.models import config_json, registry
@@ -262,8 +262,8 @@ def _take_files(store: _Store, member: StoreArray, array: str, stored: ZarrArray
     for (place, path), size in zip(held.paths.items(), held.sizes(), strict=True):
         finding = held.damage(place, size)
         findings += [finding] if finding else []
-        part = Part(member.path, Box((at,), (size,)), DType.U8)
-        store.file_groups.append((FileLayout(path, (part,)),))
+        data = ArraySlice(member.path, Box((at,), (size,)), DType.U8)
+        store.file_groups.append((FileLayout(path, (data,)),))
         at += size
     if not held.missing:
         store.claims(stored, at)
@@ -291,8 +291,8 @@ def _layout(store: _Store) -> Layout:
     ]
     for path in store.contents.common:
         size = _size(store, path)
-        part = Part(_DATABASE, Box((at,), (size,)), DType.U8)
-        file_groups.append((FileLayout(path, (part,)),))
+        data = ArraySlice(_DATABASE, Box((at,), (size,)), DType.U8)
+        file_groups.append((FileLayout(path, (data,)),))
         at += size
     arrays = dict(store.arrays)
     if store.contents.common:

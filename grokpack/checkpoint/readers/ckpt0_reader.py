@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from grokpack.core.finding import Finding
     from grokpack.formats.pickle import Pickled
-    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.architecture import ModelTensor, NetworkPart
     from grokpack.models.family import Family, Model
     from grokpack.models.geometry_inference import Hints
 
 _MOST_FILES = 1 << 14  # the release, written by 16 hosts, has 12,320
-_WHOLE_AND_CUT: tuple[Part, ...] = ("embedding", "final_norm")
+_WHOLE_AND_CUT: tuple[NetworkPart, ...] = ("embedding", "final_norm")
 _MOST_HOSTS = 16  # as many as the release can be cut for; bounds what damaged shapes may claim
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from grokpack.checkpoint import listed_files, manifest_file, manifest_paths, manifest_records
+from grokpack.checkpoint import manifest_file, manifest_paths, manifest_records, unparsed_files
 from grokpack.core.finding import Finding, of_kinds
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def against_manifest(found: Survey) -> Survey:
     Raises:
         GrokpackError: GP209 if the manifest is broken.
     """
-    files = found.checkpoint or listed_files.unread(found.folder)
+    files = found.checkpoint or unparsed_files.listed(found.folder)
     own = None if files is None else manifest_records.own(files)
     if files is None or own is None:
         return found

@@ -23,7 +23,7 @@ from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head, check_rounded_head
 from grokpack.core.finding import Finding
 from grokpack.core.ggml_types import GGMLType
-from grokpack.core.layout import Box, FileLayout, Layout, Literal, Part, Segment, whole_box
+from grokpack.core.layout import ArraySlice, Box, FileLayout, Layout, Literal, Segment, whole_box
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.kernels.float_casts import to_f32
 from grokpack.models import config_json, hyperparameters, registry
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.readers.gguf_files import GgufFiles
     from grokpack.checkpoint.readers.gguf_tensors import HeldTensor
     from grokpack.formats.gguf import TensorInfo
-    from grokpack.models.architecture import ModelTensor
-    from grokpack.models.architecture import Part as PartComparison
+    from grokpack.models.architecture import ModelTensor, NetworkPart
     from grokpack.models.family import Family, Model
     from grokpack.models.gguf_names import GgufNames
     from grokpack.transforms.protocols import LazyArray
@@ -202,7 +201,7 @@ def _layout(files: GgufFiles, name: str) -> FileLayout:
         if begins > at:
             segments.append(Literal(data.read(at, begins - at)))
         array = info.stored
-        segments.append(Part(tensor, whole_box(array.shape), array.dtype))
+        segments.append(ArraySlice(tensor, whole_box(array.shape), array.dtype))
         at = begins + array.nbytes
     if data.size() > at:
         segments.append(Literal(data.read(at, min(data.size() - at, 1 << 16))))
@@ -237,7 +236,7 @@ def _groups(bare: Checkpoint, held: Mapping[ModelTensor, HeldTensor]) -> int | N
     if groups is None:
         return None
     first = {e.rule.part: e for e in reversed(blocks)}
-    probed: tuple[tuple[PartComparison, int], ...] = (("attention_output", groups), ("query", 1))
+    probed: tuple[tuple[NetworkPart, int], ...] = (("attention_output", groups), ("query", 1))
     for part, count in probed:
         entry = first.get(part)
         if entry is None or not _blocks_agree(bare, entry, infos[entry], count):

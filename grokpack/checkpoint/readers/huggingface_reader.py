@@ -15,9 +15,9 @@ from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import (
     expected_counts,
     folder_headers,
+    fp8_weights,
     kind_files,
     matrix_assembly,
-    packed_floats,
     packed_weights,
     packing_variants,
     quantization_settings,
@@ -25,18 +25,18 @@ from grokpack.checkpoint.readers import (
     shape_checks,
     weight_files,
 )
+from grokpack.checkpoint.readers.fp8_weights import FloatWeight
 from grokpack.checkpoint.readers.matrix_assembly import (
     StoredMatrices,
     first_name,
     stored_names,
 )
-from grokpack.checkpoint.readers.packed_floats import FloatWeight
 from grokpack.checkpoint.readers.packed_weights import PackedWeight
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.finding import Finding
-from grokpack.core.layout import FileLayout, Layout, Literal, Part, whole_box
+from grokpack.core.layout import ArraySlice, FileLayout, Layout, Literal, whole_box
 from grokpack.core.tensors import DType, TensorSpec
 from grokpack.models import config_json, registry, tensor_names
 from grokpack.models.geometry_inference import infer
@@ -142,7 +142,7 @@ def _find(found: FolderHeaders, folder: str, scheme: PackingSettings) -> Find:
 
     def find(weight: str) -> Packed | str | None:
         own = integers(weight)
-        return packed_floats.find(found.arrays, weight, scheme.block) if own is None else own
+        return fp8_weights.find(found.arrays, weight, scheme.block) if own is None else own
 
     return find
 
@@ -245,13 +245,13 @@ def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> l
             if layers is not None and (parsed.layer or 0) >= layers:
                 what = f"the config tells of {layers} layers"
                 found.findings.append(Finding("GP102", what, path, name))
-        found.findings += packed_floats.unread(path, header.arrays)
+        found.findings += fp8_weights.unread(path, header.arrays)
     return held
 
 
 def _foreign(convention: Convention, path: str, name: str) -> list[Finding]:
     """Return the finding for a name that the convention lacks."""
-    if name == convention.head or packed_floats.is_of_activations(name):
+    if name == convention.head or fp8_weights.is_of_activations(name):
         return []
     if tensor_names.is_buffer(name):
         what = "a buffer of the rotary embedding, which is computed: not read"
@@ -334,11 +334,13 @@ def _numbers(
 
 def _file_layout(found: FolderHeaders, path: str) -> FileLayout:
     header = found.headers[path]
-    parts = tuple(
-        Part(name, found.boxes.get((path, name), whole_box(stored.spec.shape)), stored.spec.dtype)
+    slices = tuple(
+        ArraySlice(
+            name, found.boxes.get((path, name), whole_box(stored.spec.shape)), stored.spec.dtype
+        )
         for name, stored in header.arrays.items()
     )
-    return FileLayout(path, (Literal(header.literal), *parts))
+    return FileLayout(path, (Literal(header.literal), *slices))
 
 
 READER = Reader(NAME, "safetensors", is_store, survey, dense=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
-from grokpack.checkpoint.readers import packed_floats
+from grokpack.checkpoint.readers import fp8_weights
 from grokpack.checkpoint.readers.packed_weights import is_awq
 from grokpack.core.errors import GrokpackError, MalformedInput, Place, UnsupportedLayout
 from grokpack.core.tensors import DType
@@ -75,7 +75,7 @@ _METHODS = {  # by the ending of the arrays of codes, and their form: the method
 _CODES = {
     DType.I8: ".weight",
     DType.U8: _MODELOPT,
-    **dict.fromkeys(packed_floats.CODES, _FP8),
+    **dict.fromkeys(fp8_weights.CODES, _FP8),
 }  # dtypes of codes whose arrays are `.weight`
 _FORMATS = {  # by method
     "gptq": ("gptq",),

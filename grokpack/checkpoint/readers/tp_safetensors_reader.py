@@ -36,7 +36,7 @@ from grokpack.core.errors import (
     UnfinishedOutput,
 )
 from grokpack.core.finding import Finding
-from grokpack.core.layout import FileLayout, Layout, Literal, Part
+from grokpack.core.layout import ArraySlice, FileLayout, Layout, Literal
 from grokpack.core.tensors import (
     ArraySpec,
     DType,
@@ -255,15 +255,15 @@ def _check_file(folder: str, expected: FileLayout, allowance: Allowance) -> File
         code = shown.code if known else "GP103" if data.size() < expected.nbytes else "GP111"
         sizes = f"{expected.nbytes:,} bytes", f"{data.size():,} bytes"
         return Finding(code, shown.what, expected.path, None, *sizes)
-    parts = {s.array: s for s in expected.segments if isinstance(s, Part)}
-    specs = {name: ArraySpec(part.box.shape, part.dtype) for name, part in parts.items()}
+    slices = {s.array: s for s in expected.segments if isinstance(s, ArraySlice)}
+    specs = {name: ArraySpec(one.box.shape, one.dtype) for name, one in slices.items()}
     found = {name: array.spec for name, array in header.arrays.items()}
     if specs != found:
         wrong = sorted(name for name in {*specs, *found} if specs.get(name) != found.get(name))
         what = "file holds other arrays than the index says"
         both = str(specs.get(wrong[0])), str(found.get(wrong[0]))
         return Finding("GP105", what, expected.path, wrong[0], *both)
-    return FileLayout(expected.path, (Literal(header.literal), *(parts[n] for n in header.arrays)))
+    return FileLayout(expected.path, (Literal(header.literal), *(slices[n] for n in header.arrays)))
 
 
 def _strangers(folder: str, known: set[str]) -> list[Finding]:

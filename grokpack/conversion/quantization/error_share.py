@@ -20,13 +20,13 @@ from grokpack.transforms.dequantize import read_as_f32
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import NetworkPart
     from grokpack.transforms.array_source import ArraySource
 
     Half = tuple[int, str]
     """Layer, and `attention` or `experts`."""
 
-_NORMS: dict[str, Part] = {
+_NORMS: dict[str, NetworkPart] = {
     "attention": "post_attention_norm",
     "experts": "post_expert_norm",
 }

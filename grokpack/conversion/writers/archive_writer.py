@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers.files_writer import copy_target, prefix_of
-from grokpack.conversion.writers.writer import NoOptions, Writer
+from grokpack.conversion.writers.writer_row import NoOptions, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Literal
 from grokpack.core.tiles import SAMPLE_BYTES

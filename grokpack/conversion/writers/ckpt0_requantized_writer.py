@@ -18,7 +18,7 @@ from grokpack.conversion.writers.ckpt0_writer import (
     refuse_hosts,
 )
 from grokpack.conversion.writers.scale_groups import collapsed_groups, in_release_form
-from grokpack.conversion.writers.writer import QuantizingWriter
+from grokpack.conversion.writers.writer_row import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType, TensorSpec, scales_name
 from grokpack.formats import ckpt0 as ckpt0_format

@@ -13,7 +13,7 @@ from grokpack.conversion.writers.scale_groups import (
     in_release_form,
     row_parallel_codes,
 )
-from grokpack.conversion.writers.writer import ReshardingWriter, Writer
+from grokpack.conversion.writers.writer_row import ReshardingWriter, Writer
 from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.scale_groups import Scales
-    from grokpack.conversion.writers.writer import ReshardOptions
+    from grokpack.conversion.writers.writer_row import ReshardOptions
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.family import Family, Model
     from grokpack.transforms.protocols import LazyArray, Op

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.quantization.sampled_errors import Trial, WeightSample
     from grokpack.kernels.dispatch import Implementation
-    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.architecture import ModelTensor, NetworkPart
     from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
 
@@ -31,7 +31,7 @@ _BF16_BYTES = 2
 
 def units(source: Checkpoint, policy: Policy, _options: object) -> list[Unit]:
     """Return the weights whose forms are to be chosen: those that no rule decides."""
-    together: dict[tuple[int | None, tuple[Part, ...]], list[ModelTensor]] = {}
+    together: dict[tuple[int | None, tuple[NetworkPart, ...]], list[ModelTensor]] = {}
     for entry in source.model.tensors():
         if entry.rule.quantized and policy.rule_of(entry) is None:
             part = entry.rule.part

@@ -14,7 +14,7 @@ from grokpack.conversion.writers import (
     huggingface_config,
     quantized_folder,
 )
-from grokpack.conversion.writers.writer import QuantizingWriter
+from grokpack.conversion.writers.writer_row import QuantizingWriter
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
 from grokpack.transforms.copies import IntegerArray

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, tokenizer_files
 from grokpack.checkpoint.tokenizer_files import LIMIT_BYTES, read_small
-from grokpack.conversion.writers.writer import NoOptions, Writer
-from grokpack.core.layout import FileLayout, Layout, Part, whole_box
+from grokpack.conversion.writers.writer_row import NoOptions, Writer
+from grokpack.core.layout import ArraySlice, FileLayout, Layout, whole_box
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.formats import ckpt0, zstd_seekable
 from grokpack.models import config_json
@@ -63,7 +63,7 @@ def prefix_of(source: Checkpoint) -> str:
 
 def _file(path: str, nbytes: int) -> FileLayout:
     """Lay out a file as an array of bytes, so that it can be cut anywhere."""
-    return FileLayout(path, (Part(path, whole_box((nbytes, 1)), DType.U8),))
+    return FileLayout(path, (ArraySlice(path, whole_box((nbytes, 1)), DType.U8),))
 
 
 def _sidecars(source: Checkpoint) -> tuple[dict[str, bytes], tuple[str, ...]]:

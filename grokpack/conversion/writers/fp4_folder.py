@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import WeightArrays
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import NetworkPart
     from grokpack.planning.target import Target
     from grokpack.transforms.quantization_scheme import QuantizationScheme
 
 _BITS = 4
-_FUSED: dict[Part, tuple[Part, ...]] = {part: parts for parts in FUSED.values() for part in parts}
+_FUSED: dict[NetworkPart, tuple[NetworkPart, ...]] = {
+    part: parts for parts in FUSED.values() for part in parts
+}
 """By each matrix, those that it shares a global scale with."""
 
 

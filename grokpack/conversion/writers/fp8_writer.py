@@ -20,7 +20,7 @@ from grokpack.conversion.writers import (
 )
 from grokpack.conversion.writers.engine_arrays import engine_tensors
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES
-from grokpack.conversion.writers.writer import QuantizingWriter
+from grokpack.conversion.writers.writer_row import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import WeightArrays
-    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.architecture import ModelTensor, NetworkPart
     from grokpack.models.tensor_names import Convention
     from grokpack.planning.target import Target
     from grokpack.transforms.quantization_scheme import QuantizationScheme
@@ -54,7 +54,7 @@ _ACTIVATIONS = {
     "observer": None,
 }
 """Activations beside weights in FP8: in FP8 too, with a scale for each token."""
-_KEPT_TOGETHER: dict[tuple[Part, ...], tuple[str, ...]] = {
+_KEPT_TOGETHER: dict[tuple[NetworkPart, ...], tuple[str, ...]] = {
     ("query", "key", "value"): ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.qkv_proj"),
     ("attention_output",): ("attn.o_proj",),
     ("mlp_gate", "mlp_up"): ("gate_proj", "up_proj", "gate_up_proj"),
@@ -223,8 +223,8 @@ def _refuse_kept(source: Checkpoint, policy: Policy) -> None:
     Raises:
         GrokpackError: GP309.
     """
-    kept: dict[Part, ModelTensor] = {}
-    quantized: set[Part] = set()
+    kept: dict[NetworkPart, ModelTensor] = {}
+    quantized: set[NetworkPart] = set()
     for entry, scheme in policy.schemes(source.model):
         if scheme is None:
             kept.setdefault(entry.rule.part, entry)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grokpack.conversion.writers import gguf_forms, gguf_writer
+from grokpack.conversion.writers.exactness_checks import exact_in_q8
 from grokpack.conversion.writers.gguf_mixes import mixed_type
-from grokpack.conversion.writers.prechecks import exact_in_q8
 from grokpack.conversion.writers.scale_groups import collapsed_groups
-from grokpack.conversion.writers.writer import QuantizingWriter
+from grokpack.conversion.writers.writer_row import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.ggml_types import MIXES, QUANTIZING, GGMLType, Mix, base_type, default_type
 from grokpack.core.tensors import DType

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import gguf_vocabulary, losslessness
 from grokpack.conversion.writers.engine_arrays import FLOATS, engine_array
-from grokpack.conversion.writers.prechecks import refuse_inexact
+from grokpack.conversion.writers.exactness_checks import refuse_inexact
 from grokpack.conversion.writers.scale_groups import collapsed_groups, has_int8_codes
-from grokpack.conversion.writers.writer import Writer
+from grokpack.conversion.writers.writer_row import Writer
 from grokpack.core.byte_size import byte_size
 from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.core.ggml_types import KEEPING, GGMLType

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from grokpack.conversion.writers import huggingface_config, quantized_folder
-from grokpack.conversion.writers.writer import QuantizingWriter
+from grokpack.conversion.writers.writer_row import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint import tokenizer_files
 from grokpack.conversion.writers import huggingface_config
-from grokpack.core.layout import Part
+from grokpack.core.layout import ArraySlice
 from grokpack.formats import safetensors
 from grokpack.models import hyperparameters
 
@@ -95,7 +95,9 @@ def shards(
 
 def index(files: Iterable[FileLayout], arrays: Mapping[str, ArraySpec]) -> dict[str, bytes]:
     """Make the index: which file holds each array, and the bytes of all arrays."""
-    held = {s.array: file.path for file in files for s in file.segments if isinstance(s, Part)}
+    held = {
+        s.array: file.path for file in files for s in file.segments if isinstance(s, ArraySlice)
+    }
     document = {
         "metadata": {"total_size": sum(array.nbytes for array in arrays.values())},
         "weight_map": dict(sorted(held.items())),

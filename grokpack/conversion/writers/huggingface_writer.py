@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
 from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES, TORCH, ModelCard
-from grokpack.conversion.writers.writer import Writer, suffix_unless_usual
+from grokpack.conversion.writers.writer_row import Writer, suffix_unless_usual
 from grokpack.core.layout import Layout, whole_box
 from grokpack.core.tensors import DType
 from grokpack.models import registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from grokpack.conversion.writers.prechecks import exact_in_bf16
+from grokpack.conversion.writers.exactness_checks import exact_in_bf16
 from grokpack.core.tensors import DType
 from grokpack.transforms.dequantize import Cast, Dequantize, EngineMatrix
 

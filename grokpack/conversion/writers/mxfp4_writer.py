@@ -6,7 +6,7 @@ from functools import partial
 
 from grokpack.conversion.writers.fp4_folder import Fp4Form, to_folder
 from grokpack.conversion.writers.quantized_folder import QuantizedFolderOptions
-from grokpack.conversion.writers.writer import QuantizingWriter
+from grokpack.conversion.writers.writer_row import QuantizingWriter
 from grokpack.core.tensors import DType
 from grokpack.kernels.fp4_blocks import MX_BLOCK
 

@@ -11,7 +11,7 @@ from grokpack.conversion.writers.chunked_store_writer import (
     refuse_options,
 )
 from grokpack.conversion.writers.store_arrays import store_arrays
-from grokpack.conversion.writers.writer import Writer, suffix_unless_usual
+from grokpack.conversion.writers.writer_row import Writer, suffix_unless_usual
 from grokpack.formats import orbax as orbax_format
 
 if TYPE_CHECKING:

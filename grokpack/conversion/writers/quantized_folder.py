@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from grokpack.conversion.quantization.policy import Policy
     from grokpack.conversion.writers.quantized_shards import WeightArrays
     from grokpack.core.tensors import TensorSpec
-    from grokpack.models.architecture import ModelTensor, Part
+    from grokpack.models.architecture import ModelTensor, NetworkPart
     from grokpack.models.tensor_names import Convention
     from grokpack.transforms.quantization_scheme import QuantizationScheme
     from grokpack.transforms.source_weight import SourceWeight
@@ -149,7 +149,7 @@ def module_patterns(own: Convention, entries: list[ModelTensor], layers: int) ->
         entries: The weights to match.
         layers: Number of layers; a kind that occurs in all of them gets a pattern without number.
     """
-    by_part: dict[Part, list[int]] = {}
+    by_part: dict[NetworkPart, list[int]] = {}
     for entry in entries:
         by_part.setdefault(entry.rule.part, []).append(entry.layer or 0)
     for part, found in by_part.items():

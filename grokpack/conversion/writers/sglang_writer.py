@@ -19,7 +19,7 @@ from grokpack.checkpoint.readers.packed_weights import weight_of
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
 from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import INDEX, SHARD_BYTES, ModelCard
-from grokpack.conversion.writers.writer import ReshardingWriter, Writer
+from grokpack.conversion.writers.writer_row import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import FileLayout, Layout, slice_box, whole_box
 from grokpack.formats import safetensors

@@ -1,4 +1,4 @@
-"""Quantized weights as plain arrays: the family's own names, codes with the scales of their groups.
+"""Writer of quantized weights as plain arrays: codes and scales under the family's own names.
 
 The layout is that of `reshard` at width 1: arrays have xAI's orientation. numpy and grokpack's
 commands read them; engines do not. It is meant for study.
@@ -12,7 +12,7 @@ from grokpack.checkpoint.layouts import tp_safetensors_layout
 from grokpack.conversion.quantization.policy import in_words
 from grokpack.conversion.writers.quantized_folder import refuse_group
 from grokpack.conversion.writers.scale_groups import collapsed_groups
-from grokpack.conversion.writers.writer import NoOptions, QuantizingWriter
+from grokpack.conversion.writers.writer_row import NoOptions, QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import (
     ArraySpec,

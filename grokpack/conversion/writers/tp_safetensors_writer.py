@@ -13,7 +13,7 @@ from grokpack.conversion.writers.scale_groups import (
     in_release_form,
     requantized_rows,
 )
-from grokpack.conversion.writers.writer import ReshardingWriter, Writer
+from grokpack.conversion.writers.writer_row import ReshardingWriter, Writer
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
 from grokpack.models import config_json
@@ -24,7 +24,7 @@ from grokpack.transforms.copies import Copy
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.conversion.writers.scale_groups import Scales
-    from grokpack.conversion.writers.writer import ReshardOptions
+    from grokpack.conversion.writers.writer_row import ReshardOptions
     from grokpack.models.architecture import ModelTensor
     from grokpack.transforms.protocols import LazyArray
 

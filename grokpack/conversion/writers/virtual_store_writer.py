@@ -10,7 +10,7 @@ from grokpack import storage
 from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.readers import virtual_store_reader
 from grokpack.checkpoint.virtual_store import store_index
-from grokpack.conversion.writers.writer import Writer
+from grokpack.conversion.writers.writer_row import Writer
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import FileLayout, Layout, Literal
 from grokpack.formats import ocdbt

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.conversion.writers import huggingface_config, quantized_folder, sglang_writer
 from grokpack.conversion.writers.huggingface_folder import SHARD_BYTES
 from grokpack.conversion.writers.scale_groups import has_int8_codes
-from grokpack.conversion.writers.writer import QuantizingWriter
+from grokpack.conversion.writers.writer_row import QuantizingWriter
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import ArraySpec, DType
 from grokpack.models import tensor_names

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from grokpack.conversion.writers.writer import QuantizingWriter, ReshardingWriter, Writer
+    from grokpack.conversion.writers.writer_row import QuantizingWriter, ReshardingWriter, Writer
 
 LOSSLESS = {
     "hf": "huggingface_writer",

@@ -11,7 +11,7 @@ from grokpack.conversion.writers.chunked_store_writer import (
     refuse_options,
 )
 from grokpack.conversion.writers.store_arrays import store_arrays
-from grokpack.conversion.writers.writer import Writer, suffix_unless_usual
+from grokpack.conversion.writers.writer_row import Writer, suffix_unless_usual
 from grokpack.core.tensors import ArraySpec, DType, scales_name
 from grokpack.formats import zarr_metadata_rendering, zarr_shards
 from grokpack.transforms.int4_pairs import Nibbles, PackNibbles

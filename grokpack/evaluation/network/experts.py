@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.gated_mlp import Activation, InputWatch
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.matrix_products import Lanes, Product
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import NetworkPart
 
     Allocate = Callable[[int, int], np.ndarray]
 
@@ -83,7 +83,7 @@ class ExpertBatch:
 
 
 def expert_batches(
-    routing: Routing, weights: Mapping[Part, TensorSpec], most_tokens: int | None = None
+    routing: Routing, weights: Mapping[NetworkPart, TensorSpec], most_tokens: int | None = None
 ) -> list[ExpertBatch]:
     """List the experts that any token chose, in the order of their numbers.
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.matrix_products import Lanes
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import NetworkPart
 
     Activation = Callable[[np.ndarray], np.ndarray]
-    InputWatch = Callable[[Part, int | None, np.ndarray], None]
+    InputWatch = Callable[[NetworkPart, int | None, np.ndarray], None]
 
 HIDDEN_BYTES = 256 << 20
 """Bytes of inner activations, gate and up together: 1,024 tokens of the width of Grok-1's experts.
@@ -39,9 +39,9 @@ class Slice:
 class GatedParts(NamedTuple):
     """Names of the three matrices of a gated MLP, as parts of the network."""
 
-    gate: Part
-    up: Part
-    down: Part
+    gate: NetworkPart
+    up: NetworkPart
+    down: NetworkPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,10 @@ class GatedMLP:
 
 
 def cut_gated_mlp(
-    weights: Mapping[Part, TensorSpec], parts: GatedParts, tokens: int, expert: int | None = None
+    weights: Mapping[NetworkPart, TensorSpec],
+    parts: GatedParts,
+    tokens: int,
+    expert: int | None = None,
 ) -> GatedMLP:
     """Cut a gated MLP for a number of tokens.
 

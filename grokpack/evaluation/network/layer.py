@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network.matrices import Matrix
     from grokpack.evaluation.network.matrix_products import Lanes
     from grokpack.evaluation.network.weight_stream import Stream
-    from grokpack.models.architecture import Constants, Part
+    from grokpack.models.architecture import Constants, NetworkPart
     from grokpack.models.family import Architecture
 
-QUERY: Part = "query"
-KEY: Part = "key"
-VALUE: Part = "value"
-OUTPUT: Part = "attention_output"
-NORMS: tuple[Part, ...] = (
+QUERY: NetworkPart = "query"
+KEY: NetworkPart = "key"
+VALUE: NetworkPart = "value"
+OUTPUT: NetworkPart = "attention_output"
+NORMS: tuple[NetworkPart, ...] = (
     "pre_attention_norm",
     "post_attention_norm",
     "pre_expert_norm",
     "post_expert_norm",
 )
 """Norms before and after attention, before and after the experts; model.py, DecoderLayer."""
-ROUTER: Part = "router"
+ROUTER: NetworkPart = "router"
 DENSE = GatedParts("mlp_gate", "mlp_up", "mlp_down")
 """MLP that every token passes through, beside the experts."""
 
@@ -65,7 +65,7 @@ class LayerContext:
     allocate: Allocate
 
 
-def ignore_inputs(_part: Part, _expert: int | None, _x: np.ndarray) -> None:
+def ignore_inputs(_part: NetworkPart, _expert: int | None, _x: np.ndarray) -> None:
     """Ignore the inputs of a matrix."""
 
 
@@ -100,7 +100,7 @@ class Layer:
     """
 
     def __init__(
-        self, number: int, tensors: Mapping[Part, TensorSpec], context: LayerContext
+        self, number: int, tensors: Mapping[NetworkPart, TensorSpec], context: LayerContext
     ) -> None:
         self.number = number
         self._own = tensors
@@ -194,7 +194,7 @@ class Layer:
         options.watch(OUTPUT, None, attended)
         return (yield from self._project(attended, OUTPUT))
 
-    def _project(self, x: np.ndarray, name: Part) -> Generator[Product, None, np.ndarray]:
+    def _project(self, x: np.ndarray, name: NetworkPart) -> Generator[Product, None, np.ndarray]:
         context, weights = self._context, self._projections[name]
         out = context.allocate(len(x), weights.columns)
         out[...] = 0
@@ -206,7 +206,7 @@ class Layer:
         scale = self._whole(NORMS[which])
         return rms_norm(x, scale, context.constants.rms_norm_eps, context.lanes.precision, out)
 
-    def _whole(self, name: Part) -> np.ndarray:
+    def _whole(self, name: NetworkPart) -> np.ndarray:
         return self._context.stream.whole(self._own[name])
 
 

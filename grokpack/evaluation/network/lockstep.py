@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from grokpack.core.tensors import TensorSpec
     from grokpack.evaluation.network.experts import Routing
+    from grokpack.evaluation.network.forward_pass import Network
     from grokpack.evaluation.network.matrices import Matrix, MatrixRange
     from grokpack.evaluation.network.matrix_products import MatrixTile, Product
-    from grokpack.evaluation.network.model import Network
 
     Steps = Generator[Product, None, Routing]
 

@@ -11,13 +11,13 @@ from grokpack.evaluation.network.layer import DENSE, KEY, NORMS, OUTPUT, QUERY, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grokpack.models.architecture import Part
+    from grokpack.models.architecture import NetworkPart
     from grokpack.models.family import Family
 
-_REQUIRED: frozenset[Part] = frozenset(
+_REQUIRED: frozenset[NetworkPart] = frozenset(
     ("embedding", "final_norm", *NORMS, QUERY, KEY, VALUE, OUTPUT, ROUTER, *EXPERT)
 )
-_OPTIONAL: frozenset[Part] = frozenset(("head", *DENSE))
+_OPTIONAL: frozenset[NetworkPart] = frozenset(("head", *DENSE))
 
 
 def refuse_unknown_parts(family: Family) -> None:
@@ -32,7 +32,7 @@ def refuse_unknown_parts(family: Family) -> None:
         raise GrokpackError("GP345", what, None, wrong)
 
 
-def _unlike(parts: set[Part]) -> Iterator[tuple[str, str]]:
+def _unlike(parts: set[NetworkPart]) -> Iterator[tuple[str, str]]:
     yield from (("not computed", part) for part in sorted(parts - _REQUIRED - _OPTIONAL))
     required = _REQUIRED | (set(DENSE) if parts & set(DENSE) else set())
     yield from (("missing", part) for part in sorted(required - parts))

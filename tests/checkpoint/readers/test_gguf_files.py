@@ -18,7 +18,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
-from grokpack.report import verification_text as text
+from grokpack.report.text import verification_text as text
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from tests.conversion.writers.test_gguf import BLOCKS, convert

@@ -13,7 +13,7 @@ from grokpack.conversion.plan_convert import ConvertOptions
 from grokpack.conversion.plan_quantize import QuantizeOptions
 from grokpack.conversion.quantization.policy import BITS
 from grokpack.conversion.writers import writer_registry
-from grokpack.conversion.writers.writer import (
+from grokpack.conversion.writers.writer_row import (
     QuantizingWriter,
     ReshardingWriter,
     Writer,

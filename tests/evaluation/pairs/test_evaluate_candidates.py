@@ -11,7 +11,7 @@ import pytest
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.evaluation.candidate_evaluation import CandidatesEvaluation, evaluate_candidates
 from grokpack.evaluation.evaluation_options import EvaluateOptions
-from grokpack.evaluation.network.model import Network
+from grokpack.evaluation.network.forward_pass import Network
 from grokpack.evaluation.single_evaluation import evaluate
 from tests.report.test_schemas import answer
 from tests.support.altering import alter, copy, of_layer, permute_experts, set_constant

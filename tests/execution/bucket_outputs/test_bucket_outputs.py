@@ -14,7 +14,8 @@ from grokpack.conversion.plan_synth import plan_synth
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.storage import object_writer, sink_protocol
+from grokpack.storage import sink_protocol
+from grokpack.storage.buckets import bucket_object_writer
 from grokpack.verification.verify_structure import verify_structure
 from tests.support import forked, grok2
 from tests.support.buckets import Moto, client
@@ -87,19 +88,22 @@ def test_many_uploads_are_completed_at_a_time(moto: Moto, wide: Path) -> None:
 def test_a_writer_keeps_one_part_of_a_file_of_any_size(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, writers = [0], list[object_writer.ObjectWriter]()
-    write, begin = object_writer.ObjectWriter.write, object_writer.ObjectWriter.__init__
+    held, writers = [0], list[bucket_object_writer.ObjectWriter]()
+    write, begin = (
+        bucket_object_writer.ObjectWriter.write,
+        bucket_object_writer.ObjectWriter.__init__,
+    )
 
-    def opened(self: object_writer.ObjectWriter, *args: Any) -> None:
+    def opened(self: bucket_object_writer.ObjectWriter, *args: Any) -> None:
         begin(self, *args)
         writers.append(self)
 
-    def measured(self: object_writer.ObjectWriter, offset: int, data: memoryview) -> None:
+    def measured(self: bucket_object_writer.ObjectWriter, offset: int, data: memoryview) -> None:
         write(self, offset, data)
         held.append(sum(len(writer._buffer) for writer in writers))
 
-    monkeypatch.setattr(object_writer.ObjectWriter, "__init__", opened)
-    monkeypatch.setattr(object_writer.ObjectWriter, "write", measured)
+    monkeypatch.setattr(bucket_object_writer.ObjectWriter, "__init__", opened)
+    monkeypatch.setattr(bucket_object_writer.ObjectWriter, "write", measured)
     plan = plan_of("safetensors", large)
     execute(plan, f"s3://{BUCKET}/out", RunOptions(workers=1))
     assert max(file.nbytes for file in plan.target.layout.files()) > 2 * sink_protocol.PART_BYTES

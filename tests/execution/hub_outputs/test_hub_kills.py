@@ -15,8 +15,8 @@ import pytest
 from grokpack import storage
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.storage import hub_client, hub_publisher
 from grokpack.storage.http import services
+from grokpack.storage.hub import hub_client, hub_publisher
 from tests.support.bucket_outputs import plan_of
 from tests.support.checkpoints import tree
 from tests.support.servers import Answer, Asked

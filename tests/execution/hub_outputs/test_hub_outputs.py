@@ -23,10 +23,10 @@ from grokpack.execution.preflight import preflight
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers.worker_pool import AHEAD
-from grokpack.report import plan_text
-from grokpack.report.shown_paths import shown_path
-from grokpack.storage import hub_publisher
+from grokpack.report.text import plan_text
+from grokpack.report.text.shown_paths import shown_path
 from grokpack.storage.http import services
+from grokpack.storage.hub import hub_publisher
 from grokpack.verification.verify_structure import verify_structure
 from tests.support import grok2
 from tests.support.bucket_outputs import plan_of, refusal

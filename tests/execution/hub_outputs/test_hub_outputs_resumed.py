@@ -21,11 +21,11 @@ from grokpack.cli.app import app
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.storage import hub_publisher
 from grokpack.storage.http import services
 from grokpack.storage.http.request_threads import run_request
-from grokpack.storage.hub_client import HubClient
-from grokpack.storage.hub_sink import HubSink
+from grokpack.storage.hub import hub_publisher
+from grokpack.storage.hub.hub_client import HubClient
+from grokpack.storage.hub.hub_sink import HubSink
 from grokpack.storage.local_sink import LocalSink
 from tests.support import forked
 from tests.support.bucket_outputs import Killed, plan_of, refusal

@@ -31,7 +31,7 @@ from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.planning.tasks import tasks
-from grokpack.transforms.step_sizes import StepSizes
+from grokpack.transforms.buffer_sizes import BufferSizes
 from grokpack.verification.compare import compare
 from grokpack.verification.read_options import ReadOptions as Reading
 from grokpack.verification.replay import replay
@@ -306,7 +306,7 @@ def test_a_process_that_sees_other_files_does_nothing(source: Path, tmp_path: Pa
 
     def code() -> str:
         with pytest.raises(GrokpackError) as caught:
-            worker_checks.check_run(plan, place, StepSizes(1, 1))
+            worker_checks.check_run(plan, place, BufferSizes(1, 1))
         assert caught.value.where is not None
         return f"{caught.value.code} {Path(caught.value.where.path).name}"
 
@@ -315,7 +315,7 @@ def test_a_process_that_sees_other_files_does_nothing(source: Path, tmp_path: Pa
     place.journal.begin(PLANS["hf"](open_checkpoint(str(copy))), {})
     assert code() == "GP409 out"  # another plan's
     place.journal.begin(plan, {})
-    worker_checks.check_run(plan, place, StepSizes(1, 1))
+    worker_checks.check_run(plan, place, BufferSizes(1, 1))
     victim = copy / "ckpt-0" / "tensor00003_000"
     data = bytearray(victim.read_bytes())
     data[5] ^= 1

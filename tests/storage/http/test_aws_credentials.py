@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grokpack.storage.bucket_sink import BucketSink
+from grokpack.storage.buckets.bucket_sink import BucketSink
 from grokpack.storage.http import (
     aws_credentials,
     botocore_failures,

@@ -11,7 +11,7 @@ import pytest
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError
-from grokpack.storage.bucket_sink import BucketSink
+from grokpack.storage.buckets.bucket_sink import BucketSink
 from grokpack.storage.http import (
     botocore_failures,
     http_backend,

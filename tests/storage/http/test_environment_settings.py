@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from grokpack.core.errors import GrokpackError
-from grokpack.storage.bucket_client import new_client
+from grokpack.storage.buckets.bucket_client import new_client
 from grokpack.storage.http import services, settings
 from grokpack.storage.http.services import bucket, of
-from grokpack.storage.hub_client import HubClient
+from grokpack.storage.hub.hub_client import HubClient
 from grokpack.storage.urls import parse
 from tests.support.checkpoints import GOLDEN
 from tests.support.servers import impatient

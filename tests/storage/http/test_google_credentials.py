@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from grokpack import storage
 from grokpack.core.errors import GrokpackError
-from grokpack.storage.bucket_sink import BucketSink
+from grokpack.storage.buckets.bucket_sink import BucketSink
 from grokpack.storage.http import http_backend, retry_policy, services
 from tests.support.servers import Answer, Asked, Server, impatient, serving
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import grokpack
 from grokpack.checkpoint.open_checkpoint import survey
-from grokpack.storage.bucket_client import new_client
+from grokpack.storage.buckets.bucket_client import new_client
 from grokpack.storage.http.aws_credentials import AwsCredentials
 from grokpack.storage.http.bucket import S3Bucket
 

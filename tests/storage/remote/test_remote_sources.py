@@ -142,14 +142,16 @@ def test_strips_are_fetched_once_however_often_they_are_cut(
     from dataclasses import replace
 
     from grokpack.storage.http import block_cache
-    from grokpack.transforms.step_sizes import StepSizes
+    from grokpack.transforms.buffer_sizes import BufferSizes
     from tests.support.checkpoints import SMALL
 
     geometry = replace(
         SMALL, d_model=256, ffn=1024, layers=1, q_width=256, kv_width=256, head_dim=32
     )
     monkeypatch.setattr(block_cache, "BLOCK_BYTES", 64 << 10)
-    monkeypatch.setattr("grokpack.execution.run.preflight", _narrow(StepSizes(16 << 10, 64 << 10)))
+    monkeypatch.setattr(
+        "grokpack.execution.run.preflight", _narrow(BufferSizes(16 << 10, 64 << 10))
+    )
     synthesize(tmp_path / "served" / "grok", geometry)
     with serving(tmp_path / "served") as server:
         local, far = both(server, tmp_path, PLANS["gguf"])
@@ -177,14 +179,14 @@ def test_scales_are_looked_at_many_at_a_time(served: Server) -> None:
     assert crowd.most > 4
 
 
-def _narrow(step_sizes: Any) -> Any:
+def _narrow(buffer_sizes: Any) -> Any:
     from grokpack.execution.preflight import preflight
 
     def narrow(plan: Plan, out: str, limits: RunOptions) -> Any:
         from dataclasses import replace
 
         judged = preflight(plan, out, limits)
-        return replace(judged, budget=replace(judged.budget, step_sizes=step_sizes))
+        return replace(judged, budget=replace(judged.budget, buffer_sizes=buffer_sizes))
 
     return narrow
 

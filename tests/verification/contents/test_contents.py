@@ -15,7 +15,7 @@ from grokpack.checkpoint import manifest_records
 from grokpack.checkpoint.manifest_records import Record
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.core.errors import SourceUnreadable
-from grokpack.core.layout import Box, FileLayout, Literal, Part
+from grokpack.core.layout import ArraySlice, Box, FileLayout, Literal
 from grokpack.core.tensors import DType
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.verification import byte_ranges
@@ -77,7 +77,9 @@ def test_a_flip_is_named_with_expert_and_row(model: Path) -> None:
 
 def test_neighbouring_tiles_are_one_finding_and_others_are_their_own() -> None:
     shape = (4, 2048, 8192)  # 16 MiB an expert
-    file = FileLayout("f", (Literal(b"h" * 100), Part("t/w", Box((4, 0, 0), shape), DType.I8)))
+    file = FileLayout(
+        "f", (Literal(b"h" * 100), ArraySlice("t/w", Box((4, 0, 0), shape), DType.I8))
+    )
     assert byte_ranges.tensors(file, 0, 100) == []
     assert byte_ranges.describe_range(file, 0, 100) == ""
     assert byte_ranges.describe_range(file, 100, 100 + 8192) == "expert 4, row 0"
@@ -89,9 +91,11 @@ def test_neighbouring_tiles_are_one_finding_and_others_are_their_own() -> None:
         byte_ranges.describe_range(file, 100, file.nbytes)
         == "expert 4, row 0 to expert 7, row 2,047"
     )
-    scales = FileLayout("f", (Part("t/w/scales", Box((0, 8, 0), (2, 8, 4)), DType.BF16),))
+    scales = FileLayout("f", (ArraySlice("t/w/scales", Box((0, 8, 0), (2, 8, 4)), DType.BF16),))
     assert byte_ranges.describe_range(scales, 8, 24) == "scales: expert 0, groups 9 to 10"
-    norms = FileLayout("f", tuple(Part(f"n{i}", Box((0,), (4,)), DType.F32) for i in range(5)))
+    norms = FileLayout(
+        "f", tuple(ArraySlice(f"n{i}", Box((0,), (4,)), DType.F32) for i in range(5))
+    )
     assert byte_ranges.describe_range(norms, 0, 4) == "element 0"
     text = "n0: elements 0 to 3; n1: elements 0 to 3; n2: elements 0 to 3; and 2 more"
     assert byte_ranges.describe_range(norms, 0, norms.nbytes) == text
@@ -101,7 +105,7 @@ def test_large_files_are_checked_tile_by_tile(tmp_path: Path) -> None:
     nbytes = 5 * TILE_BYTES + 1000
     path = tmp_path / "big.bin"
     path.write_bytes(os.urandom(1000) * (nbytes // 1000) + b"x" * (nbytes % 1000))
-    file = FileLayout("big.bin", (Part("t/w", Box((0, 0), (nbytes, 1)), DType.I8),))
+    file = FileLayout("big.bin", (ArraySlice("t/w", Box((0, 0), (nbytes, 1)), DType.I8),))
     import xxhash
 
     data = path.read_bytes()

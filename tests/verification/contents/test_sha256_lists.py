@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from grokpack.checkpoint.file_matching import match
+from grokpack.checkpoint.list_matching import match
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.core.errors import GrokpackError
 from grokpack.verification.checksum_lists import sha256_list

@@ -12,7 +12,7 @@ from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import plan_convert
 from grokpack.core.errors import GrokpackError
-from grokpack.core.layout import FileLayout, Layout, Part, whole_box
+from grokpack.core.layout import ArraySlice, FileLayout, Layout, whole_box
 from tests.support.converting import attach
 from tests.support.virtual_stores import (
     GATE,
@@ -86,8 +86,8 @@ def test_names_that_no_key_can_be_are_refused(model: Path) -> None:
     layout = checkpoint.layout
     spec = layout.arrays[GATE]
     for name in (f"{GATE}/c/x", "\ud800"):
-        part = Part(name, whole_box(spec.shape), spec.dtype)
-        file = FileLayout("other", (part,))
+        data = ArraySlice(name, whole_box(spec.shape), spec.dtype)
+        file = FileLayout("other", (data,))
         more = Layout({**layout.arrays, name: spec}, (*layout.file_groups, (file,)))
         with pytest.raises(GrokpackError) as caught:
             plan_convert(replace(checkpoint, layout=more), "view")

@@ -1,0 +1,1 @@
+"""Outputs to buckets of S3 and Google Cloud Storage: multipart uploads."""

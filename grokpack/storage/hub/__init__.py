@@ -1,0 +1,1 @@
+"""Outputs to Hugging Face's hub: files committed in batches, and a record of what was."""
