@@ -24,7 +24,7 @@ from grokpack.storage.http.redirects import is_near
 from grokpack.storage.http.request_threads import run_requests
 from grokpack.storage.http.response_bodies import InFile
 from grokpack.storage.http.scratch_file import ScratchFile
-from grokpack.storage.http.services import resource
+from grokpack.storage.http.services import is_at_hand, resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,7 +166,8 @@ class BlockCache:
         try:
             for first in range(0, len(runs), at_once):
                 batch = runs[first : first + at_once]
-                run_requests([self._fetching(source, facts, run, held) for run in batch])
+                works = [self._fetching(source, facts, run, held) for run in batch]
+                run_requests(works, in_place=at_once == 1 and is_at_hand(source))
                 for number in itertools.chain(*batch):
                     held[number].ready.set()
         except BaseException:

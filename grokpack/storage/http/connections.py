@@ -20,7 +20,8 @@ from grokpack.core.optional_imports import import_extra
 from grokpack.core.version import AGENT
 from grokpack.storage.http import settings
 from grokpack.storage.http.proxies import SOCKS, Proxy, find_proxy
-from grokpack.storage.http.trusted_certificates import tls_context
+from grokpack.storage.http.request_threads import run_request
+from grokpack.storage.http.trusted_certificates import named_certificates, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,11 @@ class AbortableConnection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect, and keep the socket, which is dropped when a response is the last."""
-        super().connect()
+        request = _thread.request
+        if request is not None and request.in_place:
+            run_request(lambda _: super(AbortableConnection, self).connect())
+        else:
+            super().connect()
         self._socket = getattr(self.sock, "socket", self.sock)  # TLS in the TLS of a proxy
 
     def request(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # urllib3's
@@ -139,7 +144,9 @@ def _send(
     **options: Any,  # noqa: ANN401  # urllib3's
 ) -> urllib3.BaseHTTPResponse:
     silence_s = silence_s or SILENCE_S
-    return _manager(proxy_for(url)).urlopen(
+    proxy = proxy_for(url)
+    secure = "https" in (urlsplit(url).scheme, proxy and proxy.scheme)
+    return _manager(proxy, secure=secure).urlopen(
         method,
         url,
         headers=_IDENTITY | dict(headers),
@@ -165,9 +172,14 @@ _proxy = cache(find_proxy)
 
 
 @cache
-def _manager(proxy: Proxy | None) -> urllib3.PoolManager:
-    """Return the connections through a proxy, or the direct ones."""
-    options: dict[str, Any] = {"maxsize": _MOST_IDLE, "ssl_context": tls_context()}
+def _manager(proxy: Proxy | None, *, secure: bool) -> urllib3.PoolManager:
+    """Return the connections through a proxy, or the direct ones.
+
+    Without TLS no certificates are loaded, which takes as long as fifty requests to a near server,
+    unless a variable names them: they are checked at the start.
+    """
+    tls = tls_context() if secure or named_certificates() else None
+    options: dict[str, Any] = {"maxsize": _MOST_IDLE, "ssl_context": tls}
     if proxy is None:
         manager = urllib3.PoolManager(**options)
     elif proxy.scheme in SOCKS:
@@ -175,7 +187,7 @@ def _manager(proxy: Proxy | None) -> urllib3.PoolManager:
         kind = import_module("urllib3.contrib.socks").SOCKSProxyManager
         manager = kind(proxy.url, proxy.user, proxy.password, **options)
     else:
-        options |= {"proxy_headers": proxy.headers, "proxy_ssl_context": tls_context()}
+        options |= {"proxy_headers": proxy.headers, "proxy_ssl_context": tls}
         manager = urllib3.ProxyManager(proxy.url, **options)
     manager.pool_classes_by_scheme = {
         scheme: _abortable(pool) for scheme, pool in manager.pool_classes_by_scheme.items()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from grokpack.storage.http import range_requests, responses
 from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.http.response_bodies import InMemory
-from grokpack.storage.http.services import resource
+from grokpack.storage.http.services import is_at_hand, resource
 
 if TYPE_CHECKING:
     from grokpack.storage.http.request_threads import Request
@@ -97,7 +97,7 @@ def _first_look(path: str) -> FileFacts | None:
         return range_requests.head(request, source, HEAD_BYTES)
 
     try:
-        facts, data = run_request(ask)
+        facts, data = run_request(ask, in_place=is_at_hand(source))
     except responses.FileGone:
         return None
     except responses.RefusedRequest as error:
@@ -115,7 +115,7 @@ def look_again(path: str) -> FileFacts | None:
         return range_requests.head(request, source, 1)
 
     try:
-        return run_request(ask)[0]
+        return run_request(ask, in_place=is_at_hand(source))[0]
     except (responses.FileGone, responses.RefusedRequest):
         return None
 
@@ -135,7 +135,10 @@ def small(path: str, offset: int, nbytes: int, facts: FileFacts) -> memoryview:
     ahead = TAIL_BYTES if nbytes >= WINDOW_BYTES else WINDOW_BYTES
     data = bytearray(left if left <= ahead else max(nbytes, WINDOW_BYTES))
     source, body = resource(path), InMemory(memoryview(data))
-    run_request(lambda request: range_requests.read(request, source, begins, body, facts))
+    run_request(
+        lambda request: range_requests.read(request, source, begins, body, facts),
+        in_place=is_at_hand(source),
+    )
     _windows.put(path, begins, bytes(data))
     return memoryview(data)[offset - begins : offset - begins + nbytes]
 

@@ -89,7 +89,8 @@ def read_into(path: str, offset: int, buffer: memoryview) -> None:
                 seen=facts,
             )
             for at in range(0, len(buffer), step)
-        ]
+        ],
+        in_place=count == 1 and services.is_at_hand(source),
     )
 
 

@@ -13,9 +13,9 @@ from grokpack.core import redaction
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.storage.http import aws_settings, settings
 from grokpack.storage.http.aws_credentials import AwsCredentials
-from grokpack.storage.http.bucket import GoogleBucket, S3Bucket
+from grokpack.storage.http.bucket import Bucket, GoogleBucket, S3Bucket
 from grokpack.storage.http.google_credentials import GoogleCredentials
-from grokpack.storage.http.redirects import Resource
+from grokpack.storage.http.redirects import Resource, is_near
 from grokpack.storage.urls import Url, parse
 
 if TYPE_CHECKING:
@@ -135,6 +135,11 @@ def resource(path: str) -> Resource:
     url = parse(path)
     site = of(url)
     return Resource(path, site, lambda: site.url(url))
+
+
+def is_at_hand(source: Resource) -> bool:
+    """Return whether a request may run in place: the server is near, and keys need no other one."""
+    return is_near(source) and not isinstance(source.site, Bucket)
 
 
 @cache

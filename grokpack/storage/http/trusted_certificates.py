@@ -20,17 +20,21 @@ def bundle_file() -> str | None:
         None if they are in no file, but in a folder or wherever the system keeps them.
 
     Raises:
-        GrokpackError: GP346 as `tls_context`.
+        GrokpackError: GP346 as `named_certificates`.
     """
-    found = _named()
+    found = named_certificates()
     system = ssl.get_default_verify_paths().cafile  # that of SSL_CERT_FILE, if it is set
     bundle = next((path for name, path in found.items() if name in _BUNDLES), None)
     path = system if bundle is None or any(name in found for name in _OPENSSL) else bundle
     return path if path and os.path.isfile(path) else None
 
 
-def _named() -> dict[str, str]:
-    """Return the variables that name certificates."""
+def named_certificates() -> dict[str, str]:
+    """Return the variables that name certificates.
+
+    Raises:
+        GrokpackError: GP346 if one names none, which OpenSSL would not mention.
+    """
     found = {name: os.environ[name] for name in (*_OPENSSL, *_BUNDLES) if os.environ.get(name)}
     for name, path in found.items():
         if not any(map(os.path.exists, path.split(os.pathsep))):  # OpenSSL's folders are several
@@ -42,9 +46,9 @@ def tls_context() -> ssl.SSLContext:
     """Return the settings of TLS connections.
 
     Raises:
-        GrokpackError: GP346 if a variable names no certificates, which OpenSSL would not mention.
+        GrokpackError: GP346 as `named_certificates`, or if what a variable names cannot be read.
     """
-    return _context(tuple(_named().items()))
+    return _context(tuple(named_certificates().items()))
 
 
 @cache  # loading the system's certificates takes longer than most requests

@@ -20,6 +20,7 @@ from grokpack.storage.http import (
     file_info,
     http_backend,
     range_requests,
+    redirects,
     request_threads,
     response_bodies,
     retry_policy,
@@ -190,6 +191,7 @@ def test_a_place_is_nobodys_until_the_request_that_writes_there_has_ended(
         ends.wait()
 
     monkeypatch.setattr(range_requests, "read", lingering)
+    monkeypatch.setattr(redirects, "_NEAR_S", 0.0)  # near, the reader itself would linger
     monkeypatch.setattr(request_threads, "_GRACE_S", 0.01)
     rows = np.zeros((3, 10), np.uint8)
     with storage.interruptible(stopping.is_set, str(tmp_path)):
