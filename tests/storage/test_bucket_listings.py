@@ -6,7 +6,8 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote_plus
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -123,11 +124,21 @@ def test_a_page_says_in_several_ways_that_it_was_cut(said: str, stocked: Server)
     assert storage.names(FOLDER) == ["a", "b"]
 
 
-def test_names_that_are_encoded_in_a_listing_are_decoded(stocked: Server) -> None:
-    body = b"<ListBucketResult><EncodingType>url</EncodingType>"
-    body += b"<Contents><Key>models/ckpt-0/a%2Bb+c</Key></Contents></ListBucketResult>"
-    stocked.route = lambda _: Answer(200, {}, body)
-    assert storage.names(FOLDER) == ["a+b c"]
+@pytest.mark.parametrize("encodes", [True, False])
+def test_names_are_encoded_where_a_server_says_so(encodes: bool, stocked: Server) -> None:
+    """XML holds no control characters, and no character of such a name may hide the others."""
+    plain = ["a%41+b c", "\u00fc&"]
+
+    def page(asked: Asked) -> Answer:
+        assert "encoding-type=url" in asked.query.split("&")
+        keys = [f"models/ckpt-0/{name}" for name in (*plain, *("\x01\ufffe" if encodes else ""))]
+        named = [quote_plus(key, safe="/") if encodes else escape(key) for key in keys]
+        text = "<EncodingType>url</EncodingType>" if encodes else ""
+        text += "".join(f"<Contents><Key>{name}</Key></Contents>" for name in named)
+        return Answer(200, {}, f"<ListBucketResult>{text}</ListBucketResult>".encode())
+
+    stocked.route = page
+    assert storage.names(FOLDER) == plain
 
 
 def test_a_token_that_comes_again_is_an_error(stocked: Server) -> None:

@@ -73,11 +73,12 @@ class Bucket:
     def listing(self, url: Url, *, deep: bool, after: PageMark | None) -> Resource:
         """Return a page of ListObjectsV2, which Google supports as well.
 
-        After a marker it is a page of version 1, which is all that some servers speak.
+        After a marker it is a page of version 1, which is all that some servers speak. Names are
+        asked for in the encoding of addresses: XML cannot hold every name that an object may have.
         """
-        query = {"prefix": f"{url.path}/" if url.path else ""} | (
-            {} if deep else {"delimiter": "/"}
-        )
+        query = {"encoding-type": "url", "prefix": f"{url.path}/" if url.path else ""}
+        if not deep:
+            query["delimiter"] = "/"
         query |= dict([after] if after else [])
         if "marker" not in query:
             query["list-type"] = "2"

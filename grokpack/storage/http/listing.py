@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     TakePage = Callable[[Resource, bytes, str], PageMark | None]
 
-PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 1 MB
+PAGE_BYTES = 4 << 20  # a thousand keys of 1,024 bytes take 3 MB, each byte as %XX
 _MOST_PAGES = 200
 _MOST_NAMES = 1 << 18  # 200 pages of a thousand, and the other names of a page
 _MOST_LEVELS = 16  # of nested elements; S3's pages have 4
