@@ -7,10 +7,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
-
-    import numpy as np
 
 LRU_CACHE_BYTES = 32 << 20
 """Scales of one expert of Grok-1 take 3 MB in groups of 128; 18 MB in groups of 32 with zero
@@ -76,3 +76,10 @@ class NumberedEntries:
     def take(self, number: int) -> tuple[np.ndarray, ...] | None:
         """Return the arrays of a number; None where they were evicted or never stored."""
         return self.cache.take((self.owner, number))
+
+    def take_all(self, numbers: range) -> tuple[np.ndarray, ...] | None:
+        """Return the arrays of consecutive numbers joined; None if those of one are missing."""
+        found = [arrays for number in numbers if (arrays := self.take(number)) is not None]
+        if len(found) < len(numbers):
+            return None
+        return tuple(map(np.concatenate, zip(*found, strict=True)))

@@ -15,8 +15,9 @@ import numpy as np
 from grokpack.core.layout import Box
 from grokpack.kernels import fp4, fp4_blocks
 from grokpack.kernels.dispatch import twin
+from grokpack.kernels.float_casts import widen_bf16
 from grokpack.transforms.quantized_rows import QuantizedRows
-from grokpack.transforms.quantizer import CHUNK, aligned_ranges, whole_chunks
+from grokpack.transforms.quantizer import CHUNK, KEPT_TOGETHER, aligned_ranges, whole_chunks
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from grokpack.transforms.source_weight import SourceWeight
 
 _LARGEST = np.float32(448 * 6)  # of E4M3, and of the levels
+_INFINITE = np.uint16(0x7F80)  # of bfloat16
 _PROBE_BYTES = 8 << 20  # of a matrix that are read at a time for its largest magnitude
 
 
@@ -64,7 +66,10 @@ class WeightMatrix:
         """Find the largest magnitude; NaN is passed over, and refused where it is quantized."""
         found = np.float32(0)
         for box in self.bands(0, self.weight.shape[1], _PROBE_BYTES):
-            values, scales = self.weight.read(self.lead, box, reader)
+            values, scales = self.weight.read_unwidened(self.lead, box, reader)
+            if values.dtype == np.uint16:
+                found = max(found, _largest_bf16(values))
+                continue
             groups = values.reshape(len(scales), -1, values.shape[1])
             high, low = groups.max(axis=1), groups.min(axis=1)
             with np.errstate(invalid="ignore"):
@@ -112,7 +117,7 @@ class _Fp4Array(Transform):
         height = whole_chunks(buffer_sizes.step_bytes // (inputs // 2))
         known = self._importance()
         for box in self.matrix.bands(first, last, buffer_sizes.band_bytes):
-            values, scales = weight.read(self.matrix.lead, box, reader)
+            values, scales = weight.read(self.matrix.lead, box, reader, buffer_sizes.implementation)
             left = box.start[1]
             for begin, end in aligned_ranges(left, box.stop[1], height):
                 count = end - begin
@@ -180,10 +185,10 @@ class Fp4Scales(_Fp4Array):
     def stream(
         self, box: Box, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[np.ndarray]:
-        """Yield rows of the box, in order: cached ones, or those computed for a chunk."""
+        """Yield rows of the box, in order: cached ones, or those of some chunks made again."""
         cached = self._by_chunk(reader)
-        for begin, end in aligned_ranges(box.start[0], box.stop[0], CHUNK):
-            kept = cached.take(begin // CHUNK)
+        for begin, end in aligned_ranges(box.start[0], box.stop[0], KEPT_TOGETHER):
+            kept = cached.take_all(range(begin // CHUNK, -(-end // CHUNK)))
             if kept is not None:
                 yield kept[0][begin % CHUNK : begin % CHUNK + end - begin]
                 continue
@@ -202,6 +207,13 @@ class GlobalScale(Transform):
         """Find the largest magnitude of all fused matrices, and return its scale."""
         made = np.full(box.shape, global_scale(self.fused, reader), np.float32)
         return made.view(np.uint32)
+
+
+def _largest_bf16(bits: np.ndarray) -> np.float32:
+    """Return the largest magnitude of bits of bfloat16, NaN left out."""
+    sizes = bits & np.uint16(0x7FFF)  # in the order of magnitudes, with NaN beyond infinity
+    sizes[sizes > _INFINITE] = 0
+    return np.float32(widen_bf16(sizes.max(initial=0, keepdims=True)).item())
 
 
 def global_scale(fused: tuple[WeightMatrix, ...], reader: ArraySource) -> float:

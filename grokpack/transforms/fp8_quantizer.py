@@ -11,7 +11,7 @@ from grokpack.core.layout import Box
 from grokpack.kernels import fp8
 from grokpack.kernels.dispatch import twin
 from grokpack.transforms.quantization_scheme import METHODS
-from grokpack.transforms.quantizer import aligned_ranges
+from grokpack.transforms.quantizer import KEPT_TOGETHER, aligned_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,21 +107,17 @@ class Fp8Quantizer:
     def scales(
         self, first: int, last: int, reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[np.ndarray]:
-        """Yield scales of the blocks of outputs `first` to `last`, chunk by chunk."""
-        cached = reader.cache.numbered(self)
-        for begin, end in aligned_ranges(first, last, CHUNK):
-            kept = cached.take(begin // CHUNK)
+        """Yield scales of the blocks of outputs `first` to `last`, some chunks at a time."""
+        cached, outputs = reader.cache.numbered(self), self.weight.shape[1]
+        for begin, end in aligned_ranges(first, last, KEPT_TOGETHER):
+            chunks = range(begin // CHUNK, -(-end // CHUNK))
+            kept = cached.take_all(chunks)
             if kept is None:
-                for _, made in self.batches(*self._chunk(begin), reader, buffer_sizes):
-                    kept = (made.scales,)
-            assert kept is not None  # noqa: S101  # a chunk is one batch
+                whole = chunks.start * CHUNK, min(chunks.stop * CHUNK, outputs)
+                batches = self.batches(*whole, reader, buffer_sizes)
+                kept = (np.concatenate([made.scales for _, made in batches]),)
             low = begin % CHUNK // self.scheme.outputs
             yield kept[0][low : low + -(-(end - begin) // self.scheme.outputs)]
-
-    def _chunk(self, output: int) -> tuple[int, int]:
-        """Return the chunk that an output lies in."""
-        first = output // CHUNK * CHUNK
-        return first, min(first + CHUNK, self.weight.shape[1])
 
     def _read(self, box: Box, reader: ArraySource) -> _Band:
         lead = () if self.expert is None else (self.expert,)

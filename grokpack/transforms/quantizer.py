@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 CHUNK = 64
 """Outputs whose scales are cached together, as many as a strip of the kernels has."""
-_KEPT_TOGETHER = 16 * CHUNK  # outputs that are quantized together again after eviction
+KEPT_TOGETHER = 16 * CHUNK
+"""Outputs whose scales are taken from the cache, or computed again, together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class GroupQuantizer:
         height = whole_chunks(buffer_sizes.step_bytes * 8 // (inputs * self.scheme.bits))
         for left, right in aligned_ranges(first, last, width):
             box = Box((row, left), (inputs, right - left))
-            values, scales = self.weight.read(self.lead, box, reader)
+            values, scales = self.weight.read(self.lead, box, reader, buffer_sizes.implementation)
             fine, scales = self.weight.aligned(box, scales)
             for begin, end in aligned_ranges(left, right, height):
                 quantized = self._quantize(
@@ -120,7 +121,7 @@ class GroupQuantizer:
         for begin in range(first, last, count):
             end = min(begin + count, last)
             box = Box((begin * group, 0), ((end - begin) * group, outputs))
-            values, scales = self.weight.read(self.lead, box, reader)
+            values, scales = self.weight.read(self.lead, box, reader, buffer_sizes.implementation)
             fine, scales = self.weight.aligned(box, scales)
             quantized = self._quantize(
                 (values, scales, fine), 0, outputs, begin * group, buffer_sizes
@@ -135,7 +136,7 @@ class GroupQuantizer:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield scales (bits) and zero points `[out, group]` of outputs `first` to `last`."""
         cached = self._by_chunk(reader)
-        for begin, end in aligned_ranges(first, last, _KEPT_TOGETHER):
+        for begin, end in aligned_ranges(first, last, KEPT_TOGETHER):
             kept = self._kept(begin, end, cached)
             if kept is not None:
                 yield kept
@@ -169,12 +170,11 @@ class GroupQuantizer:
         self, begin: int, end: int, cached: NumberedEntries
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Return cached scales and zero points of outputs; None if one of them is missing."""
-        found = [cached.take(chunk) for chunk in range(begin // CHUNK, -(-end // CHUNK))]
-        rows = slice(begin % CHUNK, begin % CHUNK + end - begin)
-        whole = [arrays for arrays in found if arrays is not None]
-        if len(whole) < len(found):
+        found = cached.take_all(range(begin // CHUNK, -(-end // CHUNK)))
+        if found is None:
             return None
-        bits, zeros = (np.concatenate(arrays)[rows] for arrays in zip(*whole, strict=True))
+        rows = slice(begin % CHUNK, begin % CHUNK + end - begin)
+        bits, zeros = (arrays[rows] for arrays in found)
         return bits, zeros
 
     def _turned(self, quantized: QuantizedGroups) -> tuple[np.ndarray, np.ndarray]:

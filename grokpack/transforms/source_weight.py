@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from grokpack.core import reused_memory
 from grokpack.core.arrays import contiguous
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.core.layout import Box
 from grokpack.core.tensors import DType, TensorSpec
+from grokpack.kernels import widening
+from grokpack.kernels.dispatch import twin
 from grokpack.kernels.float_casts import to_f32
 from grokpack.kernels.group_index import group_index
 from grokpack.transforms.dequantize import as_matrix, read_scales
 
 if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec
+    from grokpack.kernels.dispatch import Implementation
     from grokpack.transforms.array_source import ArraySource
 
 _WIDE_BYTES = 4
@@ -91,7 +95,11 @@ class SourceWeight:
         return 1 if self.coded else _WIDE_BYTES
 
     def read(
-        self, lead: tuple[int, ...], box: Box, reader: ArraySource
+        self,
+        lead: tuple[int, ...],
+        box: Box,
+        reader: ArraySource,
+        implementation: Implementation = "numpy",
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read a part of one matrix.
 
@@ -99,6 +107,7 @@ class SourceWeight:
             lead: Index of the matrix in a stack.
             box: A box of the matrix, `[in, out]`.
             reader: The source of values.
+            implementation: Implementation of the kernel that widens bfloat16.
 
         Returns:
             Codes `i8[in, out]` and the scales of their groups, `f32[group, out]`; or values
@@ -106,13 +115,14 @@ class SourceWeight:
         """
         if self.by_token:
             raw = reader.read(self.name, Box(box.start[::-1], box.shape[::-1])).T
-            return _widened(raw, self.tensor.values.dtype), np.ones((1, box.shape[1]), np.float32)
+            values = _widened(raw, self.tensor.values.dtype, implementation)
+            return values, np.ones((1, box.shape[1]), np.float32)
         whole = Box((*lead, *box.start), (*(1 for _ in lead), *box.shape))
         raw = as_matrix(reader.read(self.name, whole))
         if self.coded:
             scales = as_matrix(read_scales(self.tensor, whole, reader, self.groups))
             return contiguous(raw).view(np.int8), contiguous(scales)
-        values = _widened(raw, self.tensor.values.dtype)
+        values = _widened(raw, self.tensor.values.dtype, implementation)
         if self.tensor.scales is not None:  # ones, where xAI's code asks for scales
             scales = as_matrix(read_scales(self.tensor, whole, reader, self.groups))
             rows = self._groups_of(self.tensor.scales)
@@ -191,13 +201,16 @@ class SourceWeight:
             raise GrokpackError("GP407", what, Place(self.name), hint=hint)
 
 
-def _widened(raw: np.ndarray, dtype: DType) -> np.ndarray:
+def _widened(raw: np.ndarray, dtype: DType, implementation: Implementation) -> np.ndarray:
     """Convert a matrix of raw bits, perhaps transposed, to contiguous float32.
 
     It works strip by strip in memory order, so that only one copy of the whole exists.
     """
-    values = np.empty(raw.shape, np.float32)
+    values = reused_memory.empty(raw.shape, np.float32)
     transposed = not raw.flags.c_contiguous
+    if transposed and dtype is DType.BF16:
+        twin(widening.widen_transposed, implementation)(np.ascontiguousarray(raw.T), values)
+        return values
     source, out = (raw.T, values.T) if transposed else (raw, values)
     for first in range(0, len(source), _STRIP):
         strip = np.ascontiguousarray(source[first : first + _STRIP])

@@ -32,3 +32,13 @@ def test_the_oldest_entries_are_evicted_whoever_owns_them() -> None:
     assert query.take(0) is None
     assert key.take(0) is not None
     assert query.take(1) is not None
+
+
+def test_consecutive_entries_are_taken_joined_unless_one_is_missing() -> None:
+    entries = LRUCache().numbered("query")
+    for number in (3, 4, 6):
+        entries.put(number, (np.array([number]), np.array([-number, 0])))
+    taken = entries.take_all(range(3, 5))
+    assert taken is not None
+    assert [array.tolist() for array in taken] == [[3, 4], [-3, 0, -4, 0]]
+    assert entries.take_all(range(3, 7)) is None

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokpack import kernels
-from grokpack.kernels import compiled, dispatch, statistics
+from grokpack.kernels import compiled, dispatch, statistics, widening
 from grokpack.kernels.dispatch import twin
 from tests.support.kernel_arrays import code_sums, codes, float_sums, floats, moments
 
@@ -84,6 +84,15 @@ def test_columns_are_folded_alike(scales: np.ndarray, data: st.DataObject) -> No
         twin(statistics.fold_columns, "numba")(squares, ends[0], ends[1], scales, *fast) == left_out
     )
     assert same(plain, fast)
+
+
+@given(st.tuples(st.integers(1, 70), st.integers(1, 150)), st.integers(0, 99))
+def test_bfloat16_is_transposed_and_widened_alike(shape: tuple[int, int], seed: int) -> None:
+    bits = np.random.default_rng(seed).integers(0, 1 << 16, shape).astype(np.uint16)
+    plain, fast = (np.full(shape[::-1], 7, np.float32) for _ in range(2))
+    widening.widen_transposed(bits, plain)
+    twin(widening.widen_transposed, "numba")(bits, fast)
+    assert same((plain, fast), ((bits.T.astype(np.uint32) << 16).view(np.float32), plain))
 
 
 @given(st.integers(0, 60).flatmap(floats))

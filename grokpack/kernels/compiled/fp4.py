@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from grokpack.kernels import fp4_blocks as spec
-from grokpack.kernels.compiled import allocate, compiled, inner
+from grokpack.kernels.compiled import allocate_all, compiled, inner
 from grokpack.kernels.compiled._ggml.blocks_of_32 import F, I, Scalar
 from grokpack.kernels.compiled._small_floats.fp4_lanes import (
     COUNT,
@@ -118,21 +118,21 @@ def _run(
     trials = np.empty(0, np.int32) if weights is None else form.trials
     known = np.ones(len(values), np.float32) if weights is None else weights
     weighted = not (known == 1).all()
-    work = (
-        allocate((_HIGHEST * LANES * FLOAT32,), np.uint8),
-        allocate((BLOCK,), np.float32),
-        allocate((BLOCK,), np.uint8),
-        allocate((_HIGHEST * LANES,), np.float32),
-        allocate((_HIGHEST * LANES,), np.uint8),
-        allocate((_HIGHEST * LANES,), np.uint32),
-        allocate((_HIGHEST * LANES,), np.uint8),
-        allocate((COUNT,), np.float32),
-        allocate((LANES,), np.int32),
-        allocate((2 * LANES,), np.int32),
-        allocate((2 * LANES,), np.uint8),
-        allocate((PART * LANES,), np.uint8),
-        allocate((SIDE * LANES,), np.uint8),
-        allocate((SIDE * PART,), np.uint8),
+    work = allocate_all(
+        (_HIGHEST * LANES * FLOAT32, np.uint8),
+        (BLOCK, np.float32),
+        (BLOCK, np.uint8),
+        (_HIGHEST * LANES, np.float32),
+        (_HIGHEST * LANES, np.uint8),
+        (_HIGHEST * LANES, np.uint32),
+        (_HIGHEST * LANES, np.uint8),
+        (COUNT, np.float32),
+        (LANES, np.int32),
+        (2 * LANES, np.int32),
+        (2 * LANES, np.uint8),
+        (PART * LANES, np.uint8),
+        (SIDE * LANES, np.uint8),
+        (SIDE * PART, np.uint8),
     )
     octets = lying.reshape(-1).view(np.uint8)
     rules = form.height, form.micro, form.ggml, weighted, unit, trials, known

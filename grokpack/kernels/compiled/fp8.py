@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from grokpack.kernels.compiled import allocate, compiled, inner
+from grokpack.kernels.compiled import allocate_all, compiled, inner
 from grokpack.kernels.compiled._small_floats.fp8_lanes import (
     add_errors,
     encode,
@@ -63,32 +63,32 @@ def quantize(  # noqa: PLR0913, PLR0917
     """Call the compiled twin of `fp8.quantize`, which sees bytes and is compiled once."""
     factors = FACTORS if method == MSE else _NO_FACTORS
     turned = not out.flags.c_contiguous
-    scratch = (
-        allocate((PART * LANES,), np.uint8),
-        allocate((BLOCK,), np.float32),
-        allocate((BLOCK,), np.uint8),
-        allocate((_STRIP * LANES,), np.float32),
-        allocate((_STRIP * LANES,), np.uint8),
-        allocate((_STRIP * LANES,), np.uint32),
-        allocate((PART * LANES,), np.uint8),
-        allocate((SIDE * PART,), np.uint8),
-        allocate((LANES,), np.uint32),
-        allocate((LANES,), np.uint8),
-    )
-    trials, errors = (allocate(((1 + len(factors)) * LANES,), np.float32) for _ in range(2))
-    account = (
-        allocate((4 * LANES,), np.float32),
-        allocate((2 * LANES,), np.int32),
-        allocate((2 * LANES,), np.uint8),
+    trials = (1 + len(factors)) * LANES
+    work = allocate_all(
+        (PART * LANES, np.uint8),
+        (BLOCK, np.float32),
+        (BLOCK, np.uint8),
+        (_STRIP * LANES, np.float32),
+        (_STRIP * LANES, np.uint8),
+        (_STRIP * LANES, np.uint32),
+        (PART * LANES, np.uint8),
+        (SIDE * PART, np.uint8),
+        (LANES, np.uint32),
+        (LANES, np.uint8),
+        (trials, np.float32),
+        (trials, np.float32),
+        (4 * LANES, np.float32),
+        (2 * LANES, np.int32),
+        (2 * LANES, np.uint8),
     )
     _quantize(
         values.reshape(-1).view(np.uint8),
         (*values.shape, values.itemsize),
         scales,
         (column, per_group, height, width),
-        (factors, trials, errors),
-        scratch,
-        account,
+        (factors, work[10], work[11]),
+        work[:10],
+        (work[12], work[13], work[14]),
         (out.T if turned else out).reshape(-1),
         turned,
         steps,
