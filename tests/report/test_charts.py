@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from grokpack import report
+from grokpack.report import pages
 from grokpack.report.pages import chart_gallery
 from grokpack.report.pages.charts import Bars, Chart, Histogram, Lines, Points, Series
 
@@ -184,7 +184,7 @@ def test_settings_of_the_user_change_nothing() -> None:
 
 
 def test_without_matplotlib_a_page_says_what_would_draw_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(report, "chart_drawing", raising=False)
+    monkeypatch.delattr(pages, "chart_drawing", raising=False)
     monkeypatch.setitem(sys.modules, "grokpack.report.pages.chart_drawing", None)
     found = drawn(BARS)
     assert found.of("code")[:1] == ["pip install 'grokpack[report]'"]
