@@ -60,30 +60,31 @@ def explain(
     says what each code in it means, where it was found, and what to do there. With --schema prints
     what a command's JSON looks like.
     """
+    if schema is None:
+        session.result(_explained(code or ""), {})
+        return
+    from json import dumps
+
+    from grokpack.report import json_schemas
+
+    session.result(dumps(json_schemas.schema(schema), indent=2), {}, verbatim=True)
+
+
+def _explained(code: str) -> str:
+    """Return the text about a code, about all that begin with it, or about a document's codes."""
     from grokpack.core.error_codes import CODES
     from grokpack.report.text import code_text
 
-    if schema is not None:
-        from json import dumps
-
-        from grokpack.report import json_schemas
-
-        session.result(dumps(json_schemas.schema(schema), indent=2), {}, verbatim=True)
-        return
-    if code is None:
-        session.result(code_text.listing(CODES), {})
-        return
     found = {
         name: row for name, row in CODES.items() if name.startswith((code.upper(), f"GP{code}"))
     }
     if len(found) == 1:
-        session.result("".join(map(code_text.page, found.values())), {})
-    elif found:
-        session.result(code_text.listing(found), {})
-    elif code.endswith(".json"):
-        session.result(code_text.of_answer(_answer(code)), {})
-    else:
-        raise UnusableValue(f"there is no code `{code}`", hint="`grokpack explain` lists them")
+        return "".join(map(code_text.page, found.values()))
+    if found:
+        return code_text.listing(found)
+    if code.endswith(".json"):
+        return code_text.of_answer(_answer(code))
+    raise UnusableValue(f"there is no code `{code}`", hint="`grokpack explain` lists them")
 
 
 def _answer(path: str) -> ReasonsJson:

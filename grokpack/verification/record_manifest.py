@@ -64,12 +64,7 @@ def record(
     """
     _refuse_second(checkpoint, out)
     place = out or manifest_paths.writable(manifest_paths.manifests(checkpoint))
-    prefix = manifest_paths.below_home(checkpoint) if checkpoint.owns_folder else ""
-    held = {
-        prefix + file.path + path.removeprefix(checkpoint.path(file.path)): path
-        for file in checkpoint.layout.files()
-        for path in (storage.stored(checkpoint.path(file.path)),)
-    }
+    held = _stored_files(checkpoint)
     sizes = {name: storage.stamp(path)[0] for name, path in held.items()}
     total = sum(sizes.values())
     # The largest first, so that no thread is left alone with one at the end.
@@ -100,6 +95,17 @@ class _Recorder:
         nbytes = storage.stamp(path)[0]
         tiles, whole = hashing.file_sums(path, nbytes, self.watch, sha256=self.sha256)
         return name, manifest_file.file_row(nbytes, tiles, whole)
+
+
+def _stored_files(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the path of each stored file, compressed or not, by its name in the manifest."""
+    prefix = manifest_paths.below_home(checkpoint) if checkpoint.owns_folder else ""
+    stored = {}
+    for file in checkpoint.layout.files():
+        plain = checkpoint.path(file.path)
+        path = storage.stored(plain)
+        stored[prefix + file.path + path.removeprefix(plain)] = path
+    return stored
 
 
 def _refuse_second(checkpoint: Checkpoint, out: str | None) -> None:

@@ -72,7 +72,7 @@ def choose(
         limit = round(share.fraction * sum(record.nbytes for record in records))
     if limit is not None:
         wanted = _oldest(every, age, wanted, limit)
-    return list(_stretches([every[i] for i in sorted(wanted | bad)]))
+    return list(_runs([every[i] for i in sorted(wanted | bad)]))
 
 
 def _young(age_s: float, max_age_s: float | None) -> bool:
@@ -94,7 +94,7 @@ def _oldest(
     return found
 
 
-def _stretches(tiles: Sequence[tuple[Record, int]]) -> Iterator[TileRun]:
+def _runs(tiles: Sequence[tuple[Record, int]]) -> Iterator[TileRun]:
     first = 0
     for i in range(1, len(tiles) + 1):
         record, tile = tiles[first]

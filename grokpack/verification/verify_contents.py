@@ -21,12 +21,13 @@ from grokpack.verification.read_and_compare import ReadResult, read_all
 from grokpack.verification.read_options import ReadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from grokpack.checkpoint.manifest_paths import ComparedFiles
     from grokpack.checkpoint.manifest_records import Record, Records
     from grokpack.core.finding import Finding
     from grokpack.core.progress import Watch
+    from grokpack.verification.sampling import TileRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +67,11 @@ def check_contents(
     sound = [r for r in (*records.files, *records.sidecars) if there[r.path] == r.nbytes]
     known = memory.recall(sound)
     chosen = sampling.choose(sound, known, limits.share, time.time())
-    by_path = {storage.absolute(record.path): record for record in sound}
-    orders = [_Order(storage.absolute(s.record.path), s.first, s.last) for s in chosen]
-    sizes = {order.path: by_path[order.path].nbytes for order in orders}
-    begin = Started("contents", sum(stretch.nbytes for stretch in chosen))
-    job = Job(_Reader, (sizes,), worker_checks.check_files)
     found: list[_TileResult] = []
     try:
-        for sums in read_all(begin, job, orders, limits, threads(checkpoint.folder), listen):
-            for own in sums:
-                result = _judged(by_path[own.path], own)
-                known[result.record.file.path].note(result.tile, _now(), good=result.good)
-                found.append(result)
+        for result in _results(chosen, limits, threads(checkpoint.folder), listen):
+            known[result.record.file.path].note(result.tile, _now(), good=result.good)
+            found.append(result)
     finally:
         if found:
             memory.keep()
@@ -87,10 +81,24 @@ def check_contents(
         records.origin,
         {r.path: r.nbytes for r in (*records.files, *records.sidecars)} | unrecorded,
         _compared(sound, found),
-        ended=len(found) == sum(stretch.last - stretch.first for stretch in chosen),
+        ended=len(found) == sum(run.last - run.first for run in chosen),
     )
     never = sampling.unread(sound, known) + sum(unrecorded.values())
     return replace(compared, never_bytes=never)
+
+
+def _results(
+    chosen: Sequence[TileRun], limits: ReadOptions, useful: int, listen: Listener
+) -> Iterator[_TileResult]:
+    """Read the chosen tiles, and yield the result of each as soon as it is known."""
+    by_path = {storage.absolute(run.record.path): run.record for run in chosen}
+    orders = [_Order(storage.absolute(run.record.path), run.first, run.last) for run in chosen]
+    sizes = {path: record.nbytes for path, record in by_path.items()}
+    begin = Started("contents", sum(run.nbytes for run in chosen))
+    job = Job(_Reader, (sizes,), worker_checks.check_files)
+    for sums in read_all(begin, job, orders, limits, useful, listen):
+        for own in sums:
+            yield _judged(by_path[own.path], own)
 
 
 def _unrecorded(checkpoint: ComparedFiles, records: Records) -> dict[str, int]:

@@ -127,21 +127,16 @@ def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     round_head(lanes, RAW, HEAD, D)
     for c in range(0, WIDTH, LANES):
         inverse, d = vector(lanes, INVERSE + c), vector(lanes, D + c)
-        vv = ee = ve = gone = fill(ZERO)
+        sums = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
         for r in range(BLOCK):
             at = r * WIDTH + c
             v = vector(x, at)
             y = v * inverse
             code = truncated(y + with_sign(fill(_BELOW_HALF), y))
             store_bytes(code, q, at)
-            e = v - d * code
-            vv += v * v
-            ee += e * e
-            ve += v * e
-            gone += choose((v != fill(ZERO)) & (code == fill(ZERO)), fill(ONE), fill(ZERO))
+            sums = _added(sums, v, d * code)
             keep_rolled()
-        sums = vv, ee, ve, gone
-        if all_of(_usual(vv, d, inverse)):
+        if all_of(_usual(sums[0], d, inverse)):
             _keep(sums, lanes, c)
         else:
             _code_any_q8_0(x, q, lanes, c)
@@ -154,6 +149,15 @@ def _usual(vv: Floats, d: Floats, inverse: Floats) -> Mask:
     infinite, zero = fill(INFINITE), fill(ZERO)
     scales = (d != zero) & (magnitude(d) < infinite) & (magnitude(inverse) < infinite)
     return scales & (vv < infinite)
+
+
+@inner
+def _added(sums: Sums, v: Floats, restored: Floats) -> Sums:
+    """Add a row of values, and of what is restored of them, to the sums."""
+    vv, ee, ve, gone = sums
+    e = v - restored
+    is_gone = (v != fill(ZERO)) & (restored == fill(ZERO))
+    return vv + v * v, ee + e * e, ve + v * e, gone + choose(is_gone, fill(ONE), fill(ZERO))
 
 
 @inner
@@ -202,22 +206,16 @@ def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     scale_q4_0(x, lanes)
     for c in range(0, WIDTH, LANES):
         inverse, d, m = vector(lanes, INVERSE + c), vector(lanes, D + c), vector(lanes, M + c)
-        vv = ee = ve = gone = fill(ZERO)
+        sums = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
         for r in range(BLOCK):
             at = r * WIDTH + c
             v = vector(x, at)
             code = v * inverse + fill(_EIGHT_HALF)
             code = truncated(choose(code < fill(_TOP4), code, fill(_TOP4)))
             store_bytes(code, q, at)
-            restored = d * code + m
-            e = v - restored
-            vv += v * v
-            ee += e * e
-            ve += v * e
-            gone += choose((v != fill(ZERO)) & (restored == fill(ZERO)), fill(ONE), fill(ZERO))
+            sums = _added(sums, v, d * code + m)
             keep_rolled()
-        sums = vv, ee, ve, gone
-        if all_of(_usual(vv, d, inverse)):
+        if all_of(_usual(sums[0], d, inverse)):
             _keep(sums, lanes, c)
         else:
             codes_q4_0(x, q, lanes, c)
@@ -252,15 +250,10 @@ def fit_q4_1(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
 def measure(x: np.ndarray, q: np.ndarray, lanes: np.ndarray, c: int) -> None:
     """Sum the errors of 16 columns, and count weights that became zero."""
     d, m = vector(lanes, D + c), vector(lanes, M + c)
-    vv = ee = ve = gone = fill(ZERO)
+    sums = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
     for r in range(BLOCK):
         at = r * WIDTH + c
         v = vector(x, at)
-        restored = d * int8s(q, at) + m
-        e = v - restored
-        vv += v * v
-        ee += e * e
-        ve += v * e
-        gone += choose((v != fill(ZERO)) & (restored == fill(ZERO)), fill(ONE), fill(ZERO))
+        sums = _added(sums, v, d * int8s(q, at) + m)
         keep_rolled()
-    _keep((vv, ee, ve, gone), lanes, c)
+    _keep(sums, lanes, c)
