@@ -17,7 +17,7 @@ from tests.freeze_outputs import OUTPUTS, RUNS, read
 from tests.support import freezing, specializations, unfinished_runs
 from tests.support.frozen_commands import chapters
 from tests.support.frozen_interface import interface
-from tests.support.quantizing import FASTEST
+from tests.support.quantized_checkpoints import FASTEST
 
 FROZEN = read(OUTPUTS)
 STOPPED = read(RUNS)

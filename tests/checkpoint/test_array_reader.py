@@ -16,7 +16,7 @@ from grokpack.core.arrays import contiguous
 from grokpack.core.layout import Box, whole_box
 from grokpack.models.architecture import Geometry
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 
 TINY = Geometry(
     vocab=32, d_model=64, layers=1, experts=2, ffn=256, q_width=256, kv_width=64, head_dim=16

@@ -28,8 +28,8 @@ from grokpack.formats import ocdbt, zarr_metadata_rendering
 from grokpack.models.grok1 import GROK1
 from grokpack.transforms.dequantize import Dequantize
 from tests.support.checkpoints import GOLDEN, reshard, synthesize, tree
-from tests.support.converting import WIDE, attach, convert, expected, rounded
-from tests.support.weights import exact_weights, unpickled
+from tests.support.conversions import WIDE, attach, convert, expected, rounded
+from tests.support.weight_formula import exact_weights, unpickled
 
 DOWN = "transformer/decoder_layer_0/moe/linear_1/w"
 EMBEDDING = "language_model/in_out_embed/embeddings"

@@ -14,7 +14,7 @@ from grokpack.checkpoint.readers import virtual_store_reader
 from grokpack.checkpoint.tensorstore import open_arrays
 from grokpack.cli.app import app
 from tests.support.checkpoints import reshard, synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkpoints import reshard, synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.fuzzing import ALLOWED, TINY, cases, status_of
 
 FEW = 60  # of cases that are run here; `make fuzz` runs thousands

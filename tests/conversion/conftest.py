@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grokpack import storage
-from tests.support import converting, quantizing
+from tests.support import conversions, quantized_checkpoints
 from tests.support.checkpoints import synthesize
 
 
@@ -20,9 +20,9 @@ def _no_hook_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesize(tmp_path_factory.mktemp("origin") / "m", converting.WIDE)
+    return synthesize(tmp_path_factory.mktemp("origin") / "m", conversions.WIDE)
 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesize(tmp_path_factory.mktemp("wide") / "in", quantizing.WIDE)
+    return synthesize(tmp_path_factory.mktemp("wide") / "in", quantized_checkpoints.WIDE)

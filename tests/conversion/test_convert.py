@@ -20,8 +20,8 @@ from grokpack.kernels.dispatch import VARIABLE
 from grokpack.verification.verify_structure import verify_structure
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 from tests.support.checkpoints import reshard, tensor_files, tree
-from tests.support.converting import WIDE, convert, expected, gguf_values, hf_values
-from tests.support.weights import exact_weights
+from tests.support.conversions import WIDE, convert, expected, gguf_values, hf_values
+from tests.support.weight_formula import exact_weights
 
 CUT: dict[str, tuple[int, str, dict[str, Any]]] = {
     "ckpt-0 for 1": (1, "ckpt-0", {}),

@@ -19,7 +19,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
 from grokpack.models import registry
 from grokpack.models.family import Model
-from tests.support import grok2, quantizing
+from tests.support import grok2, quantized_checkpoints
 
 if TYPE_CHECKING:
     from grokpack.core.documents.fit_json import DeviceLoadJson, FitJson
@@ -132,7 +132,7 @@ def test_the_best_that_fits_is_what_loses_least() -> None:
 
 
 def test_a_width_that_cuts_blocks_is_left_out() -> None:
-    small = Model(registry.FAMILIES["grok-1"], quantizing.WIDE)
+    small = Model(registry.FAMILIES["grok-1"], quantized_checkpoints.WIDE)
     source = replace(released("grok-1"), model=small)
     (row,) = (form for form in serving_formats(source) if form.name == "fp8")
     assert row.command is not None

@@ -13,8 +13,8 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_reshard import plan_reshard
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.execution.run import execute
-from tests.support.converting import WIDE, convert
-from tests.support.weights import exact_weights
+from tests.support.conversions import WIDE, convert
+from tests.support.weight_formula import exact_weights
 
 
 def large_scale(source: Path, out: Path, scale: float = 2.0**100, output: int = 0) -> Path:

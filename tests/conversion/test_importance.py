@@ -20,7 +20,7 @@ from grokpack.conversion.quantization import importance
 from grokpack.kernels import dispatch
 from tests.report.test_schemas import answer, check
 from tests.support.checkpoints import GOLDEN, synthesize
-from tests.support.quantizing import FASTEST
+from tests.support.quantized_checkpoints import FASTEST
 
 TOKENS = GOLDEN / "tokens.npy"
 FORM = ("--bits", "4", "--group", "32")

@@ -21,10 +21,10 @@ from grokpack.execution.run_options import RunOptions
 from grokpack.models.architecture import Geometry
 from grokpack.models.grok1 import GROK1
 from tests.faults.crashing import Crash
-from tests.support import packed
+from tests.support import packed_formula
 from tests.support.checkpoints import GOLDEN, synthesize, tensor_files, tree
-from tests.support.quantizing import make_tiles_small, quantize, weights
-from tests.support.weights import exact_weights
+from tests.support.quantized_checkpoints import make_tiles_small, quantize, weights
+from tests.support.weight_formula import exact_weights
 
 BLOCKY = Geometry(
     vocab=64, d_model=128, layers=1, experts=2, ffn=1024, q_width=1024, kv_width=128, head_dim=32
@@ -46,8 +46,8 @@ def test_compressed_tensors_are_near_the_weights_and_the_account_says_how_near(
     out = quantize(
         wide, tmp_path / "out", bits=bits, to="compressed-tensors", group=group, symmetric=symmetric
     )
-    found = packed.arrays(out)
-    check_account(out, wide, 1, lambda base: packed.compressed_tensors(found, base, bits))
+    found = packed_formula.arrays(out)
+    check_account(out, wide, 1, lambda base: packed_formula.compressed_tensors(found, base, bits))
     config = json.loads((out / "config.json").read_text())["quantization_config"]
     scheme = config["config_groups"]["group_0"]["weights"]
     assert scheme["num_bits"] == bits
@@ -61,8 +61,8 @@ def test_gptq_is_near_the_weights_and_the_account_says_how_near(
     wide: Path, tmp_path: Path, group: str, bits: int
 ) -> None:
     out = quantize(wide, tmp_path / "out", bits=bits, to="gptq", group=group)
-    found = packed.arrays(out)
-    check_account(out, wide, 1, lambda base: packed.gptq(found, base, bits))
+    found = packed_formula.arrays(out)
+    check_account(out, wide, 1, lambda base: packed_formula.gptq(found, base, bits))
     config = json.loads((out / "config.json").read_text())["quantization_config"]
     assert config["group_size"] == (-1 if group == "channel" else int(group))
 
@@ -73,13 +73,15 @@ def test_a_scale_for_each_output_is_the_same_in_both_packings(
 ) -> None:
     """GPTQ's rows run along the groups, so that its codes are made in another way."""
     options: dict[str, Any] = {"group": "channel", "method": method}
-    one = packed.arrays(quantize(wide, tmp_path / "a", to="gptq", **options))
-    other = packed.arrays(quantize(wide, tmp_path / "b", to="compressed-tensors", **options))
+    one = packed_formula.arrays(quantize(wide, tmp_path / "a", to="gptq", **options))
+    other = packed_formula.arrays(
+        quantize(wide, tmp_path / "b", to="compressed-tensors", **options)
+    )
     for entry, expert, _ in weights(wide, 1):
-        base = packed.module("hpcai", entry, expert)
+        base = packed_formula.module("hpcai", entry, expert)
         assert set(one[f"{base}.g_idx"]) == {0}
         np.testing.assert_array_equal(
-            packed.gptq(one, base, 4), packed.compressed_tensors(other, base, 4)
+            packed_formula.gptq(one, base, 4), packed_formula.compressed_tensors(other, base, 4)
         )
 
 
@@ -91,7 +93,7 @@ def check_account(
     account = manifest.get("account", {}).get("tensors", {})
     sums: dict[str, np.ndarray] = {}
     for entry, expert, exact in weights(source, layers):
-        made = decode(packed.module("hpcai", entry, expert))
+        made = decode(packed_formula.module("hpcai", entry, expert))
         error = exact - made
         assert np.abs(error).max() <= np.abs(exact).max() / 2  # a search cuts outliers
         row = np.array([(exact**2).sum(), (error**2).sum(), (exact * made).sum(), (made**2).sum()])
@@ -109,18 +111,18 @@ def check_account(
 
 def test_eight_bits_of_gptq_are_the_released_codes_and_scales(blocky: Path, tmp_path: Path) -> None:
     out = quantize(blocky, tmp_path / "out", bits=8)
-    found = packed.arrays(out)
+    found = packed_formula.arrays(out)
     for entry, expert, exact in weights(blocky, 1):
-        made = packed.gptq(found, packed.module("hpcai", entry, expert), 8)
+        made = packed_formula.gptq(found, packed_formula.module("hpcai", entry, expert), 8)
         np.testing.assert_array_equal(made, exact, err_msg=entry.name)
     assert "account" not in json.loads((out / "grokpack.json").read_text())
 
 
 def test_experts_presharded_for_sglang_are_exact(blocky: Path, tmp_path: Path) -> None:
-    found = packed.arrays(quantize(blocky, tmp_path / "out", bits=8, to="w8a8-int8"))
+    found = packed_formula.arrays(quantize(blocky, tmp_path / "out", bits=8, to="w8a8-int8"))
     for entry, expert, exact in weights(blocky, 1):
-        base = packed.module("sglang", entry, expert)
-        made = packed.w8a8(found, base)
+        base = packed_formula.module("sglang", entry, expert)
+        made = packed_formula.w8a8(found, base)
         if entry.rule.path == "multi_head_attention/linear/w":
             assert np.abs(made - exact).max() <= np.abs(exact).max() / 127
         else:
@@ -131,16 +133,18 @@ def test_floating_point_weights_are_presharded_too(blocky: Path, tmp_path: Path)
     """Their config.json gives scale groups, though nothing has scales."""
     plan = plan_convert(open_checkpoint(str(blocky)), "hf", ConvertOptions(dtype="f32"))
     execute(plan, str(tmp_path / "hf"))
-    found = packed.arrays(quantize(tmp_path / "hf", tmp_path / "out", bits=8, to="w8a8-int8"))
+    found = packed_formula.arrays(
+        quantize(tmp_path / "hf", tmp_path / "out", bits=8, to="w8a8-int8")
+    )
     for entry, expert, exact in weights(blocky, 1):
-        made = packed.w8a8(found, packed.module("sglang", entry, expert))
+        made = packed_formula.w8a8(found, packed_formula.module("sglang", entry, expert))
         assert np.abs(made - exact).max() <= np.abs(exact).max() / 127, entry.name
 
 
 def test_router_and_norms_stay_float32_and_the_embedding_becomes_bf16(
     wide: Path, tmp_path: Path
 ) -> None:
-    found = packed.arrays(quantize(wide, tmp_path / "out"))
+    found = packed_formula.arrays(quantize(wide, tmp_path / "out"))
     exact = exact_weights(wide)
     router = found["model.layers.0.moe_block.gate.weight"]
     np.testing.assert_array_equal(router, exact["transformer/decoder_layer_0/router/w"].T)

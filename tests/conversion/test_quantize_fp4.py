@@ -20,10 +20,10 @@ from grokpack.transforms.dequantize import read_as_f32
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.conversion.test_quantize import check_account
-from tests.support import packed
+from tests.support import packed_formula
 from tests.support.checkpoints import synthesize, tree
-from tests.support.converting import convert
-from tests.support.quantizing import WIDE, quantize, weights
+from tests.support.conversions import convert
+from tests.support.quantized_checkpoints import WIDE, quantize, weights
 
 FORMS = ("mxfp4", "nvfp4")
 _KEY = "model.layers.0.attn.k_proj"
@@ -42,19 +42,19 @@ def written(
 
 
 def test_weights_are_near_and_the_account_says_how_near(wide: Path, written: Path) -> None:
-    found = packed.arrays(written)
+    found = packed_formula.arrays(written)
     check_account(
-        written, wide, WIDE.layers, lambda base: packed.fp4(found, base).astype(np.float64)
+        written, wide, WIDE.layers, lambda base: packed_formula.fp4(found, base).astype(np.float64)
     )
 
 
 def test_what_is_written_is_read_exactly(wide: Path, written: Path) -> None:
-    checkpoint, found = open_checkpoint(str(written)), packed.arrays(written)
+    checkpoint, found = open_checkpoint(str(written)), packed_formula.arrays(written)
     reader = ArrayReader(checkpoint)
     for entry, expert, _ in weights(wide, WIDE.layers):
         tensor = checkpoint.tensors[entry.name]
         made = read_as_f32(tensor, whole_box(tensor.values.shape), reader).swapaxes(-1, -2)
-        wanted = packed.fp4(found, packed.module("hpcai", entry, expert))
+        wanted = packed_formula.fp4(found, packed_formula.module("hpcai", entry, expert))
         np.testing.assert_array_equal(made if expert is None else made[expert], wanted)
     tensor = checkpoint.tensors[entry.name]
     assert checkpoint.label(tensor) == written.name
@@ -152,9 +152,9 @@ def test_parts_that_do_not_fit_are_named(
 def change(folder: Path, edit: Callable[[dict[str, np.ndarray]], None]) -> None:
     """Change the arrays of a folder, which then has no manifest."""
     (file,) = folder.glob("*.safetensors")
-    arrays = dict(packed.load(file))
+    arrays = dict(packed_formula.load(file))
     edit(arrays)
-    packed.save(file, arrays)
+    packed_formula.save(file, arrays)
     for name in ("grokpack.json", "model.safetensors.index.json"):
         (folder / name).unlink(missing_ok=True)
 
@@ -163,7 +163,7 @@ def test_nvfp4_of_modelopt_multiplies_by_its_second_scale(wide: Path, tmp_path: 
     out = quantize(wide, tmp_path / "out", to="nvfp4")
     wanted = {
         base: values
-        for base, values in packed.arrays(out).items()
+        for base, values in packed_formula.arrays(out).items()
         if base.endswith(("weight_packed", "weight_scale", "weight_global_scale"))
     }
 
@@ -186,7 +186,7 @@ def test_nvfp4_of_modelopt_multiplies_by_its_second_scale(wide: Path, tmp_path: 
     for entry, expert, _ in weights(wide, WIDE.layers):
         tensor = checkpoint.tensors[entry.name]
         made = read_as_f32(tensor, whole_box(tensor.values.shape), reader).swapaxes(-1, -2)
-        exact = packed.fp4(wanted, packed.module("hpcai", entry, expert))
+        exact = packed_formula.fp4(wanted, packed_formula.module("hpcai", entry, expert))
         np.testing.assert_allclose(made if expert is None else made[expert], exact, rtol=3e-7)
     assert checkpoint.label(tensor) == "nvfp4"
 

@@ -22,7 +22,7 @@ from grokpack.models.architecture import Geometry
 from grokpack.models.grok1 import GROK1
 from grokpack.planning.memory_budget import budget
 from tests.support.checkpoints import synthesize
-from tests.support.weights import exact_weights
+from tests.support.weight_formula import exact_weights
 
 GEOMETRY = Geometry(
     vocab=64, d_model=256, layers=2, experts=2, ffn=256, q_width=256, kv_width=64, head_dim=32

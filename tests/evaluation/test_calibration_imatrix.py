@@ -14,12 +14,12 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.cli.app import app
 from grokpack.conversion.quantization import importance
 from tests.report.test_schemas import answer
-from tests.support import grok2, input_flow
+from tests.support import grok2, input_squares
 from tests.support.checkpoints import GOLDEN, synthesize
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
-    from tests.support.input_flow import Flow
+    from tests.support.input_squares import Flow
 
 
 def calibrated(source: Path, tokens: Path, out: Path, *options: str) -> gguf.GGUFReader:
@@ -48,14 +48,14 @@ def names_of(checkpoint: Checkpoint) -> dict[str, str]:
 
 def test_grok_1_has_the_sums_that_numpy_adds(tmp_path: Path) -> None:
     found = calibrated(GOLDEN, GOLDEN / "tokens.npy", tmp_path / "x.gguf")
-    flow, names = input_flow.of_grok1(GOLDEN), names_of(open_checkpoint(str(GOLDEN)))
+    flow, names = input_squares.of_grok1(GOLDEN), names_of(open_checkpoint(str(GOLDEN)))
     check(found, {names[name]: sums for name, sums in flow.items()})
 
 
 def test_grok_2_has_the_sums_that_numpy_adds(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(str(grok2.RELEASE))
     found = calibrated(grok2.RELEASE, grok2.GOLDEN / "tokens.npy", tmp_path / "x.gguf")
-    flow, wanted = input_flow.of_grok2(grok2.GOLDEN), {}
+    flow, wanted = input_squares.of_grok2(grok2.GOLDEN), {}
     for entry in checkpoint.model.tensors():
         if entry.rule.quantized:
             count = checkpoint.geometry.experts if entry.rule.stacked else 1

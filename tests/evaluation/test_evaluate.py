@@ -20,11 +20,11 @@ from grokpack.evaluation.network.logit_scores import Divergence, Scores
 from grokpack.models.grok1 import GROK1
 from tests.oracle import forward
 from tests.report.test_schemas import answer, check
-from tests.support import input_flow
+from tests.support import input_squares
 from tests.support.checkpoints import GOLDEN, synthesize
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 from tests.support.forked import run
-from tests.support.network import golden, prompts, tokenizer
+from tests.support.reference_network import golden, prompts, tokenizer
 
 TOKENS = GOLDEN / "tokens.npy"
 
@@ -224,7 +224,7 @@ def test_calibration_is_what_flows_into_each_weight(tmp_path: Path) -> None:
     out = tmp_path / "flow.safetensors"
     evaluated(GOLDEN, "--tokens", TOKENS, "--calibrate", out)
     found = load_file(out)
-    wanted = input_flow.of_grok1(GOLDEN)
+    wanted = input_squares.of_grok1(GOLDEN)
     assert {name.rpartition("/")[0] for name in found} == set(wanted)
     for name, (sums, counts) in wanted.items():
         means = sums / np.maximum(counts, 1)[:, None]

@@ -9,9 +9,9 @@ import pytest
 
 from grokpack.evaluation.network_verdict import Thresholds, findings
 from grokpack.models.architecture import Geometry
-from tests.support.altering import copy, set_constant
+from tests.support.altered_copies import copy, set_constant
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.evaluated_pairs import (
     CONSTANTS,
     CONVERTED,
@@ -21,7 +21,7 @@ from tests.support.evaluated_pairs import (
     errors,
     evaluated,
 )
-from tests.support.quantizing import quantize
+from tests.support.quantized_checkpoints import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

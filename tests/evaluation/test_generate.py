@@ -18,9 +18,9 @@ from grokpack.models.grok1 import GROK1
 from tests.oracle import forward
 from tests.report.test_schemas import answer, check
 from tests.support.checkpoints import GOLDEN, synthesize
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 from tests.support.forked import run
-from tests.support.network import logits, prompts, random_tokens, tokenizer
+from tests.support.reference_network import logits, prompts, random_tokens, tokenizer
 
 
 def continued(folder: Path, starts: list[np.ndarray], count: int) -> list[list[int]]:

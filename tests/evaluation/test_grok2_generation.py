@@ -15,7 +15,7 @@ from grokpack.evaluation.network.batch import batch
 from grokpack.evaluation.network.layer import PassOptions
 from tests.report.test_schemas import answer
 from tests.support.grok2 import GOLDEN, RELEASE, prompts
-from tests.support.network import change_constants, logits
+from tests.support.reference_network import change_constants, logits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,7 +31,7 @@ from grokpack.models.grok2 import GROK2
 from tests.report.test_schemas import answer
 from tests.support.checkpoints import GOLDEN as GROK1
 from tests.support.grok2 import GOLDEN, RELEASE, prompts
-from tests.support.network import change_constants, logits
+from tests.support.reference_network import change_constants, logits
 
 CLOSE = 2e-3
 """The largest difference of a logit that its README allows; 1.7e-4 is measured."""

@@ -28,8 +28,8 @@ from grokpack.evaluation.single_evaluation import evaluate
 from grokpack.models.config_json import FILE
 from tests.oracle import forward
 from tests.support.checkpoints import GOLDEN, reshard, synthesize
-from tests.support.converting import WIDE, convert
-from tests.support.network import change_constants, golden, logits, prompts, random_tokens
+from tests.support.conversions import WIDE, convert
+from tests.support.reference_network import change_constants, golden, logits, prompts, random_tokens
 
 CLOSE = 1e-3
 """The largest difference of a logit that is allowed; 6e-5 to 1e-4 are measured, by machine."""

@@ -13,9 +13,9 @@ import pytest
 
 from grokpack.evaluation.network_verdict import Thresholds, findings
 from grokpack.models.architecture import Geometry
-from tests.support.altering import alter, copy, of_layer, permute_experts, permute_heads
+from tests.support.altered_copies import alter, copy, of_layer, permute_experts, permute_heads
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.evaluated_pairs import (
     DOWN,
     GATE,
@@ -28,7 +28,7 @@ from tests.support.evaluated_pairs import (
     evaluated,
     one_code,
 )
-from tests.support.quantizing import quantize
+from tests.support.quantized_checkpoints import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,7 +26,7 @@ from grokpack.execution.run import execute
 from grokpack.models import registry
 from grokpack.models.family import Model
 from grokpack.transforms.dequantize import read_as_f32
-from tests.support.network import logits, random_tokens
+from tests.support.reference_network import logits, random_tokens
 from tests.support.third_family import CAPS, FAMILY, SMALL
 
 if TYPE_CHECKING:

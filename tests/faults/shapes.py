@@ -18,7 +18,7 @@ import zstandard
 
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.formats import zstd_seekable
-from tests.support.converting import convert
+from tests.support.conversions import convert
 
 EMBEDDING = "language_model/in_out_embed/embeddings"
 QUERY = "transformer/decoder_layer_0/multi_head_attention/query/w"

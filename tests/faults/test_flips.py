@@ -11,7 +11,7 @@ import pytest
 from tests.faults.damage import judged
 from tests.support.checkpoints import reshard, synthesize
 from tests.support.content_checks import flip
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.fuzzing import ALLOWED, TINY, status_of
 
 FORMS = ("ckpt-0", "safetensors", "hf", "gguf", "zarr", "archive")

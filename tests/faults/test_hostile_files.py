@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support.checkpoints import reshard, synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.fuzzing import TINY
 
 MEMORY_BYTES = 1 << 30  # of addresses: the interpreter with numpy takes half of it

@@ -19,7 +19,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.formats import safetensors, safetensors_library
 from grokpack.formats.header_allowance import Allowance
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.fuzzing import TINY
 
 WIDTHS = {"F32": 4, "BF16": 2, "I8": 1, "U8": 1, "I64": 8, "F8_E4M3": 1}

@@ -16,7 +16,7 @@ from grokpack.cli.app import app
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from tests.support.checkpoints import reshard, synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 
 KINDS = ("pipe", "socket", "folder", "device")
 

@@ -19,7 +19,7 @@ from grokpack.execution.run_options import RunOptions
 from grokpack.models.architecture import Geometry
 from tests.support.buckets import Moto, client
 from tests.support.checkpoints import tree
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 
 if TYPE_CHECKING:
     from pathlib import Path

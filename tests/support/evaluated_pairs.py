@@ -14,7 +14,7 @@ from grokpack.evaluation.input_tokens import Inputs
 from grokpack.evaluation.network_verdict import Thresholds, findings
 from grokpack.evaluation.pair_evaluation import PairEvaluation, evaluate_pair
 from grokpack.models.architecture import Geometry
-from tests.support.altering import (
+from tests.support.altered_copies import (
     alter,
     of_layer,
     permute_experts,

@@ -24,9 +24,9 @@ from grokpack.models.architecture import Geometry
 from tests.faults import shapes
 from tests.faults.watched import MEMORY_BYTES, Watched
 from tests.support.checkpoints import reshard, synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.mutations import mutate, mutated_policy
-from tests.support.quantizing import quantize
+from tests.support.quantized_checkpoints import quantize
 
 TINY = Geometry(
     vocab=32, d_model=64, layers=1, experts=2, ffn=256, q_width=256, kv_width=64, head_dim=16

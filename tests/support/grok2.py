@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors import deserialize
 
-from tests.support import packed
+from tests.support import packed_formula
 
 GOLDEN = Path(__file__).parents[1] / "data" / "grok2-tiny"
 RELEASE = GOLDEN / "release"
@@ -27,7 +27,7 @@ def listed() -> dict[str, dict[str, Any]]:
 
 def joined(folder: Path) -> dict[str, np.ndarray]:
     """Every tensor as the merged model has it, slices of ranks joined, matrices `[out, in]`."""
-    found = packed.arrays(folder)
+    found = packed_formula.arrays(folder)
     names = {name.partition("@")[0] for name in found}
     return {
         name: np.concatenate(

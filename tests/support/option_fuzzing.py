@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from grokpack.cli.app import app
 from grokpack.formats.calibration_file import FORMAT, VERSION
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.fuzzing import ALLOWED, SECONDS, TINY, ring, status_of
 from tests.support.mutations import POLICY, mutate_bytes
 

@@ -11,8 +11,8 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
-from tests.support.quantizing import WIDE, quantize
+from tests.support.conversions import convert
+from tests.support.quantized_checkpoints import WIDE, quantize
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint

@@ -21,7 +21,7 @@ from grokpack.verification.verify_contents import check_contents
 from grokpack.verification.verify_structure import look, with_contents
 from tests.support.checkpoints import reshard, synthesize
 from tests.support.content_checks import flip
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 
 FORMATS = {"hf": "*.safetensors", "gguf": "*.gguf", "ckpt-0": "ckpt-0/*3_000"}
 FORMATS |= {"ranks": "rank-001-of-002/*.safetensors", "zarr": "transformer/**/linear_v/w/zarr.json"}

@@ -18,7 +18,7 @@ from grokpack.verification import compare as comparison
 from grokpack.verification.compare import DIFFERENT, EQUAL, ROUNDED, Comparison, compare
 from tests.report.test_schemas import check
 from tests.support.checkpoints import reshard, synthesize
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 from tests.support.forked import run
 
 

@@ -19,7 +19,7 @@ from grokpack.verification.record_manifest import record
 from grokpack.verification.verify_structure import verify_structure
 from tests.report.test_schemas import check
 from tests.support.checkpoints import reshard, synthesize
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 
 
 @pytest.fixture(scope="module")

@@ -10,40 +10,46 @@ from typing import Any
 import pytest
 
 from grokpack.storage.http import services
-from tests.support import grok2, hub, servers
-from tests.support.against import codes, verified
+from tests.support import grok2, hub_listings, servers
 from tests.support.content_checks import flip
 from tests.support.servers import impatient
 from tests.support.tls import certificate
+from tests.support.verify_against import codes, verified
 
 REPO = "hf:xai-org/grok-1"
 
 
 @pytest.fixture
-def served(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub.Hub]:
-    with hub.serving(made) as found:
+def served(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_listings.Hub]:
+    with hub_listings.serving(made) as found:
         impatient(monkeypatch)
         monkeypatch.setenv("HF_ENDPOINT", found.url)
         yield found
 
 
-@pytest.mark.parametrize("revision", ["", "@main", "@v1", f"@{hub.COMMIT}"])
-def test_the_hub_says_that_files_are_whole(model: Path, served: hub.Hub, revision: str) -> None:
+@pytest.mark.parametrize("revision", ["", "@main", "@v1", f"@{hub_listings.COMMIT}"])
+def test_the_hub_says_that_files_are_whole(
+    model: Path, served: hub_listings.Hub, revision: str
+) -> None:
     found = verified(model, REPO + revision)
     assert (found["status"], found["exit_code"], codes(found)) == ("whole", 0, [])
-    assert len([a for a in served.asked if "/tree/" in a]) == -(-len(served.files) // hub.PAGE)
-    assert all(hub.COMMIT in a for a in served.asked if "/tree/" in a)  # one state of it
+    assert len([a for a in served.asked if "/tree/" in a]) == -(
+        -len(served.files) // hub_listings.PAGE
+    )
+    assert all(hub_listings.COMMIT in a for a in served.asked if "/tree/" in a)  # one state of it
 
 
 @pytest.mark.parametrize("offline", [False, True])
-def test_what_is_not_as_published_is_found(model: Path, served: hub.Hub, offline: bool) -> None:
+def test_what_is_not_as_published_is_found(
+    model: Path, served: hub_listings.Hub, offline: bool
+) -> None:
     """A large file by its sha256, a small one by git's hash, one of another size unread."""
     if offline:
-        hub.metadata(model, served.files)
+        hub_listings.metadata(model, served.files)
         served.failing = [503] * 99
     files = sorted((model / "ckpt-0").iterdir())
-    large = next(p for p in files if p.stat().st_size > 2 * hub.SMALL_BYTES)
-    small = next(p for p in files if p.stat().st_size < hub.SMALL_BYTES)
+    large = next(p for p in files if p.stat().st_size > 2 * hub_listings.SMALL_BYTES)
+    small = next(p for p in files if p.stat().st_size < hub_listings.SMALL_BYTES)
     flip(large, large.stat().st_size // 2)
     flip(small, small.stat().st_size - 20)
     found = verified(model, "hf:" if offline else REPO)
@@ -60,7 +66,7 @@ def test_what_is_not_as_published_is_found(model: Path, served: hub.Hub, offline
         assert [r["file"] for r in sizes] == [large.name]
 
 
-def test_a_file_that_only_the_hub_has_is_missing(model: Path, served: hub.Hub) -> None:
+def test_a_file_that_only_the_hub_has_is_missing(model: Path, served: hub_listings.Hub) -> None:
     extra = {**served.files[-1], "path": "ckpt-0/tensor00099_000"}
     served.files.append(extra)
     found = verified(model, REPO)
@@ -84,7 +90,7 @@ def test_a_file_that_only_the_hub_has_is_missing(model: Path, served: hub.Hub) -
     ],
 )
 def test_what_the_hub_does_not_say(
-    model: Path, served: hub.Hub, against: str, spoil: dict[str, Any], code: str
+    model: Path, served: hub_listings.Hub, against: str, spoil: dict[str, Any], code: str
 ) -> None:
     for name, value in spoil.items():
         setattr(served, name, value)
@@ -93,7 +99,7 @@ def test_what_the_hub_does_not_say(
     assert found["exit_code"] in (2, 3)
 
 
-def test_a_hub_that_is_busy_is_asked_again(model: Path, served: hub.Hub) -> None:
+def test_a_hub_that_is_busy_is_asked_again(model: Path, served: hub_listings.Hub) -> None:
     served.failing = [503, 429]
     assert verified(model, REPO)["status"] == "whole"
 
@@ -118,7 +124,7 @@ def test_a_hub_that_is_not_trusted_is_told_at_once(
 
 
 def test_a_token_goes_to_the_hub_alone(
-    model: Path, served: hub.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, served: hub_listings.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "right")
     served.gated = True
@@ -134,10 +140,15 @@ def test_a_token_goes_to_the_hub_alone(
         assert [a.headers.get("authorization") for a in elsewhere.asked] == [None]
 
 
-def test_metadata_that_is_none_is_refused(model: Path, served: hub.Hub) -> None:
-    hub.metadata(model, served.files)
+def test_metadata_that_is_none_is_refused(model: Path, served: hub_listings.Hub) -> None:
+    hub_listings.metadata(model, served.files)
     place = model / ".cache" / "huggingface" / "download" / "ckpt-0" / "tensor00000_000.metadata"
-    for text in ("", "one line\n", f"{hub.COMMIT}\n{'z' * 64}\n", f"{hub.COMMIT}\nabc\n"):
+    for text in (
+        "",
+        "one line\n",
+        f"{hub_listings.COMMIT}\n{'z' * 64}\n",
+        f"{hub_listings.COMMIT}\nabc\n",
+    ):
         place.write_text(text, encoding="utf-8")
         assert verified(model, "hf:")["errors"][0]["code"] == "GP230"
 
@@ -147,7 +158,7 @@ def test_a_release_cut_for_ranks_is_compared_with_its_own_repository(
 ) -> None:
     """One rank's file in place of another's, which headers do not tell, among them."""
     folder = Path(shutil.copytree(grok2.RELEASE, tmp_path / "release"))
-    with hub.serving(grok2.RELEASE, "xai-org/grok-2") as served:
+    with hub_listings.serving(grok2.RELEASE, "xai-org/grok-2") as served:
         impatient(monkeypatch)
         monkeypatch.setenv("HF_ENDPOINT", served.url)
         services.forget()

@@ -16,7 +16,7 @@ from grokpack.verification import replay
 from tests.report.test_schemas import check
 from tests.support.checkpoints import synthesize
 from tests.support.content_checks import flip
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 
 OUTPUTS: dict[str, list[str]] = {
     "reshard 4": ["reshard", "--tp", "4"],

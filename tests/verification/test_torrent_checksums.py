@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from grokpack.core.errors import GrokpackError
 from grokpack.formats.bencode import Document
 from grokpack.verification.checksum_lists import torrent
-from tests.support.against import codes, verified
 from tests.support.content_checks import flip
+from tests.support.verify_against import codes, verified
 
 
 def make_torrent(folder: Path, out: Path, piece_bytes: int = 16384) -> torf.Torrent:

@@ -20,7 +20,7 @@ from grokpack.verification.value_statistics import CountingSizes
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import statistics, verify_values
 from tests.support.checkpoints import GOLDEN, reshard, synthesize
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 from tests.support.forked import run
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.checkpoints import synthesize
 from tests.support.packed_folders import FORMS
-from tests.support.quantizing import WIDE, quantize
+from tests.support.quantized_checkpoints import WIDE, quantize
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import statistics, verify_values
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.fuzzing import TINY
 
 EMBEDDING = "language_model/in_out_embed/embeddings"

@@ -18,7 +18,7 @@ from tests.storage.test_bucket_sources import TOKEN, listing, use
 from tests.support import hub_files
 from tests.support.buckets import Moto, client, running
 from tests.support.checkpoints import synthesize, tensor_files
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 from tests.support.hub_files import HubFiles
 from tests.support.servers import Server, impatient, serving
 

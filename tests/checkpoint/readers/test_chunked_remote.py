@@ -20,7 +20,7 @@ from grokpack.execution.run import execute
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import reshard, synthesize, tensor_files
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 from tests.support.servers import Server, impatient, serving
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from grokpack.models.architecture import Geometry
 from grokpack.models.grok1 import GROK1
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
-from tests.support import packed
+from tests.support import packed_formula
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert, gguf_values, hf_values
+from tests.support.conversions import convert, gguf_values, hf_values
 from tests.support.evaluated_pairs import errors, evaluated
-from tests.support.quantizing import quantize
+from tests.support.quantized_checkpoints import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,13 +65,13 @@ def folders(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def exact(folder: Path) -> dict[str, np.ndarray]:
     """Products of codes and scales, rounded once to float32, `[..., in, out]`, by tensor."""
-    found = packed.arrays(folder)
+    found = packed_formula.arrays(folder)
     made = {}
     for entry in GROK1.tensors(MODEL.layers):
         if entry.rule.quantized:
             each: Any = range(MODEL.experts) if entry.rule.stacked else [None]
-            bases = [packed.module("sglang", entry, expert) for expert in each]
-            one = np.stack([packed.fp8(found, base).T for base in bases]).astype(np.float32)
+            bases = [packed_formula.module("sglang", entry, expert) for expert in each]
+            one = np.stack([packed_formula.fp8(found, base).T for base in bases]).astype(np.float32)
             made[entry.name] = one if entry.rule.stacked else one[0]
     return made
 
@@ -88,9 +88,9 @@ def edited(folder: Path, out: Path, edit: Edit, **config: Any) -> Path:
     (out / "grokpack.json").unlink()
     (out / "model.safetensors.index.json").unlink()
     (path,) = out.glob("*.safetensors")
-    arrays = packed.load(path)
+    arrays = packed_formula.load(path)
     edit(arrays)
-    packed.save(path, arrays)
+    packed_formula.save(path, arrays)
     document = json.loads((out / "config.json").read_text())
     document["quantization_config"] |= config
     (out / "config.json").write_text(json.dumps(document))
@@ -195,7 +195,7 @@ def in_e5m2(arrays: Arrays) -> None:
 def test_other_tools_forms_are_read(folders: dict[str, Path], tmp_path: Path, edit: Edit) -> None:
     out = edited(folders["blocks"], tmp_path / "out", edit)
     assert verify_structure(survey(str(out))).findings == ()
-    arrays = packed.arrays(out)
+    arrays = packed_formula.arrays(out)
     codes = arrays[f"{QUERY}.weight"].astype(np.float32)
     scales = arrays.get(SCALES, arrays.get(f"{QUERY}.weight_scale"))
     assert scales is not None
@@ -214,7 +214,7 @@ def test_blocks_of_another_size_are_read_by_the_config(
             arrays[name] = np.full((-(-outputs // 64), -(-inputs // 32)), 0.5, np.float32)
 
     out = edited(folders["blocks"], tmp_path / "out", edit, weight_block_size=[64, 32])
-    codes = packed.arrays(out)[f"{QUERY}.weight"].astype(np.float32)
+    codes = packed_formula.arrays(out)[f"{QUERY}.weight"].astype(np.float32)
     np.testing.assert_array_equal(read(out, TENSOR), codes.T / 2)
 
 

@@ -22,7 +22,7 @@ from grokpack.execution.run import execute
 from grokpack.formats import gguf_header
 from tests.conversion.writers.test_gguf import BLOCKS, convert
 from tests.support.checkpoints import GOLDEN, synthesize, tensor_files, tree
-from tests.support.weights import exact_weights
+from tests.support.weight_formula import exact_weights
 
 
 def back(source: Path, out: Path, to: str = "ckpt-0", **options: Any) -> Path:

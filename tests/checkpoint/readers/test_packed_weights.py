@@ -25,9 +25,9 @@ from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
 from grokpack.kernels.float_casts import to_f32
 from grokpack.verification.verify_values import statistics
-from tests.support import packed
+from tests.support import packed_formula
 from tests.support.checkpoints import synthesize, tree
-from tests.support.quantizing import WIDE, quantize, weights
+from tests.support.quantized_checkpoints import WIDE, quantize, weights
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
@@ -69,14 +69,14 @@ def test_what_is_packed_is_read_back_as_it_is(
 ) -> None:
     out = quantize(wide, tmp_path / "out", **options)
     checkpoint = open_checkpoint(str(out))
-    found = packed.arrays(out)
+    found = packed_formula.arrays(out)
     reader = ArrayReader(checkpoint)
     convention = "sglang" if options.get("to") == "w8a8-int8" else "hpcai"
     for entry, expert, _ in weights(wide, 1):
         tensor = checkpoint.tensors[entry.name]
         made = products(reader, tensor).swapaxes(-1, -2)
-        base = packed.module(convention, entry, expert)
-        wanted = packed.decoded(found, base, options.get("bits", 4))
+        base = packed_formula.module(convention, entry, expert)
+        wanted = packed_formula.decoded(found, base, options.get("bits", 4))
         np.testing.assert_array_equal(made if expert is None else made[expert], wanted)
 
 
@@ -216,7 +216,7 @@ def test_the_bytes_of_packed_ranks_are_those_that_the_docs_describe(
 ) -> None:
     source = quantize(wide, tmp_path / "source", group="64", symmetric=False)
     execute(plan_reshard(open_checkpoint(str(source)), 2), str(tmp_path / "cut"))
-    found = packed.arrays(source)
+    found = packed_formula.arrays(source)
     for rank in range(2):
         (file,) = (tmp_path / "cut" / f"rank-{rank:03d}-of-002").glob("*.safetensors")
         held = load_file(file)
@@ -231,7 +231,9 @@ def test_the_bytes_of_packed_ranks_are_those_that_the_docs_describe(
             made = (codes - np.repeat(zeros, per_group, axis=0)) * np.repeat(
                 scales, per_group, axis=0
             )
-            full = packed.compressed_tensors(found, packed.module("hpcai", entry, expert), 4).T
+            full = packed_formula.compressed_tensors(
+                found, packed_formula.module("hpcai", entry, expert), 4
+            ).T
             axis = 0 if entry.rule.cut == "rows" else 1
             np.testing.assert_array_equal(made, np.split(full, 2, axis)[rank])
 
@@ -252,15 +254,15 @@ def test_ranks_that_would_cut_a_group_or_a_byte_are_refused(wide: Path, tmp_path
 
 def test_eight_bits_with_zero_points_are_products_elsewhere(wide: Path, tmp_path: Path) -> None:
     out = quantize(wide, tmp_path / "in", bits=8, to="compressed-tensors", symmetric=False)
-    source, found = open_checkpoint(str(out)), packed.arrays(out)
+    source, found = open_checkpoint(str(out)), packed_formula.arrays(out)
     plan = plan_convert(source, "hf", ConvertOptions(dtype="f32"))
     assert not plan.target.lossless
     assert "the codes themselves are not kept" in " ".join(plan.target.notes)
     execute(plan, str(tmp_path / "out"))
-    made = packed.arrays(tmp_path / "out")
+    made = packed_formula.arrays(tmp_path / "out")
     for entry, expert, _ in weights(wide, 1):
-        base = packed.module("hpcai", entry, expert)
-        wanted = packed.compressed_tensors(found, base, 8)
+        base = packed_formula.module("hpcai", entry, expert)
+        wanted = packed_formula.compressed_tensors(found, base, 8)
         np.testing.assert_array_equal(made[f"{base}.weight"], wanted.astype(np.float32))
 
 
@@ -283,7 +285,7 @@ def test_eight_bits_of_gptq_whose_zero_points_are_not_in_the_middle(
     (out / "config.json").write_text(json.dumps(config))
     opened = open_checkpoint(str(out))
     made = products(ArrayReader(opened), opened.tensors[name])
-    np.testing.assert_array_equal(made.T, packed.gptq(kept, base, 8))
+    np.testing.assert_array_equal(made.T, packed_formula.gptq(kept, base, 8))
 
 
 @pytest.mark.parametrize(

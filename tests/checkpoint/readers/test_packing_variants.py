@@ -16,7 +16,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.checkpoint.readers import packing_variants
 from grokpack.core.layout import whole_box
 from grokpack.transforms.dequantize import read_as_f32
-from tests.support import packed
+from tests.support import packed_formula
 from tests.support.packed_folders import Arrays, change, refusal, say, settings
 
 
@@ -47,14 +47,16 @@ def test_inputs_in_any_order_have_the_scales_of_their_groups(
     folder = copied(form)
     change(folder, edit)
     say(folder, settings(folder) | {"desc_act": said})
-    check_products(folder, lambda found, base: packed.gptq(found, base, 8 if "8" in form else 4))
+    check_products(
+        folder, lambda found, base: packed_formula.gptq(found, base, 8 if "8" in form else 4)
+    )
 
 
 def check_products(
     folder: Path, decode: Callable[[dict[str, np.ndarray], str], np.ndarray]
 ) -> None:
     """Compare every weight with a second formula for it."""
-    checkpoint, found = open_checkpoint(str(folder)), packed.arrays(folder)
+    checkpoint, found = open_checkpoint(str(folder)), packed_formula.arrays(folder)
     reader = ArrayReader(checkpoint)
     for entry in checkpoint.model.tensors():
         if not entry.rule.quantized:
@@ -63,7 +65,7 @@ def check_products(
         made = read_as_f32(tensor, whole_box(tensor.values.shape), reader).swapaxes(-1, -2)
         experts = range(len(made)) if entry.rule.stacked else [None]
         for expert in experts:
-            wanted = decode(found, packed.module("hpcai", entry, expert))
+            wanted = decode(found, packed_formula.module("hpcai", entry, expert))
             own = made if expert is None else made[expert]
             np.testing.assert_array_equal(own, wanted.astype(np.float32))
 
@@ -120,7 +122,7 @@ def test_the_order_of_compressed_tensors_is_that_of_the_scales(
         zeros = f"{base}.weight_zero_point"
         if zeros in found:
             parts[zeros] = found[zeros][:, of_each]
-        return packed.compressed_tensors(found | parts, base, 4)
+        return packed_formula.compressed_tensors(found | parts, base, 4)
 
     check_products(folder, decode)
 
@@ -140,8 +142,8 @@ def to_awq(arrays: Arrays) -> None:
     """Pack the weights of a GPTQ folder as AutoAWQ does, with other zero points."""
     for name in [n for n in arrays if n.endswith(".qweight")]:
         base = name.removesuffix(".qweight")
-        arrays[name] = awq_words(packed.fields(arrays[name].T, 4).T)
-        zeros = packed.fields(arrays[f"{base}.qzeros"], 4)
+        arrays[name] = awq_words(packed_formula.fields(arrays[name].T, 4).T)
+        zeros = packed_formula.fields(arrays[f"{base}.qzeros"], 4)
         arrays[f"{base}.qzeros"] = awq_words((zeros + np.arange(zeros.shape[1])) % 16)
         arrays[f"{base}.scales"] = arrays[f"{base}.scales"].astype(np.float16)
         del arrays[f"{base}.g_idx"]

@@ -185,7 +185,7 @@ def test_arrays_of_other_packings_name_them(copied: Callable[[str], Path], endin
 def test_settings_without_packed_weights_mean_nothing(
     written: dict[str, Path], tmp_path: Path
 ) -> None:
-    from tests.support.converting import convert
+    from tests.support.conversions import convert
 
     convert(written["gptq"], tmp_path / "plain", "hf")
     (tmp_path / "plain" / "quantize_config.json").write_text('{"checkpoint_format": "gptq_v2"}')

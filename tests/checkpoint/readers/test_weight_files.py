@@ -19,7 +19,7 @@ from grokpack.formats import bounded_json
 from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.checkpoints import SMALL, reshard, synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable

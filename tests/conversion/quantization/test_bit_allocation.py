@@ -23,7 +23,7 @@ from grokpack.kernels import dispatch
 from grokpack.models.architecture import Geometry
 from grokpack.transforms.source_weight import SourceWeight
 from tests.report.test_schemas import answer
-from tests.support.quantizing import FASTEST
+from tests.support.quantized_checkpoints import FASTEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

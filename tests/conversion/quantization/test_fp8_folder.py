@@ -16,12 +16,12 @@ from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.core.errors import GrokpackError
 from grokpack.models.architecture import Geometry
 from grokpack.models.grok2 import GROK2
-from tests.support import packed
+from tests.support import packed_formula
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.grok2 import RELEASE, released
-from tests.support.quantizing import quantize, weights
-from tests.support.weights import exact_weights
+from tests.support.quantized_checkpoints import quantize, weights
+from tests.support.weight_formula import exact_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ class Case:
     @property
     def found(self) -> dict[str, np.ndarray]:
         """Its arrays."""
-        return packed.arrays(self.out)
+        return packed_formula.arrays(self.out)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def grok1_modules(source: Path) -> Iterator[tuple[str, str, np.ndarray]]:
     for entry, expert, exact in weights(source, SPLIT.layers):
-        yield packed.module("sglang", entry, expert), entry.name, exact
+        yield packed_formula.module("sglang", entry, expert), entry.name, exact
 
 
 def grok2_modules() -> Iterator[tuple[str, str, np.ndarray]]:
@@ -102,7 +102,7 @@ def case(
 def test_every_value_is_the_nearest_in_units_of_its_scale(case: Case) -> None:
     found = case.found
     for base, exact in case.exact.items():
-        made = packed.fp8(found, base)
+        made = packed_formula.fp8(found, base)
         rough = np.abs(exact) * 2.0**-4 + np.abs(exact).max() * 2.0**-18
         assert (np.abs(exact - made) <= rough * (1 + 1e-6)).all(), base
 
@@ -139,7 +139,7 @@ def test_the_account_has_every_weight_and_its_error(case: Case) -> None:
     found = case.found
     sums: dict[str, Any] = {}
     for base, exact in case.exact.items():
-        error = exact - packed.fp8(found, base)
+        error = exact - packed_formula.fp8(found, base)
         row = np.array([exact.size, (exact**2).sum(), (error**2).sum()])
         sums[case.tensors[base]] = sums.get(case.tensors[base], 0) + row
     assert account.keys() == sums.keys()
@@ -206,7 +206,7 @@ def test_kept_weights_are_listed_as_sglang_calls_them(
     listed = {name for name, pattern in patterns.items() if pattern in found}
     assert listed == set(called)
     kept = "self_attn.q_proj" if keep == "attention" else "mlp.up_proj"
-    assert packed.arrays(out)[f"model.layers.0.{kept}.weight"].dtype.name == "bfloat16"
+    assert packed_formula.arrays(out)[f"model.layers.0.{kept}.weight"].dtype.name == "bfloat16"
 
 
 @pytest.mark.parametrize("keep", ["experts", "k_proj", "up_proj", "layers.1"])
@@ -223,11 +223,11 @@ def test_a_matrix_gives_the_same_codes_however_it_lies(split: Path, tmp_path: Pa
     convert(split, floats, "hf", dtype="f32")
     for form in ("blocks", "outputs"):
         one, other = (
-            packed.arrays(quantize(source, tmp_path / name / form, to="fp8", **FORMS[form]))
+            packed_formula.arrays(quantize(source, tmp_path / name / form, to="fp8", **FORMS[form]))
             for source, name in ((split, "codes"), (floats, "floats"))
         )
         for entry, expert, _ in weights(split, SPLIT.layers):
-            base = packed.module("sglang", entry, expert)
+            base = packed_formula.module("sglang", entry, expert)
             for name in one:
                 if name.startswith(f"{base}.weight"):
                     assert one[name].tobytes() == other[name].tobytes(), name

@@ -15,10 +15,10 @@ from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.core.errors import GrokpackError
 from grokpack.models.grok2 import GROK2
 from grokpack.verification.verify_structure import verify_structure
-from tests.support import packed
+from tests.support import packed_formula
 from tests.support.evaluated_pairs import errors, evaluated
 from tests.support.grok2 import RELEASE, released
-from tests.support.quantizing import quantize
+from tests.support.quantized_checkpoints import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def modules() -> Iterator[str]:
 def test_every_weight_is_near_what_was_released(made: tuple[str, Path]) -> None:
     """Half a step away at most, with a step of its own for each output, group and rank."""
     form, out = made
-    bits, found = FORMS[form].get("bits", 4), packed.arrays(out)
+    bits, found = FORMS[form].get("bits", 4), packed_formula.arrays(out)
     steps = (1 << (bits - 1)) - 1
     for base in modules():
         wanted = released()[f"{base}.weight"]
@@ -66,13 +66,13 @@ def test_every_weight_is_near_what_was_released(made: tuple[str, Path]) -> None:
         if form in WIDTHS:
             parts = WIDTHS[form] if base.endswith("w2") else 1
         grouped = wanted.reshape(len(wanted), parts, -1)
-        error = packed.decoded(found, base, bits).reshape(grouped.shape) - grouped
+        error = packed_formula.decoded(found, base, bits).reshape(grouped.shape) - grouped
         largest = np.abs(grouped).max(axis=2, keepdims=True)
         assert (np.abs(error) <= (0.5 / steps + SCALES) * largest).all(), base
 
 
 def test_everything_else_is_as_released(made: tuple[str, Path]) -> None:
-    found, packs = packed.arrays(made[1]), {f"{base}.weight" for base in modules()}
+    found, packs = packed_formula.arrays(made[1]), {f"{base}.weight" for base in modules()}
     others = released().keys() - packs
     assert {name for name in others if "layers" not in name} == KEPT
     assert {name.rpartition(".layers.")[2].partition(".")[2] for name in others - KEPT} == {
@@ -148,7 +148,7 @@ def test_a_policy_decides_by_role_name_and_layer(tmp_path: Path) -> None:
     rules.write_text(
         '[[tensors]]\nrole = "mlp"\nbits = 8\n[[tensors]]\nname = "w2"\nlayers = [-1]\nbits = 16\n'
     )
-    found = packed.arrays(
+    found = packed_formula.arrays(
         quantize(RELEASE, tmp_path / "out", group="32", method="rtn", policy=str(rules))
     )
 

@@ -17,9 +17,9 @@ from grokpack.core.errors import GrokpackError
 from grokpack.models.family import Model
 from grokpack.models.grok1 import GROK1
 from grokpack.transforms.quantization_scheme import QuantizationScheme
-from tests.support import packed
+from tests.support import packed_formula
 from tests.support.checkpoints import synthesize
-from tests.support.quantizing import WIDE, quantize
+from tests.support.quantized_checkpoints import WIDE, quantize
 
 DEEP = replace(WIDE, layers=2)
 
@@ -56,7 +56,7 @@ def test_a_policy_decides_by_role_name_and_layer(wide: Path, tmp_path: Path) -> 
         '[[tensors]]\nname = "*/value/w"\nbits = 16\n'
     )
     out = quantize(wide, tmp_path / "out", policy=str(rules))
-    found = packed.arrays(out)
+    found = packed_formula.arrays(out)
     config = json.loads((out / "config.json").read_text())["quantization_config"]
     schemes = {
         tuple(row["targets"]): (row["weights"]["num_bits"], row["weights"]["group_size"])
@@ -171,7 +171,7 @@ def test_a_policy_is_taken_whole_or_refused(wide: Path, tmp_path: Path, text: st
 
 
 def test_kept_weights_are_bf16(wide: Path, tmp_path: Path) -> None:
-    found = packed.arrays(quantize(wide, tmp_path / "out", keep=("experts", "key")))
+    found = packed_formula.arrays(quantize(wide, tmp_path / "out", keep=("experts", "key")))
     assert "model.layers.0.moe_block.experts.0.linear.weight" in found
     assert "model.layers.0.attn.k_proj.weight" in found
     assert "model.layers.0.attn.q_proj.weight_packed" in found

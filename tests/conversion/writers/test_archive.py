@@ -31,7 +31,7 @@ from grokpack.verification.verify_structure import Verdict, verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.faults.crashing import Crash, counted, crash_after, each_or_some, places
 from tests.support.checkpoints import GOLDEN, SMALL, reshard, synthesize, tree
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 
 SOURCES: dict[str, Callable[[Path, Path], object]] = {
     "xAI's own": lambda _, out: shutil.copytree(GOLDEN, out),

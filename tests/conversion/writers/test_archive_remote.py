@@ -13,7 +13,7 @@ from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.conversion.writers.test_archive import SOURCES, archive_in_small_frames
 from tests.support.checkpoints import synthesize, tree
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 from tests.support.servers import impatient, serving
 
 if TYPE_CHECKING:

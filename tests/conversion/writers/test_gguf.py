@@ -18,7 +18,7 @@ from grokpack.execution.run import execute
 from grokpack.models import architecture
 from grokpack.models.grok1 import GROK1
 from tests.support.checkpoints import GOLDEN, SMALL, synthesize
-from tests.support.weights import exact_weights
+from tests.support.weight_formula import exact_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,9 +15,9 @@ from grokpack.core.layout import whole_box
 from grokpack.models.grok1 import GROK1
 from grokpack.transforms.dequantize import read_as_f32
 from tests.support.checkpoints import synthesize
-from tests.support.converting import convert
-from tests.support.quantizing import WIDE, quantize
-from tests.support.weights import exact_weights
+from tests.support.conversions import convert
+from tests.support.quantized_checkpoints import WIDE, quantize
+from tests.support.weight_formula import exact_weights
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from grokpack.verification.compare import compare
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import tree
-from tests.support.converting import attach, convert
+from tests.support.conversions import attach, convert
 from tests.support.grok2 import RELEASE, hashed, listed
 from tests.support.virtual_stores import printed_spec, read_all
 from tests.support.zarr_stores import by_tensorstore

@@ -25,7 +25,7 @@ from grokpack.models.architecture import Geometry
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import SMALL, synthesize, tensor_files, tree
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.project import DATA
 
 WRITTEN = DATA / "orbax"

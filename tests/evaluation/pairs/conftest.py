@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.altering import (
+from tests.support.altered_copies import (
     copy,
 )
 from tests.support.checkpoints import synthesize

@@ -14,10 +14,10 @@ from grokpack.evaluation.evaluation_options import EvaluateOptions
 from grokpack.evaluation.network.forward_pass import Network
 from grokpack.evaluation.single_evaluation import evaluate
 from tests.report.test_schemas import answer
-from tests.support.altering import alter, copy, of_layer, permute_experts, set_constant
-from tests.support.converting import convert
+from tests.support.altered_copies import alter, copy, of_layer, permute_experts, set_constant
+from tests.support.conversions import convert
 from tests.support.evaluated_pairs import evaluated, inputs, one_code
-from tests.support.quantizing import quantize
+from tests.support.quantized_checkpoints import quantize
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.evaluation.network_verdict import Thresholds, findings
-from tests.support.altering import (
+from tests.support.altered_copies import (
     alter,
     copy,
     of_layer,
@@ -22,8 +22,8 @@ from tests.support.altering import (
     swap,
 )
 from tests.support.checkpoints import reshard
-from tests.support.converting import attach, convert
-from tests.support.quantizing import quantize
+from tests.support.conversions import attach, convert
+from tests.support.quantized_checkpoints import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable

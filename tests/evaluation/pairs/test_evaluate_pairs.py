@@ -13,13 +13,13 @@ from grokpack.core.errors import GrokpackError
 from grokpack.evaluation.config_comparison import differences, ignored_switches
 from grokpack.evaluation.network_verdict import suspects
 from tests.support import sentencepieces
-from tests.support.altering import (
+from tests.support.altered_copies import (
     alter,
     copy,
     of_layer,
     set_constant,
 )
-from tests.support.converting import convert
+from tests.support.conversions import convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,9 +19,9 @@ from grokpack.evaluation.input_tokens import Inputs
 from grokpack.evaluation.network_verdict import Thresholds, findings
 from grokpack.evaluation.pair_evaluation import PairEvaluation, evaluate_pair
 from grokpack.execution.run import execute
-from tests.support.altering import set_constant
+from tests.support.altered_copies import set_constant
 from tests.support.grok2 import RELEASE, flip_bit, prompts
-from tests.support.network import logits
+from tests.support.reference_network import logits
 
 if TYPE_CHECKING:
     from grokpack.core.finding import Finding

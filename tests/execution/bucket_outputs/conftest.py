@@ -10,7 +10,7 @@ import pytest
 from grokpack import storage
 from tests.support.buckets import Moto, client, running
 from tests.support.checkpoints import synthesize
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from grokpack.verification.verify_structure import verify_structure
 from tests.support import forked, grok2
 from tests.support.buckets import Moto, client
 from tests.support.checkpoints import tree
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 from tests.support.executors import processes, stop_after
 from tests.support.servers import Crowd
 

@@ -9,7 +9,7 @@ import pytest
 
 from grokpack import storage
 from tests.support.checkpoints import synthesize
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 from tests.support.servers import impatient
 from tests.support.writable_hub import TOKEN, WritableHub, hub_on_loopback
 

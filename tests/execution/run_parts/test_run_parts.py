@@ -31,7 +31,7 @@ from tests.support.fuzzing import TINY
 if TYPE_CHECKING:
     from grokpack.execution.run import Outcome
     from grokpack.planning.plan import Plan
-from tests.support.quantizing import make_tiles_small
+from tests.support.quantized_checkpoints import make_tiles_small
 from tests.support.run_parts import ONE, do, resharding
 
 

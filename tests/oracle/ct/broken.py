@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.oracle.ct.folders import Folder
 from tests.oracle.ct.results import Result, failures
-from tests.support import packed
+from tests.support import packed_formula
 
 Arrays = dict[str, np.ndarray]
 Change = Callable[[np.ndarray], np.ndarray]
@@ -40,7 +40,7 @@ def _other_axis(words: np.ndarray) -> np.ndarray:
     rows, columns = words.shape
     if rows != columns * 8:
         return words
-    codes = packed.fields(words, 4).T.reshape(rows, columns, 8).astype(np.uint32)
+    codes = packed_formula.fields(words, 4).T.reshape(rows, columns, 8).astype(np.uint32)
     lanes = codes << np.arange(0, 32, 4, dtype=np.uint32)
     return np.bitwise_or.reduce(lanes, axis=-1).view(np.int32)
 

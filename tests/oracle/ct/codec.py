@@ -15,7 +15,7 @@ from compressed_tensors.quantization.lifecycle.forward import quantize
 from compressed_tensors.utils.match import match_targets
 
 from tests.oracle.ct.results import Result
-from tests.support import packed
+from tests.support import packed_formula
 
 if TYPE_CHECKING:
     from tests.oracle.ct.folders import Folder, Part
@@ -94,7 +94,7 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 
 def _codes(words: np.ndarray, bits: int) -> np.ndarray:
     """Signed codes by the second formula."""
-    return (packed.fields(words, bits) - (1 << (bits - 1))).astype(np.int8)
+    return (packed_formula.fields(words, bits) - (1 << (bits - 1))).astype(np.int8)
 
 
 def _zeros(

@@ -14,7 +14,7 @@ from compressed_tensors.quantization.utils import calculate_qparams, generate_gp
 
 from tests.oracle.ct.codec import state_of
 from tests.oracle.ct.results import Result
-from tests.support import packed
+from tests.support import packed_formula
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
@@ -40,7 +40,7 @@ def check_floats(folder: Folder) -> Iterator[Result]:
     found = Counter[str]()
     for part in parts:
         state = state_of(folder, part.module)
-        own = torch.from_numpy(packed.fp4(folder.arrays, part.module))
+        own = torch.from_numpy(packed_formula.fp4(folder.arrays, part.module))
         its = compressor.decompress(state, scheme)["weight"]
         found[COUNTED[0]] += int((its != own.to(its.dtype)).sum())
         if plain:

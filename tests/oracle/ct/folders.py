@@ -1,4 +1,4 @@
-"""Folders that `grokpack quantize` writes, read by the formulas of tests/support/packed.py."""
+"""Folders that `grokpack quantize` writes, read by `tests.support.packed_formula`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grokpack.models.grok1 import GROK1
-from tests.support import packed
-from tests.support.weights import exact_weights
+from tests.support import packed_formula
+from tests.support.weight_formula import exact_weights
 
 if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
@@ -47,7 +47,7 @@ class Folder:
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        return packed.arrays(self.path)
+        return packed_formula.arrays(self.path)
 
     @cached_property
     def names(self) -> str:
@@ -70,7 +70,7 @@ class Folder:
             values = self.exact[entry.name]
             stack = enumerate(values) if values.ndim == 3 else [(None, values)]
             for expert, matrix in stack:
-                base = packed.module(self.names, entry, expert)
+                base = packed_formula.module(self.names, entry, expert)
                 yield Part(base, entry, expert, np.ascontiguousarray(matrix.T))
 
     def packed(self, module: str) -> bool:
@@ -93,7 +93,7 @@ class Folder:
         kept = self.arrays.get(f"{module}.weight")
         if kept is not None and kept.dtype.itemsize > 1:  # codes have a byte
             return kept.astype(np.float64)
-        return packed.decoded(self.arrays, module, self.bits(module))
+        return packed_formula.decoded(self.arrays, module, self.bits(module))
 
     def weights(self) -> forward.Weights:
         """xAI's parameter name -> decoded values, for the network in numpy."""
@@ -104,10 +104,10 @@ class Folder:
             entry = table[name]
             if entry.rule.role == "expert":
                 count = self.config["num_experts"]
-                modules = (packed.module(self.names, entry, e) for e in range(count))
+                modules = (packed_formula.module(self.names, entry, e) for e in range(count))
                 return np.stack([self.matrix(module).T for module in modules])
             if entry.rule.quantized:
-                return self.matrix(packed.module(self.names, entry, None)).T
+                return self.matrix(packed_formula.module(self.names, entry, None)).T
             values = self.arrays[own.of(entry)].astype(np.float64)
             return values.T if entry.rule.path == "router/w" else values
 

@@ -18,7 +18,7 @@ from compressed_tensors.utils.match import match_name, match_targets
 
 from tests.oracle.ct.codec import tensor
 from tests.oracle.ct.results import Result
-from tests.support import packed
+from tests.support import packed_formula
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ def check_reading(folder: Path, plain: Path) -> Iterator[Result]:
     """
     text = (folder / "config.json").read_text(encoding="utf-8")
     settings = json.loads(text)["quantization_config"]
-    arrays, read = packed.arrays(folder), packed.arrays(plain)
+    arrays, read = packed_formula.arrays(folder), packed_formula.arrays(plain)
     decompress, states = _decompressor(settings), _states(arrays)
     unlike = unnoticed = 0
     for module, slices in states.items():

@@ -3,8 +3,8 @@
 python -m tests.oracle.vllm.floats --python PYTHON_OF_GROKPACK --work FOLDER
 
 Its build for CPU has no kernels for them, so that nothing is computed: the parameters that it has
-loaded are decoded and compared with what tests/support/packed.py decodes of the same files. It is
-asked all that it asks before it chooses a kernel, but for whether there is a GPU.
+loaded are decoded and compared with what tests/support/packed_formula.py decodes of the same
+files. It is asked all that it asks before it chooses a kernel, but for whether there is a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from tests.oracle.ct.folders import Folder
 from tests.oracle.grokpack_process import grokpack_at
 from tests.oracle.vllm.running import Array, verdict
-from tests.support import packed
+from tests.support import packed_formula
 
 if TYPE_CHECKING:
     import torch
@@ -181,10 +181,10 @@ def spoilt(folder: Path, out: Path) -> Path:
     """A copy in which gate and up of an expert have one another's scales."""
     shutil.copytree(folder, out)
     (path,) = out.glob("*.safetensors")
-    arrays = packed.load(path)
+    arrays = packed_formula.load(path)
     one, other = SWAPPED
     arrays[one], arrays[other] = arrays[other], arrays[one]
-    packed.save(path, arrays)
+    packed_formula.save(path, arrays)
     return out
 
 

@@ -23,7 +23,7 @@ from grokpack.verification.verify_contents import check_contents
 from grokpack.verification.verify_structure import Verdict, verify_structure, with_contents
 from tests.support.checkpoints import reshard, synthesize
 from tests.support.content_checks import bad, checked, flip
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 
 
 def verdict(folder: Path) -> Verdict:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkpoints import synthesize
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 
 
 @pytest.fixture(scope="module")

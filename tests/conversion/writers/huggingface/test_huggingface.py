@@ -21,7 +21,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.models.family import Model
 from grokpack.models.grok1 import GROK1
 from tests.support.checkpoints import GOLDEN
-from tests.support.converting import WIDE, convert, stored
+from tests.support.conversions import WIDE, convert, stored
 from tests.support.huggingface_folders import INDEX, shards
 from tests.support.sentencepieces import sentencepieces
 

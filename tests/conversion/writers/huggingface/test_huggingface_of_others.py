@@ -16,9 +16,9 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.models.grok1 import GROK1
 from tests.support.checkpoints import SMALL, synthesize, tree
-from tests.support.converting import convert, expected, hf_values, stored
+from tests.support.conversions import convert, expected, hf_values, stored
 from tests.support.huggingface_folders import INDEX, shards
-from tests.support.weights import exact_weights
+from tests.support.weight_formula import exact_weights
 
 
 def rewrite(path: Path, change: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from grokpack import storage
 from grokpack.checkpoint.virtual_store import chunk_grid
 from tests.support.checkpoints import synthesize
-from tests.support.converting import WIDE
+from tests.support.conversions import WIDE
 from tests.support.virtual_stores import (
     SMALL_CHUNKS,
 )

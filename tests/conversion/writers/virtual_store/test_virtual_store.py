@@ -23,7 +23,7 @@ from grokpack.execution.run import execute
 from grokpack.models import architecture
 from tests.faults.crashing import Crash, crash_after
 from tests.support.checkpoints import GOLDEN, reshard, synthesize, tree
-from tests.support.converting import attach, convert, stored
+from tests.support.conversions import attach, convert, stored
 from tests.support.virtual_stores import (
     GATE,
     contents,
@@ -34,7 +34,7 @@ from tests.support.virtual_stores import (
     same,
     value,
 )
-from tests.support.weights import unpickled
+from tests.support.weight_formula import unpickled
 
 
 @pytest.mark.parametrize("golden", [True, False])

@@ -17,7 +17,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.models import architecture
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.checkpoints import reshard, synthesize, tree
-from tests.support.converting import attach
+from tests.support.conversions import attach
 from tests.support.virtual_stores import (
     GATE,
     contents,
@@ -27,7 +27,7 @@ from tests.support.virtual_stores import (
     run,
     same,
 )
-from tests.support.weights import unpickled
+from tests.support.weight_formula import unpickled
 
 # ------------------------------------------------------------------------------ as a source
 

@@ -13,7 +13,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import ArraySlice, FileLayout, Layout, whole_box
-from tests.support.converting import attach
+from tests.support.conversions import attach
 from tests.support.virtual_stores import (
     GATE,
     run,

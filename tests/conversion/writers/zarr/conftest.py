@@ -10,7 +10,7 @@ import pytest
 
 from grokpack.conversion.writers import chunked_store_writer
 from tests.support.checkpoints import SMALL, synthesize
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.zarr_stores import UNEVEN
 
 

@@ -32,7 +32,7 @@ from grokpack.transforms.zarr_chunks import ChecksummedChunks
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import SMALL, synthesize, tensor_files, tree
-from tests.support.converting import WIDE, convert
+from tests.support.conversions import WIDE, convert
 from tests.support.project import ROOT
 from tests.support.zarr_stores import QUERY, UNEVEN, by_tensorstore, flip, leaves
 

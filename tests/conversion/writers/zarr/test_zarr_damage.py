@@ -19,7 +19,7 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Box
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.zarr_stores import QUERY, by_tensorstore, flip, write_tensorstore
 
 

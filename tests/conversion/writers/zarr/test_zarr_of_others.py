@@ -23,7 +23,7 @@ from grokpack.formats.zarr_metadata_parsing import ZarrArrayMetadata
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import tensor_files
-from tests.support.converting import convert
+from tests.support.conversions import convert
 from tests.support.zarr_stores import UNEVEN, leaves, write_tensorstore
 
 

@@ -16,7 +16,7 @@ from grokpack.execution.run import execute
 from grokpack.kernels import dispatch
 from grokpack.models.architecture import Geometry, ModelTensor
 from grokpack.models.grok1 import GROK1
-from tests.support.weights import exact_weights
+from tests.support.weight_formula import exact_weights
 
 if TYPE_CHECKING:
     from grokpack.execution.run_options import RunOptions
