@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Words = Callable[[int], str]
 
 Split = Literal["tensors", "layers"]
-"""How devices share a model: each has a slice of every matrix, or layers of its own."""
+"""Ways to share a model among devices: a slice of every matrix each, or whole layers."""
 
 _COARSE = 8
 _GROUP, _FP8_BLOCK, _MX_BLOCK, _NV_BLOCK = 128, 128, 32, 16
@@ -36,7 +36,7 @@ _GROUP, _FP8_BLOCK, _MX_BLOCK, _NV_BLOCK = 128, 128, 32, 16
 
 @dataclass(frozen=True, slots=True)
 class ServingFormat:
-    """A format of which a program serves the model.
+    """Format from which a program serves the model.
 
     Attributes:
         name: Its name for people.

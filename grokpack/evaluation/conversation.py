@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from grokpack.models.tokenizer_table import ChatFormat
 
 Message = tuple[str, str]
-"""A role, and what it says."""
+"""Role, and what it says."""
 USER = "user"
 _MOST_MESSAGES = 1 << 16
 _FORM = '[{"role": "user", "content": "..."}, ...]'

@@ -29,7 +29,7 @@ class LayerDistance(Protocol):
 
 
 class NetworkDistance:
-    """Figures of two networks; dataclasses over this have the fields.
+    """Figures of two networks that computed the same tokens; dataclasses under it have the fields.
 
     Attributes:
         kl: KL divergence of each token's prediction, `f64[T]` in nats.
@@ -49,11 +49,11 @@ class NetworkDistance:
 
     @property
     def kl_p99(self) -> float:
-        """KL divergence that 99 of 100 tokens stay below."""
+        """99th percentile of the tokens' KL divergences, in nats."""
         return float(np.quantile(self.kl, 0.99))
 
     def described(self) -> str:
-        """Describe the distance in a line."""
+        """Describe the distance in one line."""
         return f"KL divergence {self.kl_mean:.4g} nats, likeliest token agrees {self.top1:.2%}"
 
     @property

@@ -59,7 +59,7 @@ class PartComparison:
 
     @property
     def title(self) -> str:
-        """Name for people."""
+        """Name as people read it, with the layer."""
         return self.name if self.layer is None else f"layer {self.layer}, {self.name}"
 
     @property

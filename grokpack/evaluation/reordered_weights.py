@@ -105,7 +105,7 @@ class ReorderedWeightComparer:
         return {QUERY: queries, OUTPUT: queries, KEY: keys, VALUE: keys}
 
     def _name(self, part: NetworkPart, layer: int) -> str:
-        """The name of a layer's tensor, in both."""
+        """Return the name of a layer's tensor, which both checkpoints share."""
         return self._checkpoints[0].model.tensor(part, layer).name
 
     def _whole(self, name: str) -> list[np.ndarray]:

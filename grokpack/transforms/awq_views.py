@@ -1,6 +1,6 @@
 """Lazy arrays of AutoAWQ's packing: words with four-bit fields of eight outputs each.
 
-In a word, from the lowest bits on, are outputs 0, 2, 4, 6, 1, 3, 5 and 7.
+A word holds outputs 0, 2, 4, 6, 1, 3, 5 and 7, from its lowest bits on.
 """
 
 from __future__ import annotations

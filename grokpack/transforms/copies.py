@@ -77,7 +77,7 @@ class TurnedMatrix(Transform):
 
     Attributes:
         made: The lazy array.
-        expert: The only expert of a stack that the matrix is; None where there is no stack.
+        expert: The expert of a stack whose matrix it is; None without a stack.
     """
 
     operation: ClassVar[str] = "turned matrix"

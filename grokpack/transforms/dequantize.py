@@ -97,7 +97,7 @@ class EngineMatrix(Transform):
     Attributes:
         tensor: The source's tensor, `[..., in, out]`.
         dtype: The dtype of the result.
-        expert: The only expert of a stack that the array holds; None for all, or without a stack.
+        expert: The one expert of a stack that the array holds; None for all, or without a stack.
         groups: Scale groups that expanded rows fall into; None for the rows as they are.
     """
 
@@ -206,7 +206,7 @@ def _lanes(columns: int) -> int:
 
 
 def implementation_for(codes: np.ndarray, buffer_sizes: BufferSizes) -> Implementation:
-    """Return which implementation of a transposing kernel suits: numpy for a transposed view.
+    """Choose the implementation of a transposing kernel: numpy for a transposed view.
 
     Such codes are contiguous in the wanted order, and numpy only copies them.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FloatScales(Transform):
-    """Scales `[in, out]` of blocks from `[out, in]`; of an array of fewer axes, the outputs'.
+    """Scales of blocks, `[in, out]` from `[out, in]`, or of outputs, from fewer axes.
 
     They are read without look-ahead, which serves one array at a time: the codes.
 

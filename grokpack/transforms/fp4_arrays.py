@@ -219,7 +219,7 @@ def _largest_bf16(bits: np.ndarray) -> np.float32:
 def global_scale(fused: tuple[WeightMatrix, ...], reader: ArraySource) -> float:
     """Return the number that makes 448 of the scale of a block with the largest magnitude.
 
-    One where that is zero, too small or infinite, as in compressed-tensors.
+    It is 1 where that magnitude is zero, too small or infinite, as in compressed-tensors.
     """
     kept = reader.cache.take(fused)
     if kept is None:

@@ -11,7 +11,7 @@ _FOUR = 4  # bits
 
 
 def word_span(first: int, last: int, bits: int) -> tuple[int, int, int]:
-    """Return the words of fields `first` to `last`, and the fields that precede the first."""
+    """Return which words hold fields `first` to `last`, and how many fields precede the first."""
     per_word = WORD_BITS // bits
     low = first // per_word
     return low, -(-last // per_word), first - low * per_word

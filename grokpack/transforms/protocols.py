@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class LazyArray(Protocol):
     """Array made on demand, box by box, from arrays that files hold.
 
-    Readers give a checkpoint's arrays so, where files hold something else; writers those of an
+    Readers return one for an array that files hold in another form, writers for each array of an
     output.
     """
 
@@ -72,12 +72,12 @@ class StreamedArray(Protocol):
 
 
 Op = LazyArray | StreamedArray
-"""How a target makes one of its arrays."""
+"""Maker of one array of a target."""
 
 
 @runtime_checkable
 class GroupedArray(Protocol):
-    """Array of an output whose parts in sibling files are made together: they lie side by side."""
+    """Array of an output whose slices in sibling files lie side by side and are made together."""
 
     def make_group(self, boxes: Sequence[Box], reader: ArraySource) -> list[np.ndarray]:
         """Return the values of each file's box, as unsigned integers."""

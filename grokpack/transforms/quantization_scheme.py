@@ -21,7 +21,7 @@ cannot be continued by another."""
 
 @dataclass(frozen=True, slots=True)
 class QuantizationScheme:
-    """How a weight becomes codes with a scale for each group.
+    """Choices by which a weight becomes codes with a scale for each group.
 
     Attributes:
         bits: 4 or 8.

@@ -87,7 +87,7 @@ class _OrientedArray(QuantizedArray):
     def found(
         self, box: Box, part: tuple[int, int], reader: ArraySource, buffer_sizes: BufferSizes
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield scales (bits) and zero points of some outputs or, unless in rows, groups."""
+        """Yield scales, as bits, and zero points of some outputs; of groups unless in rows."""
         quantizer = self.quantizer(box)
         by_output = self.orientation is Orientation.ROWS
         find = quantizer.found if by_output else quantizer.found_rows

@@ -20,7 +20,7 @@ _UNFINISHED = ("GP101", "GP103", OtherFormat.CODE)
 
 
 class Progress(NamedTuple):
-    """How far a download has come.
+    """Progress of a download.
 
     Attributes:
         here: Bytes of tensors in sound files; None where nothing tells how many there should be.

@@ -25,7 +25,7 @@ FLOATS = {"bf16": DType.BF16, "f16": DType.F16, "f32": DType.F32}
 
 @dataclass(frozen=True, slots=True)
 class EngineTensor:
-    """A tensor, or one expert of it, under an engine's name.
+    """Tensor, or one expert of it, under an engine's name.
 
     Attributes:
         name: The engine's.

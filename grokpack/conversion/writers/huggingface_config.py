@@ -109,7 +109,7 @@ def _described(classes: ModelClasses, model: Model, known: Constants) -> dict[st
 def _unsaid(
     config: Mapping[str, Any], keys: Mapping[str, tuple[str, ...]], said: Geometry | Constants
 ) -> dict[str, Any]:
-    """The family's own keys of numbers that a config lacks, or has for something else."""
+    """Return the family's own keys of numbers that a config lacks, or has for something else."""
     numbers = {name: getattr(said, name) for name in keys}
     return {
         own[0]: numbers[name]

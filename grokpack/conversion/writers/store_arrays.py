@@ -32,7 +32,7 @@ class TargetArray:
         of_scales: True for the scales of `owner`.
         whole: Makes the array with all experts.
         merged: True for a matrix `[out, in]`, as merged folders have them, or its scales.
-        expert: The only expert of a stack that it holds; None for all, or without a stack.
+        expert: The one expert of a stack that it holds; None for all, or without a stack.
     """
 
     owner: str

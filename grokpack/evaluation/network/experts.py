@@ -26,7 +26,7 @@ EXPERT = GatedParts("expert_gate", "expert_up", "expert_down")
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The router's choice of experts for each token.
+    """Experts that the router chose for each token.
 
     Attributes:
         chosen: Experts of each token, `i64[T, k]`, the best first.

@@ -1,4 +1,4 @@
-"""The whole network: from tokens to logits in one pass over the weights."""
+"""Forward pass of the whole network: from tokens to logits, reading each weight once."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def _blocks(tensor: TensorSpec, step: int) -> list[Matrix]:
 
 
 def _by_layer(checkpoint: Checkpoint) -> dict[int | None, dict[NetworkPart, TensorSpec]]:
-    """The tensors by layer and part; those of no layer under None."""
+    """Group tensors by layer and part; those of no layer are under None."""
     found: dict[int | None, dict[NetworkPart, TensorSpec]] = {}
     for entry in checkpoint.model.tensors():
         found.setdefault(entry.layer, {})[entry.rule.part] = checkpoint.tensors[entry.name]

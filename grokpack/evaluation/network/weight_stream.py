@@ -26,7 +26,7 @@ _READERS = 2
 
 
 class Stream:
-    """A checkpoint's weights. One thread announces matrices, and takes them in that order.
+    """Stream of a checkpoint's weights; one thread announces matrices and takes them in that order.
 
     Bands of announced matrices are read ahead, up to a limit.
 
@@ -53,7 +53,7 @@ class Stream:
         self.checkpoint = checkpoint
         self.read_bytes = 0
         self.cut: Callable[[Matrix], Iterable[MatrixRange]] = self._along_its_bytes
-        self.on_tensor: Callable[[TensorSpec, np.ndarray], None] = _tell_nobody
+        self.on_tensor: Callable[[TensorSpec, np.ndarray], None] = _ignore_tensor
         self._reader = ArrayReader(checkpoint, implementation)
         self._depth = depth
         self._advance = advance
@@ -125,5 +125,5 @@ class Stream:
         return band.rows[1] == own.rows and band.columns[1] == own.columns
 
 
-def _tell_nobody(_tensor: TensorSpec, _values: np.ndarray) -> None:
+def _ignore_tensor(_tensor: TensorSpec, _values: np.ndarray) -> None:
     """Ignore small tensors."""
