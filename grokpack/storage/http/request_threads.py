@@ -93,6 +93,9 @@ class Request(Generic[T]):
         Before anybody is told that it is done, nothing here refers to the memory that its bytes
         went to: `core.reused_memory` lends only what nobody refers to, and a thread remembers its
         last request.
+
+        A request in place takes no slot: it would hold one and wait for another to connect. There
+        are no more of them than readers.
         """
         try:
             with contextlib.nullcontext() if self.in_place else _slots:
@@ -196,7 +199,7 @@ class _Watch:
                 watched = list(self._watched.items())
             for request, stopping in watched:
                 if _is_to_stop(stopping):
-                    request.cancel()  # repeatedly, as below
+                    request.cancel()  # repeatedly, for the same reason as below
                 request.abort_if_late()
             del watched, request, stopping  # nothing here refers to memory between two looks
             time.sleep(_POLL_S)
