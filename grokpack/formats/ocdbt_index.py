@@ -48,6 +48,30 @@ def largest_value(
         raise _broken(error) from error
 
 
+def entries(
+    manifest: bytes, read: Callable[[Node], bytes]
+) -> Iterator[tuple[bytes, bytes | Extent]]:
+    """Yield the keys of a database in order, each with its value or its location.
+
+    Args:
+        manifest: The bytes of its manifest, of an index that `largest_value` judged.
+        read: Reads the bytes of a node.
+    """
+    roots = ocdbt_nodes.newest_root(ocdbt_nodes.body(manifest))
+    left = [(b"", node) for node in roots]
+    while left:
+        prefix, node = left.pop()
+        columns = ocdbt_nodes.body(read(node))
+        height = columns.byte()
+        files = ocdbt_nodes.named_files(columns, node.base)
+        if height:
+            below = ocdbt_nodes.children(columns, files)
+            left += [(prefix + child.key[: child.shared], child.node) for child in reversed(below)]
+        else:
+            held = ocdbt_nodes.leaf(columns, files)
+            yield from zip((prefix + key for key in held.keys), held.values, strict=True)
+
+
 class _Walk:
     """Walk through all nodes of a database, level by level.
 

@@ -21,9 +21,6 @@ NAME = "view"
 RECORD = "grokpack.view.json"
 
 
-NODES = "index.ocdbt"
-
-
 SCHEMA = "grokpack/view/1"
 
 

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
-from grokpack.checkpoint.layouts.virtual_store_layout import NAME, NODES, RECORD, SCHEMA
+from grokpack.checkpoint.layouts.virtual_store_layout import NAME, RECORD, SCHEMA
 from grokpack.checkpoint.readers import reader_registry
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.state_folder import kept_stamps
 from grokpack.checkpoint.virtual_store import store_index
+from grokpack.checkpoint.virtual_store.held_index import LARGEST_BYTES, HeldIndex
+from grokpack.checkpoint.virtual_store.store_index import NODES
 from grokpack.core.errors import GrokpackError, MalformedInput, Place
 from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.core.finding import Finding, of_kinds, only_errors
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 
 CHANGED = "GP116"
-_LARGEST_BYTES = 64 << 20  # of an index; the release's is 0.7 MB
 _OF_CONFIGS = ("GP130",)  # findings about config.json, which no view points to
 
 
@@ -97,11 +98,12 @@ class VirtualStore:
             True if that is known; False if their stamps were not kept.
 
         Raises:
-            GrokpackError: GP226 if one was changed or is missing.
+            GrokpackError: GP226 if one was changed or is missing, and what judging the index does.
         """
         found = self.changes()
         if found:
             raise self.stale(found)
+        HeldIndex(self.base, self.folder).judge()
         return bool(self._stamps())
 
     def stale(self, found: list[Finding]) -> GrokpackError:
@@ -126,7 +128,7 @@ def _typed(path: str) -> str:
 
 def _digest(path: str) -> str:
     data = storage.FileBytes(path)
-    if data.size() > _LARGEST_BYTES:
+    if data.size() > LARGEST_BYTES:
         return "none: it is too large to be an index"
     return hashlib.sha256(data.read(0, data.size())).hexdigest()
 
@@ -187,11 +189,14 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
 
 def _other_headers(view: VirtualStore, checkpoint: Checkpoint) -> list[Finding]:
-    """Return a finding if names, sizes or headers differ from the view's manifest."""
+    """Return a finding if names, sizes or headers differ from the view's manifest or index."""
     document = manifest_file.load(view.folder) or {}
-    if document.get("source") == checkpoint.identity():
-        return []
-    return [Finding(CHANGED, "headers changed since the view was made", None)]
+    if document.get("source") != checkpoint.identity():
+        return [Finding(CHANGED, "headers changed since the view was made", None)]
+    own = store_index.of_view(checkpoint, view.base, view.folder)
+    if not HeldIndex(view.base, view.folder).holds(own):
+        return [Finding(CHANGED, "the view's index does not point at its arrays", None)]
+    return []
 
 
 READER = Reader(NAME, "views", is_store, survey)

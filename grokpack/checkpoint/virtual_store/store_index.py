@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from grokpack.core.tensors import ArraySpec
     from grokpack.formats.ocdbt import Database, Item
 
+NODES = "index.ocdbt"
+"""File of a view's nodes."""
 MOST_KEYS = 4_000_000
 """Most chunks of a view, ten times the release's. A hostile header could ask for more."""
 _FEW = 5  # reasons that a message lists
@@ -54,6 +56,22 @@ def database(
         return ocdbt.database(items, nodes_path)
     except ValueError as error:  # a duplicate key, or a name that is not text
         raise _refusal(checkpoint, (("names", str(error)),)) from error
+
+
+def of_view(checkpoint: Checkpoint, base: str, folder: str) -> Database:
+    """Build the index of a view.
+
+    Args:
+        checkpoint: The checkpoint to open in place.
+        base: Folder at which the index's paths begin.
+        folder: The view's folder, below it.
+
+    Raises:
+        GrokpackError: GP306 if an array is no regular grid of contiguous chunks in the files.
+    """
+    nodes_path = os.path.join(os.path.relpath(folder, base), NODES)
+    data = os.path.join(os.path.relpath(normal_path(checkpoint.folder), base), "")
+    return database(checkpoint, data.removeprefix("./"), nodes_path)
 
 
 def _grids(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, ChunkGrid]:

@@ -49,13 +49,10 @@ def to_view(source: Checkpoint, options: VirtualStoreOptions) -> Target:
     if not virtual_store_reader.can_hold(source.format) or storage.is_url(source.folder):
         raise _not_dense(source)
     folder = store_index.normal_path(options.out or beside(source))
-    data = store_index.normal_path(source.folder)
     base = _base(source, folder)
-    nodes_path = os.path.join(os.path.relpath(folder, base), virtual_store_layout.NODES)
-    prefix = os.path.join(os.path.relpath(data, base), "")
-    database = store_index.database(source, prefix.removeprefix("./"), nodes_path)
-    nodes = FileLayout(virtual_store_layout.NODES, (Literal(database.nodes),))
-    index = {virtual_store_layout.NODES: database.nodes, ocdbt.MANIFEST: database.manifest}
+    database = store_index.of_view(source, base, folder)
+    nodes = FileLayout(store_index.NODES, (Literal(database.nodes),))
+    index = {store_index.NODES: database.nodes, ocdbt.MANIFEST: database.manifest}
     finals = {
         virtual_store_layout.RECORD: virtual_store_layout.record(source, base, folder, index),
         ocdbt.MANIFEST: database.manifest,

@@ -123,7 +123,8 @@ FINDINGS = (
         "file changed since the view was made",
         ExitStatus.ANSWER_IS_NO,
         "Its size, its modification time or its header is another than when the view was made. The "
-        "index points at byte ranges: what TensorStore reads there now may be anything.",
+        "index points at byte ranges: what TensorStore reads there now may be anything. Or the "
+        "index itself points elsewhere than at its arrays.",
         "Restore the file, or make the view anew with `--restart`; it takes a second.",
     ),
     Code(

@@ -17,6 +17,7 @@ import tensorstore as ts
 from grokpack import storage
 from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.virtual_store import store_index
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.core.errors import GrokpackError
 from grokpack.execution.run import execute
@@ -249,7 +250,7 @@ def test_two_runs_write_the_same_and_the_second_finds_it_done(model: Path) -> No
     assert set(first) == {
         "grokpack.json",
         virtual_store_layout.RECORD,
-        virtual_store_layout.NODES,
+        store_index.NODES,
         "manifest.ocdbt",
     }
     text = (folder / "grokpack.json").read_text() + (
@@ -275,7 +276,7 @@ def test_a_crash_anywhere_leaves_nothing_that_looks_whole(model: Path) -> None:
             assert tree(model / "ckpt-0.view").items() >= {
                 (name, whole[name])
                 for name in (
-                    virtual_store_layout.NODES,
+                    store_index.NODES,
                     "manifest.ocdbt",
                     virtual_store_layout.RECORD,
                 )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorstore as ts
 
+from grokpack.checkpoint import open_tensorstore
 from grokpack.checkpoint.layouts import virtual_store_layout
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.readers.virtual_store_reader import read
+from grokpack.checkpoint.virtual_store import store_index
 from grokpack.core.errors import GrokpackError
+from grokpack.formats import ocdbt, ocdbt_index
 from grokpack.models import architecture
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.checkpoints import reshard, synthesize, tree
@@ -128,7 +134,7 @@ def test_a_change_behind_a_view_is_refused_by_all_who_would_read_it(
 @pytest.mark.parametrize(
     ("name", "change"),
     [("manifest.ocdbt", c) for c in ("edited", "gone", "written to")]
-    + [(virtual_store_layout.NODES, c) for c in ("edited", "gone")],
+    + [(store_index.NODES, c) for c in ("edited", "gone")],
 )
 def test_a_view_whose_own_index_changed_is_refused(model: Path, name: str, change: str) -> None:
     folder = attach(model)
@@ -182,3 +188,61 @@ def test_without_stamps_headers_still_tell_another_checkpoint(model: Path, tmp_p
     with pytest.raises(GrokpackError) as caught:
         grokpack.open(str(folder))
     assert caught.value.code == "GP226"
+
+
+# ------------------------------------------------------------------------------ forged
+
+
+def forge(folder: Path, database: ocdbt.Database) -> None:
+    """Put another index in a view, and its digests in the view's record."""
+    index = {store_index.NODES: database.nodes, ocdbt.MANIFEST: database.manifest}
+    for name, data in index.items():
+        (folder / name).write_bytes(data)
+    path = folder / virtual_store_layout.RECORD
+    record = json.loads(path.read_text())
+    record["digests"] = {name: hashlib.sha256(data).hexdigest() for name, data in index.items()}
+    path.write_text(json.dumps(record))
+
+
+def test_an_index_of_other_values_is_found_whatever_the_record_says(model: Path) -> None:
+    folder = attach(model)
+    own = (folder / store_index.NODES).read_bytes()
+    held = ocdbt_index.entries(
+        (folder / ocdbt.MANIFEST).read_bytes(), lambda node: own[node.offset :][: node.nbytes]
+    )
+    zeros = [
+        ocdbt.Inline(key, value if isinstance(value, bytes) else bytes(value.nbytes))
+        for key, value in held
+    ]
+    forge(folder, ocdbt.database(zeros, f"{folder.name}/{store_index.NODES}"))
+    found = {(row.code, row.message) for row in survey(str(folder)).findings}
+    assert found == {("GP116", "the view's index does not point at its arrays")}
+
+
+def test_a_view_that_would_wait_for_a_pipe_is_not_opened(model: Path) -> None:
+    folder = attach(model)
+    os.mkfifo(folder / "pipe")
+    base = json.loads((folder / virtual_store_layout.RECORD).read_text())["base"]
+    pipe = os.path.relpath(folder / "pipe", folder / base)
+    chunk = ocdbt.ChunkSeries(
+        b"a/c", ocdbt.tails(()), (pipe,), np.zeros(1, np.int64), np.zeros(1, np.int64), 4
+    )
+    nodes = os.path.relpath(folder / store_index.NODES, folder / base)
+    forge(folder, ocdbt.database([chunk], nodes))
+    with pytest.raises(GrokpackError) as caught:
+        open_tensorstore.open(folder)
+    assert caught.value.code == "GP237"
+
+
+def test_an_index_that_another_release_of_zstd_compressed_is_the_same(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = attach(model)
+    usual = (folder / store_index.NODES).read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(ocdbt, "_ZSTD_LEVEL", -50)
+        checkpoint = open_checkpoint(str(folder))
+        view = read(str(folder))
+        forge(folder, store_index.of_view(checkpoint, view.base, view.folder))
+    assert (folder / store_index.NODES).read_bytes() != usual
+    assert survey(str(folder)).findings == ()
