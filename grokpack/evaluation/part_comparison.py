@@ -59,7 +59,7 @@ class PartComparison:
 
     @property
     def title(self) -> str:
-        """Name as people read it, with the layer."""
+        """Name of the part, and its layer."""
         return self.name if self.layer is None else f"layer {self.layer}, {self.name}"
 
     @property

@@ -7,6 +7,8 @@ calls once more with it. Hence the form of each module:
 - A public function, the twin, is plain Python. It makes the scratch, views arrays as bytes, and
   calls one compiled function, which meets one combination of types: arrays in C order, writable,
   of one dtype each; integers and bools.
+- Twins are public modules here. What they call lies in packages: `_integer`, `_small_floats` and
+  `_ggml` by format, `_tiles` for whole tiles, `_vectors` for registers.
 - `compiled` is for functions that twins call, `inner` for those that are called from compiled ones.
 - A literal integer is a type of its own. Where other calls pass other numbers, several are passed
   as a tuple, whose elements are plain integers.

@@ -1,1 +1,1 @@
-"""Text for people: what commands print, and how numbers, names and errors are written."""
+"""Human-readable text: what commands print, and how it spells numbers, names and errors."""
