@@ -19,7 +19,7 @@ from grokpack.execution.quantization_error import TileErrorStats
 from grokpack.execution.receipt import Receipt, TaskInput
 from grokpack.execution.workers.jobs import here
 from grokpack.storage.hashing import TileSums
-from grokpack.transforms.protocols import GroupedArray, StreamedArray
+from grokpack.transforms.protocols import is_grouped, is_streamed
 from grokpack.transforms.quantized_rows import QuantizedRows
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from grokpack.planning.target import Target
     from grokpack.planning.tasks import TileRange
     from grokpack.transforms.buffer_sizes import BufferSizes
-    from grokpack.transforms.protocols import LazyArray
+    from grokpack.transforms.protocols import LazyArray, StreamedArray
 
 
 OutputFileWriter = storage.FileWriter | CompressedFileWriter
@@ -235,7 +235,7 @@ def file_group_blocks(
             yield Blocks(literals, low, high)
             continue
         op = context.target.ops[slices[0].array]
-        if isinstance(op, StreamedArray):
+        if is_streamed(op):
             begins = group[0].ends[index] - slices[0].nbytes
             yield from _streamed_blocks(
                 context, op, slices, (low, high), error_stats.from_byte(begins)
@@ -251,7 +251,7 @@ def _slice_blocks(
     first = slices[0]
     itemsize = first.dtype.itemsize
     united = _union(slices)
-    grouped = op if isinstance(op, GroupedArray) else None  # checked once: the check is slow
+    grouped = op if is_grouped(op) else None
     limit = context.buffer_sizes.step_bytes
     if united is not None:
         columns = united.shape[-1] if united.shape else 1

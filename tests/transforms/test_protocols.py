@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typing_extensions import get_protocol_members
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
+from grokpack.transforms.protocols import LazyArray, StreamedArray, is_streamed
 from tests.support.checkpoints import synthesize
 from tests.support.conversions import convert
 from tests.support.quantized_checkpoints import WIDE, quantize
@@ -53,6 +55,20 @@ def test_ops_of_a_quantization_name_every_array_of_the_source(source: Checkpoint
     plan = plan_quantize(source, QuantizeOptions(to=to, **QUANTIZED[to]))
     named = {name for op in plan.target.ops.values() for name in op.inputs}
     assert named == {name for tensor in source.tensors.values() for name in tensor.arrays()}
+
+
+def test_the_method_that_marks_an_array_comes_with_all_of_its_protocol(source: Checkpoint) -> None:
+    plans = [plan_convert(source, to, ConvertOptions(**CONVERTED[to])) for to in CONVERTED]
+    plans += [plan_quantize(source, QuantizeOptions(to=to, **QUANTIZED[to])) for to in QUANTIZED]
+    ops = [op for plan in plans for op in plan.target.ops.values()]
+    assert {is_streamed(op) for op in ops} == {False, True}
+    for op in ops:
+        protocols = {kind for kind in (LazyArray, StreamedArray) if _has_all_of(op, kind)}
+        assert protocols == {StreamedArray if is_streamed(op) else LazyArray}
+
+
+def _has_all_of(op: object, protocol: type) -> bool:
+    return all(hasattr(op, member) for member in get_protocol_members(protocol))
 
 
 @pytest.mark.parametrize("to", ["hf", "gguf", "compressed-tensors", "zarr"])

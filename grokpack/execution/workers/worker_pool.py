@@ -93,15 +93,16 @@ def map_unordered(
     """
     stop_path = None if pool.executor is None else job.stop_path
     with jobs.registered(job, watch), pool.at_work() as executor:
-        if isinstance(executor, ClusterExecutor):
-            executor.prepare(job)
+        cluster = executor if isinstance(executor, ClusterExecutor) else None
+        if cluster is not None:
+            cluster.prepare(job)
         in_flight = _InFlight(job, iter(items), executor, watch, stop_path)
         try:
             yield from in_flight.results(AHEAD * pool.width)
         finally:
             in_flight.end()
-            if isinstance(executor, ClusterExecutor):
-                executor.release(job)
+            if cluster is not None:
+                cluster.release(job)
 
 
 @dataclass(frozen=True, slots=True)

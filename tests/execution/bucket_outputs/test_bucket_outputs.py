@@ -122,9 +122,9 @@ def test_what_a_bucket_refuses_is_said_before_anything_is_sent(moto: Moto, wide:
     assert "PUT partNumber" not in moto.asked
 
 
-def test_other_outputs_are_left_alone_unless_asked(moto: Moto, large: Path) -> None:
-    out, first = f"s3://{BUCKET}/out", plan_of("safetensors", large)
-    second = plan_of("ckpt-0", large)
+def test_other_outputs_are_left_alone_unless_asked(moto: Moto, wide: Path) -> None:
+    out, first = f"s3://{BUCKET}/out", plan_of("safetensors", wide)
+    second = plan_of("ckpt-0", wide)
     execute(first, out)
     assert refusal(second, out).code == "GP321"
     execute(second, out, RunOptions(restart=True))
@@ -139,8 +139,8 @@ def test_other_outputs_are_left_alone_unless_asked(moto: Moto, large: Path) -> N
     assert refusal(plan_reshard(open_checkpoint(out), 2), out).code == "GP325"
 
 
-def test_restart_gives_up_what_was_begun(moto: Moto, large: Path) -> None:
-    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", large)
+def test_restart_gives_up_what_was_begun(moto: Moto, wide: Path) -> None:
+    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", wide)
 
     def hook(happens: str, path: str) -> None:
         if happens == "publish" and path.startswith("s3://"):
@@ -151,7 +151,7 @@ def test_restart_gives_up_what_was_begun(moto: Moto, large: Path) -> None:
         execute(plan, out)
     storage.faults.hook = None
     assert begun(moto)
-    execute(plan_of("ckpt-0", large), out, RunOptions(restart=True))
+    execute(plan_of("ckpt-0", wide), out, RunOptions(restart=True))
     assert not begun(moto)
 
 
@@ -184,8 +184,8 @@ def test_other_processes_send_their_parts_of_the_same_uploads(
     assert begun(moto) == 0
 
 
-def test_compressed_files_go_to_a_bucket_from_one_process(moto: Moto, large: Path) -> None:
-    plan = plan_convert(open_checkpoint(str(large)), "archive")
+def test_compressed_files_go_to_a_bucket_from_one_process(moto: Moto, wide: Path) -> None:
+    plan = plan_convert(open_checkpoint(str(wide)), "archive")
     with processes() as workers, pytest.raises(GrokpackError) as caught:
         execute(plan, f"s3://{BUCKET}/out", executor=workers)
     assert caught.value.code == "GP409"

@@ -38,18 +38,25 @@ from tests.support.bucket_outputs import (
 
 
 @pytest.mark.parametrize(
-    ("kind", "operation", "after"),
+    ("kind", "size", "operation", "after"),
     [
-        ("safetensors", "create", 1),
-        ("safetensors", "publish", 1),
-        ("archive", "upload", 5),
-        ("archive", "write_whole", 1),
+        ("safetensors", "wide", "create", 1),
+        ("safetensors", "large", "publish", 1),
+        ("archive", "wide", "upload", 5),
+        ("archive", "wide", "write_whole", 1),
     ],
 )
 def test_a_run_that_was_killed_goes_on_and_sends_nothing_twice(
-    kind: str, operation: str, after: int, moto: Moto, large: Path, tmp_path: Path
+    kind: str,
+    size: str,
+    operation: str,
+    after: int,
+    moto: Moto,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
-    out, plan, passed = f"s3://{BUCKET}/out", plan_of(kind, large), Counter[str]()
+    source: Path = request.getfixturevalue(size)
+    out, plan, passed = f"s3://{BUCKET}/out", plan_of(kind, source), Counter[str]()
 
     def hook(happens: str, path: str) -> None:
         if happens == operation and path.startswith("s3://"):
@@ -65,7 +72,7 @@ def test_a_run_that_was_killed_goes_on_and_sends_nothing_twice(
     if operation in {"create", "upload"}:
         assert not objects(moto)
     sent = moto.asked.count("PUT partNumber")
-    execute(plan_of(kind, large), out)
+    execute(plan_of(kind, source), out)
     assert_as_local(moto, plan, tmp_path)
     if operation in ("publish", "write_whole"):
         assert moto.asked.count("PUT partNumber") == sent
@@ -199,8 +206,8 @@ def test_an_upload_whose_completion_was_not_heard_of_is_complete(
     assert_as_local(moto, plan, tmp_path)
 
 
-def test_an_upload_that_vanished_is_begun_anew(moto: Moto, large: Path, tmp_path: Path) -> None:
-    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", large)
+def test_an_upload_that_vanished_is_begun_anew(moto: Moto, wide: Path, tmp_path: Path) -> None:
+    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", wide)
     gone = ("404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>")  # moto itself says 500
     guard = threading.Lock()  # files are published many at a time
 
