@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _CONFIGURED = {"bos": "bos", "eos": "eos", "padding": "pad"}
 """Special tokens by llama.cpp's names for their uses, and by those of a config's constants."""
+_NO_TOKEN = -1
+"""Id of a token that a family does not have; configs write it, null, or nothing."""
 _PIECES = "tokenizer.ggml.tokens"
 _USES = (*_CONFIGURED, "eot")
 _ID = "tokenizer.ggml.{}_token_id"
@@ -44,7 +46,7 @@ class _Vocabulary:
 def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
     """Find pieces, and ids of special tokens, that differ between two checkpoints.
 
-    What only one of them has is no difference.
+    What only one of them has is no difference, unless their family has no such token.
 
     Raises:
         GrokpackError: What reading a broken tokenizer raises.
@@ -76,6 +78,10 @@ def _vocabulary(checkpoint: Checkpoint, data: bytes | None) -> _Vocabulary:
         found = {use: ids[text] for use, text in own.special.items() if text in ids}
     said = hyperparameters.stated(checkpoint.config, checkpoint.model.family)
     special = {use: set(said.get(_CONFIGURED.get(use, ""), {}).values()) for use in _USES}
+    usual = hyperparameters.defaults(checkpoint.model)
+    for use, name in _CONFIGURED.items():
+        if checkpoint.config and getattr(usual, name) == _NO_TOKEN:
+            special[use] = special[use] or {_NO_TOKEN}
     for use, number in found.items():
         special[use].add(number)
     return _Vocabulary(pieces, special)
@@ -100,7 +106,7 @@ def _unequal_ids(ours: Mapping[str, set[float]], theirs: Mapping[str, set[float]
 
 
 def _listed(numbers: set[float]) -> str:
-    return ", ".join(f"{number:g}" for number in sorted(numbers))
+    return ", ".join("none" if n == _NO_TOKEN else f"{n:g}" for n in sorted(numbers))
 
 
 def _unequal_pieces(ours: Sequence[bytes], theirs: Sequence[bytes]) -> list[Finding]:

@@ -310,9 +310,9 @@ SOURCES = (
         "GP243",
         "server cannot be reached like this",
         ExitStatus.SOURCE,
-        "Its name does not resolve, its certificate is not trusted, or a proxy refuses: asking "
-        "again would change nothing, so it was asked once.",
-        "Do what the hint says: correct the address, name the certificate that you trust, or give "
-        "the proxy a user and a password.",
+        "Its name does not resolve, its certificate is not trusted, a proxy refuses, or "
+        "HF_HUB_OFFLINE forbids it: asking again would change nothing.",
+        "Do what the hint says: correct the address, name the certificate that you trust, give the "
+        "proxy a user and a password, or unset HF_HUB_OFFLINE.",
     ),
 )

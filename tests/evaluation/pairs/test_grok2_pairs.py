@@ -149,6 +149,28 @@ def test_a_token_id_of_a_config_is_held_against_tokenizers(copied: Path) -> None
     )
 
 
+@pytest.mark.parametrize("form", [None, "hf", "gguf"])
+def test_a_token_that_the_family_does_not_have_is_found_in_one_config(
+    copied: Path, forms: dict[str, Path], form: str | None
+) -> None:
+    other = RELEASE if form is None else forms[form]
+    set_constant(copied, bos_token_id=1)
+    (row,) = differences(*(open_checkpoint(str(path)) for path in (other, copied)))
+    assert (row.message, row.expected, row.found) == (
+        "bos token is not the same in both",
+        "none",
+        "1",
+    )
+
+
+@pytest.mark.parametrize("none", [-1, None])
+def test_a_config_that_says_that_it_has_no_such_token_is_like_one_that_says_nothing(
+    copied: Path, none: int | None
+) -> None:
+    set_constant(copied, bos_token_id=none)
+    assert differences(*(open_checkpoint(str(path)) for path in (RELEASE, copied))) == []
+
+
 SYNONYMS: dict[str, Any] = {
     "rope_type": "default",
     "sliding_window_size": 0,
