@@ -25,7 +25,7 @@ from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.execution.written_files import WholeFiles, written_files
 from grokpack.kernels.compilation import telling_of_compilation
-from grokpack.planning.tasks import tasks
+from grokpack.planning.tasks import far_apart, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -230,7 +230,7 @@ class RunState:
         pool = WorkerPool(self.limits.at_once(self.allowed), executor)
         watch = Watch(self._advance, self.stopping)
         receipts: list[Receipt] = []
-        results = map_unordered(job, self._task_inputs(done), pool, watch)
+        results = map_unordered(job, self._task_inputs(done, pool.width), pool, watch)
         here = "numpy" if executor else self.allowed.buffer_sizes.implementation
         try:
             with telling_of_compilation(here, self.listen):
@@ -257,13 +257,20 @@ class RunState:
         if whole:
             offer({self.output.file(path): row for path, row in whole.items()}, self.listen)
 
-    def _task_inputs(self, done: tile_coverage.Tiles) -> Iterator[TaskInput]:
+    def _task_inputs(self, done: tile_coverage.Tiles, at_once: int) -> Iterator[TaskInput]:
         target = self.plan.target
-        for runs in tasks(target, done):
+        in_order = tasks(target, done)
+        for runs in far_apart(in_order, at_once) if self._local() else in_order:
             files = {f.path for run in runs for f in target.layout.file_groups[run.file_group]}
             paths = [self.output.file(path) for path in sorted(files)]
             # a compressed file is started over by the process that writes it
             yield TaskInput(runs, {} if target.codec else self.output.sink.tickets(paths))
+
+    def _local(self) -> bool:
+        """Return whether nothing goes over a network, where ranges and files come in order."""
+        source = self.plan.source
+        places = [self.output.path] if source is None else [self.output.path, source.folder]
+        return not any(map(storage.is_url, places))
 
     def _advance(self, nbytes: int) -> None:
         with self._guard:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grokpack.core.tiles import TILE_BYTES, tile_count, tiles_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from grokpack.core.layout import FileLayout, Layout
     from grokpack.planning.target import Target
@@ -73,6 +73,20 @@ def tasks(
                     batch, nbytes = [], 0
     if batch:
         yield tuple(batch)
+
+
+def far_apart(
+    tasks: Iterable[tuple[TileRange, ...]], at_once: int
+) -> Iterator[tuple[TileRange, ...]]:
+    """Order tasks so that those done at once seldom write the same file.
+
+    A file system lets one thread at a time write a file: others wait for it, and burn processor
+    time. Each of `at_once` workers goes through a stretch of its own.
+    """
+    listed = list(tasks)
+    stretch = max(1, -(-len(listed) // at_once))
+    for first in range(stretch):
+        yield from listed[first::stretch]
 
 
 def _good_edges(file: FileLayout) -> list[int]:

@@ -1,0 +1,55 @@
+"""Order of tasks: those done at once are far apart, and none is lost."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.execution.receipt import TaskInput
+from grokpack.execution.run import execute
+from grokpack.execution.run_options import RunOptions
+from grokpack.planning.tasks import TileRange, far_apart, tasks
+from tests.support.checkpoints import synthesize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+@given(st.integers(0, 60), st.integers(1, 9))
+def test_tasks_done_at_once_are_a_stretch_apart(count: int, at_once: int) -> None:
+    in_order = [(TileRange(0, number, number + 1),) for number in range(count)]
+    ordered = list(far_apart(in_order, at_once))
+    assert sorted(ordered, key=lambda task: task[0].first) == in_order
+    stretch = -(-count // at_once)
+    rounds = [[one.first for (one,) in ordered if one.first % stretch == k] for k in range(stretch)]
+    assert [one.first for (one,) in ordered] == [number for some in rounds for number in some]
+
+
+class _Recording(ThreadPoolExecutor):
+    """Threads that remember which tasks they were given."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.given: list[tuple[TileRange, ...]] = []
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        self.given += [one.runs for one in arguments if isinstance(one, TaskInput)]
+        return super().submit(*arguments, **options)
+
+
+def test_a_run_begins_in_several_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grokpack.planning.tasks.TASK_BYTES", 20_000)
+    source = open_checkpoint(synthesize(tmp_path / "source"))
+    plan = plan_convert(source, "hf", ConvertOptions(tokenizer="none", shard_bytes=30_000))
+    in_order = list(tasks(plan.target, {}))
+    with _Recording() as executor:
+        execute(plan, tmp_path / "out", RunOptions(width=2), executor=executor)
+    assert len(in_order) >= 4
+    assert executor.given == list(far_apart(in_order, 2)) != in_order
