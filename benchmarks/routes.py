@@ -113,7 +113,7 @@ def bench_linearity(bench: Bench) -> None:
         for route in routes:
             works = [partial(_once, source, out, route) for source in sources]
             by_turns(1, *works)  # kernels compiled, memory touched
-            turns = zip(*by_turns(bench.turns + 2, *works), strict=True)
+            turns = zip(*by_turns(bench.turns, *works), strict=True)
             spent = [[run.processor for run in runs] for runs in turns]
             ratios = [mid / (low + share * (high - low)) for low, mid, high in spent]
             bench.figure(f"{model}, {route.name}: half, times a line's", ratios, "x")
