@@ -139,8 +139,8 @@ def test_other_outputs_are_left_alone_unless_asked(moto: Moto, wide: Path) -> No
     assert refusal(plan_reshard(open_checkpoint(out), 2), out).code == "GP325"
 
 
-def test_restart_gives_up_what_was_begun(moto: Moto, wide: Path) -> None:
-    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", wide)
+def test_restart_gives_up_what_was_begun(moto: Moto, large: Path) -> None:
+    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", large)
 
     def hook(happens: str, path: str) -> None:
         if happens == "publish" and path.startswith("s3://"):
@@ -151,7 +151,7 @@ def test_restart_gives_up_what_was_begun(moto: Moto, wide: Path) -> None:
         execute(plan, out)
     storage.faults.hook = None
     assert begun(moto)
-    execute(plan_of("ckpt-0", wide), out, RunOptions(restart=True))
+    execute(plan_of("ckpt-0", large), out, RunOptions(restart=True))
     assert not begun(moto)
 
 

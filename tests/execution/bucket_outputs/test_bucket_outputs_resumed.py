@@ -206,8 +206,8 @@ def test_an_upload_whose_completion_was_not_heard_of_is_complete(
     assert_as_local(moto, plan, tmp_path)
 
 
-def test_an_upload_that_vanished_is_begun_anew(moto: Moto, wide: Path, tmp_path: Path) -> None:
-    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", wide)
+def test_an_upload_that_vanished_is_begun_anew(moto: Moto, large: Path, tmp_path: Path) -> None:
+    out, plan = f"s3://{BUCKET}/out", plan_of("safetensors", large)
     gone = ("404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>")  # moto itself says 500
     guard = threading.Lock()  # files are published many at a time
 
