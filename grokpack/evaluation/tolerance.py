@@ -111,6 +111,11 @@ class Side:
     band: CodedBand | None = None
     corner: tuple[int, int] = (0, 0)
 
+    @property
+    def has_steps(self) -> bool:
+        """True if codes were requantized, so that values are whole steps apart."""
+        return self.form.bits is not None
+
     def rows(self, first: int, last: int) -> Side:
         """Return some inputs of the part."""
         corner = self.corner[0] + first, self.corner[1]
@@ -118,11 +123,8 @@ class Side:
 
     def row_major(self, implementation: Implementation) -> Side:
         """Return the part with outputs side by side, as parts are compared."""
-        if self.values.strides[-1] == self.values.itemsize:
-            return replace(self, values=contiguous(self.values))
-        made = np.empty(self.values.shape, np.float32)
-        twin(tile_distances.transpose, implementation)(self.values.T, made)
-        return replace(self, values=made)
+        values = twin(tile_distances.row_major, implementation)(self.values)
+        return replace(self, values=values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +164,7 @@ def measure_distance(one: Side, other: Side, implementation: Implementation = "n
     """
     made = []
     for first in range(0, len(one.values), _ROWS):
-        ours, theirs = (
-            side.rows(first, first + _ROWS).row_major(implementation) for side in (one, other)
-        )
+        ours, theirs = (side.rows(first, first + _ROWS) for side in (one, other))
         made.append(_distance(ours, theirs, first, implementation))
     found = merge_distances(made)
     return found if found.differing else Distance(found.elements)
@@ -186,10 +186,12 @@ def merge_distances(distances: Sequence[Distance]) -> Distance:
 
 
 def _distance(one: Side, other: Side, row: int, implementation: Implementation) -> Distance:
-    """Compare some inputs of row-major sides; `row` is the first of them."""
+    """Compare some inputs of two parts; `row` is the first of them."""
     size, columns = one.values.size, one.values.shape[1]
-    if _are_equal(one.values, other.values):
-        return Distance(size)
+    if _begin_equal(one, other) or one.has_steps or other.has_steps:
+        one, other = one.row_major(implementation), other.row_major(implementation)
+        if _begin_equal(one, other) and np.array_equal(one.values, other.values):
+            return Distance(size)
     ours, theirs = _steps(one, implementation), _steps(other, implementation)
     steps, groups = (ours.half, theirs.half), np.stack((ours.groups, theirs.groups))
     factors, least = _roundings(one, other)
@@ -213,9 +215,9 @@ def _distance(one: Side, other: Side, row: int, implementation: Implementation) 
     )
 
 
-def _are_equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether two parts are equal; most that are not differ in the first inputs."""
-    return np.array_equal(one[:1], other[:1]) and np.array_equal(one, other)
+def _begin_equal(one: Side, other: Side) -> bool:
+    """Return whether two parts have equal first inputs; most that are not equal do not."""
+    return np.array_equal(one.values[:1], other.values[:1])
 
 
 def _totals(one: np.ndarray, other: np.ndarray, sums: np.ndarray) -> list[float]:
@@ -223,6 +225,7 @@ def _totals(one: np.ndarray, other: np.ndarray, sums: np.ndarray) -> list[float]
     if np.isfinite(sums[:4]).all():
         totals: list[float] = sums[:4].sum(axis=1, dtype=np.float64).tolist()
         return totals
+    one, other = contiguous(one), contiguous(other)  # sums are in the order of rows
     with np.errstate(invalid="ignore", over="ignore"):
         squares = [float(_finite_squares(values).sum()) for values in (one, one - other)]
     roundings = np.nan_to_num(sums[2:4], posinf=0)

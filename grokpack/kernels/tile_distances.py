@@ -1,11 +1,13 @@
 """Distances between two tiles of weights, and the part that their formats allow.
 
-Both tiles are `f32[in, out]`, dense.
+Tiles are `f32[in, out]`, and dense where nothing else is said.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+from grokpack.core.arrays import contiguous
 
 OFF_STEP = np.float32(0.02)
 """Fraction of a step from a whole multiple beyond which a distance is no multiple."""
@@ -27,8 +29,8 @@ def measure(
     scale with the least error cuts that off. So such a value may be any distance away.
 
     Args:
-        one: A tile.
-        other: Its counterpart.
+        one: A tile, which lies row by row or column by column; its lines are dense.
+        other: Its counterpart, which may lie otherwise.
         steps: Distances that steps of codes of either side allow, `f32[group, out]`; `f32[0, out]`
             of a side without codes.
         groups: The group of each input, on either side, `i64[2, in]`; they begin at zero and none
@@ -44,6 +46,7 @@ def measure(
         The number of unequal values, and of those further apart than allowed; the position of the
         first of these, counted row by row, or -1.
     """
+    one, other = row_major(one), row_major(other)  # sums are in the order of rows
     errors = _distances(one, other)
     allowed = np.zeros_like(one)
     sums[...] = 0
@@ -107,11 +110,10 @@ def least_distances(values: np.ndarray, block: int, out: np.ndarray) -> None:
     out[doubtful] = np.where(apart > 0, apart, np.float32(np.inf)).min(axis=1, initial=np.inf)
 
 
-def transpose(lines: np.ndarray, out: np.ndarray) -> None:
-    """Transpose a tile.
+def row_major(tile: np.ndarray) -> np.ndarray:
+    """Return a tile dense and row by row, without a copy where it is.
 
     Args:
-        lines: A tile that lies `f32[out, in]`; its lines are dense.
-        out: Filled with it, `f32[in, out]`.
+        tile: A tile, which lies row by row or column by column; its lines are dense.
     """
-    out[...] = lines.T
+    return contiguous(tile)

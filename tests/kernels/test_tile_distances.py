@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,8 +150,56 @@ def test_least_distances_are_told_alike(
 @pytest.mark.parametrize(
     "shape", [(1, 1), (8, 16), (9, 17), (40, 50), (7, 64), (64, 3), (16, 16), (33, 70)]
 )
-def test_tiles_are_turned(implementation: Implementation, shape: tuple[int, int]) -> None:
-    lines = np.random.default_rng(0).random(shape[::-1], np.float32)
-    out = np.empty(shape, np.float32)
-    twin(tile_distances.transpose, implementation)(lines, out)
-    assert np.array_equal(out, lines.T)
+@pytest.mark.parametrize("lying", ["rows", "columns"])
+def test_tiles_become_row_major(
+    implementation: Implementation, shape: tuple[int, int], lying: str
+) -> None:
+    tile = laid(np.random.default_rng(0).random(shape, np.float32), lying)
+    made = twin(tile_distances.row_major, implementation)(tile)
+    assert made.flags.c_contiguous
+    assert np.array_equal(made, tile)
+
+
+def laid(tile: np.ndarray, lying: str) -> np.ndarray:
+    """The same values as part of a wider array, by rows or by columns."""
+    lines = tile.T if lying == "columns" else tile
+    wide = np.full((lines.shape[0], lines.shape[1] + 24), 7, np.float32)
+    own = wide[:, 8 : 8 + lines.shape[1]]
+    own[...] = lines
+    return own.T if lying == "columns" else own
+
+
+@pytest.mark.parametrize("lying", list(itertools.product(["rows", "columns"], repeat=2)))
+@pytest.mark.parametrize("factors", [(0, 0), (0, 2.0**-8), (2.0**-8, 2.0**-11)])
+@pytest.mark.parametrize("damage", [None, (0, 1), (63 * 191 + 5, np.nan), (3000, np.inf)])
+def test_rounded_tiles_are_measured_alike(
+    lying: tuple[str, str],
+    factors: tuple[float, float],
+    damage: tuple[int, float] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However they lie, with values that are no numbers; in one pass where none is beyond."""
+    rng = np.random.default_rng(0)
+    one = rng.standard_normal((64, 192), np.float32) * rng.lognormal(size=192).astype(np.float32)
+    one[rng.random(one.shape) < 0.02] = rng.choice(
+        np.array([np.nan, np.inf, -np.inf, 0, 1e-40], np.float32)
+    )
+    bits = one.view(np.uint32) & np.uint32(0xFFFF8000 if factors[1] else 0xFFFFFFFF)
+    other = bits.view(np.float32)
+    if damage is None:
+        monkeypatch.setattr("grokpack.kernels.compiled.tile_distances._measure", None)
+    else:
+        one.flat[damage[0]], other.flat[damage[0]] = damage[1], 3e9
+    least = np.array([2.0**-25, 2.0**-134], np.float32)
+    none, groups = (np.empty((0, 192), np.float32),) * 2, np.zeros((2, 64), np.int64)
+    tiles = laid(one, lying[0]), laid(other, lying[1])
+    found = []
+    for implementation in ("numpy", "numba"):
+        sums = np.empty((5, 192), np.float32)
+        with np.errstate(all="ignore"):
+            counts = twin(tile_distances.measure, implementation)(
+                *tiles, none, groups, np.array(factors, np.float32), least, sums
+            )
+        found.append((counts, np.nan_to_num(sums, nan=-1).tobytes()))
+    assert found[0] == found[1]
+    assert found[0][0][1:] == ((0, -1) if damage is None else (1, damage[0]))

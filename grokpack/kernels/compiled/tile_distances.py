@@ -8,7 +8,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from grokpack.kernels.compiled import compiled, inner
+from grokpack.core.arrays import contiguous
+from grokpack.kernels.compiled import allocate, compiled, inner
+from grokpack.kernels.compiled._tiles.rounded_tiles import (
+    BLOCK_COLUMNS,
+    BLOCK_ROWS,
+    BLOCK_SUMS,
+    WORK_SIZE,
+    compare_block,
+    transpose_block,
+)
 from grokpack.kernels.compiled._tiles.smallest_distances import (
     DISTANCES,
     DOUBT,
@@ -46,10 +55,72 @@ def measure(
     least: np.ndarray,
     sums: np.ndarray,
 ) -> tuple[int, int, int]:
-    """Call the compiled twin of `tile_distances.measure`."""
+    """Call the compiled twin of `tile_distances.measure`.
+
+    Most pairs of tiles have no steps and are within what roundings allow; all others take the way
+    on which a value beyond is found and may be excused.
+    """
+    whole = not (len(one) % BLOCK_ROWS or one.shape[1] % BLOCK_COLUMNS)
+    if whole and not (len(steps[0]) or len(steps[1])):
+        differing = _measure_roundings(one, other, (factors, least), sums)
+        if differing >= 0:
+            return differing, 0, -1
+    one, other = row_major(one), row_major(other)
     tiles, scratch = (_raw(one), _raw(other)), (np.zeros(SIZE, np.float32), np.empty(4, np.int64))
     differing, beyond, first = _measure(tiles, steps, groups, (factors, least), scratch, sums)
     return differing, beyond, first if beyond else -1
+
+
+def _measure_roundings(
+    one: np.ndarray, other: np.ndarray, roundings: tuple[np.ndarray, np.ndarray], sums: np.ndarray
+) -> int:
+    """Measure tiles without steps; return the number of unequal values, or -1 if one is beyond."""
+    (ours, pitch, transposed), (theirs, step, other_transposed) = _lines(one), _lines(other)
+    lying = pitch, transposed, step, other_transposed
+    work = allocate((WORK_SIZE,), np.float32)
+    return _add_blocks((ours, theirs), len(one), lying, roundings, work, sums)
+
+
+@compiled
+def _add_blocks(
+    tiles: tuple[np.ndarray, np.ndarray],
+    rows: int,
+    lying: tuple[int, int, int, int],
+    roundings: tuple[np.ndarray, np.ndarray],
+    work: np.ndarray,
+    sums: np.ndarray,
+) -> int:
+    """Add up all blocks.
+
+    Args:
+        tiles: Both tiles.
+        rows: Number of their rows.
+        lying: Distance of lines and 1 if they are columns, of the first and of the other.
+        roundings: Factors and least errors.
+        work: Scratch.
+        sums: Filled.
+    """
+    (one, other), (pitch, transposed, step, other_transposed), differing = tiles, lying, 0
+    for column in range(0, sums.shape[1], BLOCK_COLUMNS):
+        work[BLOCK_SUMS:] = 0
+        for row in range(0, rows, BLOCK_ROWS):
+            ours, start, stride = one, row * pitch + column, pitch
+            if transposed:
+                transpose_block(one, column * pitch + row, pitch, 0, work)
+                ours, start, stride = work, 0, BLOCK_COLUMNS
+            theirs, beside, apart = other, row * step + column, step
+            if other_transposed:
+                transpose_block(other, column * step + row, step, 1, work)
+                theirs, beside, apart = work, BLOCK_ROWS * BLOCK_COLUMNS, BLOCK_COLUMNS
+            places = start, stride, beside, apart
+            count = compare_block((ours, theirs), places, roundings, work)
+            if count < 0:
+                return -1
+            differing += count
+        for i in range(len(sums)):
+            for lane in range(BLOCK_COLUMNS):
+                sums[i, column + lane] = work[BLOCK_SUMS + i * BLOCK_COLUMNS + lane]
+    return differing
 
 
 @compiled
@@ -186,11 +257,13 @@ def _least_distances(
                 out[at, column + lane] = found[DISTANCES + lane]
 
 
-def transpose(lines: np.ndarray, out: np.ndarray) -> None:
-    """Call the compiled twin of `tile_distances.transpose`."""
-    pitch = lines.strides[0] // _F32
-    flat = as_strided(lines, ((len(lines) - 1) * pitch + lines.shape[1],), (_F32,))
-    _transpose(flat, pitch, out)
+def row_major(tile: np.ndarray) -> np.ndarray:
+    """Call the compiled twin of `tile_distances.row_major`."""
+    if not _lies_transposed(tile):
+        return contiguous(tile)
+    made = np.empty(tile.shape, np.float32)
+    _transpose(*_flat(tile.T), made)
+    return made
 
 
 @compiled
@@ -206,6 +279,23 @@ def _transpose(lines: np.ndarray, pitch: int, out: np.ndarray) -> None:
     for row in range(rows):
         for column in range(whole_columns if row < whole_rows else 0, columns):
             out[row, column] = lines[column * pitch + row]
+
+
+def _flat(lines: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return dense lines as one array, and their distance in it."""
+    pitch = lines.strides[0] // _F32
+    return as_strided(lines, ((len(lines) - 1) * pitch + lines.shape[1],), (_F32,)), pitch
+
+
+def _lines(tile: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """Return a tile's rows as one array, their distance, and 0; or its columns likewise, and 1."""
+    transposed = _lies_transposed(tile)
+    return *_flat(tile.T if transposed else tile), int(transposed)
+
+
+def _lies_transposed(tile: np.ndarray) -> bool:
+    """Return whether a tile lies `[out, in]`."""
+    return tile.strides[-1] != _F32
 
 
 def _raw(tile: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 A search tries many scales for the same few weights. In loops over lanes, the sums and choices of
 each trial would go through memory; as vectors they are plain local variables. `+`, `-`, `*` and `/`
-are those of IEEE arithmetic in each lane, in the written order; `<`, `>`, `==` and `!=` make masks,
-which `&` joins.
+are those of IEEE arithmetic in each lane, in the written order; `<`, `<=`, `>`, `==` and `!=` make
+masks, which `&` and `|` join.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _type_callable: _Any = type_callable
 _lower_builtin: _Any = lower_builtin
 _SIZE = 4  # bytes of a value
 _MAGIC, _MANTISSA, _MIDDLE = 12582912.0, 0x7FFFFF, 0x400000  # of `nearest_by_bits`
+_EXPONENT = 0x7F800000
 
 
 _Base: _Any = types.Type
@@ -87,6 +88,7 @@ _OPERATORS: tuple[tuple[_Any, ...], ...] = (
     ((operator.mul, operator.imul), _FLOATS, _FLOATS, ir.IRBuilder.fmul),
     ((operator.truediv, operator.itruediv), _FLOATS, _FLOATS, ir.IRBuilder.fdiv),
     ((operator.lt,), _FLOATS, _MASK, _comparing("<")),
+    ((operator.le,), _FLOATS, _MASK, _comparing("<=")),
     ((operator.gt,), _FLOATS, _MASK, _comparing(">")),
     ((operator.eq,), _FLOATS, _MASK, _comparing("==")),
     ((operator.ne,), _FLOATS, _MASK, _comparing("!=")),
@@ -217,6 +219,25 @@ def _reducing(sign: str, bits: int) -> Callable[[_Any, _Any], tuple[_Any, _Any]]
     return reduce
 
 
+def _counting(_typing: _Any, mask: _Any) -> tuple[_Any, _Any]:
+    def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
+        bits = builder.ctpop(builder.bitcast(arguments[0], ir.IntType(LANES)))
+        return builder.zext(bits, ir.IntType(64))
+
+    return types.int64(mask), write
+
+
+def _masking(_typing: _Any, values: _Any) -> tuple[_Any, _Any]:
+    def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
+        bits, exponent = (
+            builder.bitcast(arguments[0], _WORDS),
+            ir.Constant(_WORDS, [_EXPONENT] * LANES),
+        )
+        return builder.bitcast(builder.and_(bits, exponent), _FLOATS.vector)
+
+    return _FLOATS(values), write
+
+
 def _rounding(_typing: _Any, values: _Any) -> tuple[_Any, _Any]:
     def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
         magic, low, middle = (
@@ -263,8 +284,15 @@ all_of = cast("Callable[[Mask], bool]", intrinsic(_reducing("==", -1)))
 any_of = cast("Callable[[Mask], bool]", intrinsic(_reducing("!=", 0)))
 """Call `any_of(mask)` to learn if it is True in some lane."""
 
+count_of = cast("Callable[[Mask], int]", intrinsic(_counting))
+"""Call `count_of(mask)` for the number of lanes in which it is True."""
+
 magnitude = cast("Callable[[Floats], Floats]", intrinsic(_calling("fabs")))
 """Call `magnitude(values)` for their distances from zero."""
+
+power_below = cast("Callable[[Floats], Floats]", intrinsic(_masking))
+"""Call `power_below(values)` for the powers of two at or below their magnitudes; infinity for NaN,
+zero for what is below all normal numbers."""
 
 truncated = cast("Callable[[Floats], Floats]", intrinsic(_calling("trunc")))
 """Call `truncated(values)` for the whole numbers towards zero."""
