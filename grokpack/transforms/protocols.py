@@ -85,7 +85,7 @@ class GroupedArray(Protocol):
 def is_streamed(op: object) -> TypeIs[StreamedArray]:
     """Check for a streamed array by the one method that marks it.
 
-    `isinstance` would look for all members of the protocol, which takes 100 us before Python 3.12.
+    `isinstance` would look for all members of the protocol, which takes 20 us before Python 3.12.
     """
     return hasattr(op, "stream")
 

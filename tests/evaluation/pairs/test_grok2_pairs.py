@@ -67,8 +67,10 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_any_format_computes_the_same(forms: dict[str, Path], form: str) -> None:
+    """Up to the order of sums, in which matrices of another shape are multiplied."""
     some = prompts()[:1]
-    np.testing.assert_array_equal(logits(forms[form], some), logits(RELEASE, some))
+    found, wanted = logits(forms[form], some), logits(RELEASE, some)
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize(
