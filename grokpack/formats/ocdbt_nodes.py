@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grokpack.core.errors import GrokpackError, InputTooLarge
+from grokpack.core.errors import GrokpackError, InputTooLarge, UnsupportedLayout
 from grokpack.core.layout import Extent
 from grokpack.formats import zstd
 from grokpack.formats.crc32c import crc32c
@@ -33,6 +33,7 @@ _MOST_ENTRIES = 1 << 20  # of a node, as for TensorStore; each takes 64 bytes wh
 _MOST_NAME_BYTES = 64 << 20  # of a node's keys, or files, which share bytes where they are stored
 _NOWHERE = (1 << 64) - 1  # offset of the root of a version without keys
 _GROUP_BITS, _LONGEST_VARINT = 7, 10
+_NUMBERED = 1  # kind of manifest that names no version
 _INLINE = 0  # kind of a value that stands in the leaf
 
 
@@ -164,9 +165,15 @@ class Columns:
 
 
 def newest_root(columns: Columns) -> list[Node]:
-    """Return the root of the newest version in a manifest; no node if it has no keys."""
+    """Return the root of the newest version in a manifest; no node if it has no keys.
+
+    Raises:
+        GrokpackError: GP208 if versions lie in numbered manifests of their own.
+    """
     columns.take(_CONFIG_BYTES)
-    columns.numbers(3)  # kind of manifest, and limits of nodes
+    if columns.number() == _NUMBERED:
+        raise UnsupportedLayout("a database whose manifests are numbered is not read")
+    columns.numbers(2)  # limits of nodes
     columns.byte()
     columns.take(_ZSTD_CONFIG_BYTES if columns.number() == _ZSTD else 0)
     files = named_files(columns, "")

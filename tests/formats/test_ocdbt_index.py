@@ -55,6 +55,14 @@ def test_the_largest_value_of_a_database_of_tensorstores_is_found(
     assert found(tmp_path) == size
 
 
+def test_numbered_manifests_are_refused_by_name(tmp_path: Path) -> None:
+    base, config = f"file://{tmp_path}/", {"manifest_kind": "numbered"}
+    ts.KvStore.open({"driver": "ocdbt", "base": base, "config": config}).result()["key"] = b"x"
+    with pytest.raises(GrokpackError, match="numbered") as caught:
+        found(tmp_path)
+    assert caught.value.code == "GP208"
+
+
 @pytest.mark.parametrize("compression", [None, {"id": "zstd"}])
 def test_keys_of_a_database_of_tensorstores_are_found(
     tmp_path: Path, compression: dict[str, str] | None

@@ -15,7 +15,14 @@ from grokpack.checkpoint.readers.chunked_store_reader import StoreArray, StoreCo
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.zarr_reader import read_document, spec_of
 from grokpack.checkpoint.tensorstore.chunk_reader import read_keys
-from grokpack.core.errors import GrokpackError, InputTooLarge, MalformedInput, Place, revised
+from grokpack.core.errors import (
+    GrokpackError,
+    InputTooLarge,
+    MalformedInput,
+    Place,
+    UnsupportedLayout,
+    revised,
+)
 from grokpack.core.finding import Finding
 from grokpack.formats import orbax
 from grokpack.formats.ocdbt_index import largest_value
@@ -118,7 +125,7 @@ def _largest_value(folder: str, files: set[str]) -> int:
     path = os.path.join(folder, orbax.DATABASE)
     try:
         return largest_value(storage.read_whole(path, _DATABASE_LIMIT_BYTES), read, judge)
-    except (InputTooLarge, MalformedInput) as error:
+    except (InputTooLarge, MalformedInput, UnsupportedLayout) as error:
         raise revised(error, where=Place(path)) from error
 
 
