@@ -6,9 +6,10 @@ Most of what the command line does is a function here; each is imported when it 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
 from grokpack.core.version import __version__ as __version__
+
+TYPE_CHECKING = False  # to type checkers true; importing `typing` for it would delay __main__
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint as Checkpoint

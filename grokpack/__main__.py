@@ -6,7 +6,8 @@ import gc
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # `typing` takes longer to import than all else before signals are handled
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.layout import ArraySlice
 from grokpack.core.layout import Literal as LiteralBytes
 from grokpack.core.notebook_table import notebook_table
@@ -85,15 +86,15 @@ class Checkpoint:
 
     def _facts(self) -> dict[str, str]:
         """Return what identifies the checkpoint, for people."""
-        geometry, counted = self.geometry, self.model.parameters()
+        geometry, parameters = self.geometry, self.model.parameters()
         files = sum(1 for _ in self.layout.files())
         return {
             "model": self.model.title,
             "format": self.format if self.ranks == 1 else f"{self.format}, {self.ranks} ranks",
-            "parameters": f"{counted.total:,}",
-            "active": f"{counted.active:,} per token",
-            "layers": f"{geometry.layers}, with {geometry.experts} experts each",
-            "files": f"{files} files, {byte_size(self.layout.nbytes)}",
+            "parameters": f"{parameters.total:,}",
+            "active": f"{parameters.active:,} per token",
+            "layers": f"{geometry.layers}, with {counted(geometry.experts, 'expert')} each",
+            "files": f"{counted(files, 'file')}, {byte_size(self.layout.nbytes)}",
         }
 
     @property
@@ -229,8 +230,7 @@ class Survey:
 
     def __repr__(self) -> str:
         state = {True: "complete", False: "not whole", None: "completeness not known"}
-        count = len(self.findings)
-        found = f"{count} finding{'s' * (count != 1)}"
+        found = counted(len(self.findings), "finding")
         return f"<Survey {self.place}: {self.format}, {state[self.complete]}, {found}>"
 
     @property

@@ -15,6 +15,7 @@ from grokpack.checkpoint.readers import (
     unfinished_downloads,
 )
 from grokpack.checkpoint.state_folder import has_unfinished_run
+from grokpack.core.counts import counted
 from grokpack.core.errors import (
     UNSAFE_PICKLES,
     GrokpackError,
@@ -167,7 +168,7 @@ def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
         "`safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)` for each;\n"
         f"or {_fetching()}"
     )
-    facts = ((f"{len(found)} files", f"{found[0]}{' ...' if len(found) > 1 else ''}"),)
+    facts = ((counted(len(found), "file"), f"{found[0]}{' ...' if len(found) > 1 else ''}"),)
     what = "PyTorch's pickles are not read: to load one runs what it names"
     return GrokpackError("GP220", what, Place(path), facts, hint)
 

@@ -14,6 +14,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint
 from grokpack.checkpoint.readers import virtual_store_reader as views
 from grokpack.checkpoint.virtual_store import store_index
 from grokpack.checkpoint.virtual_store.chunk_grid import banded_chunk_shape
+from grokpack.core.counts import counted
 from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.core.tensors import SCALES_SUFFIX, ArraySpec, DType
 from grokpack.models import tensor_patterns
@@ -114,7 +115,7 @@ class Opened(Mapping[str, "ts.TensorStore"]):
         return name in self._arrays
 
     def __repr__(self) -> str:
-        return f"<{len(self)} arrays of {self.path}>"
+        return f"<{counted(len(self), 'array')} of {self.path}>"
 
     def _repr_html_(self) -> str:
         return self.checkpoint._repr_html_()  # as a notebook calls it
@@ -191,7 +192,7 @@ class DequantizedTensors(Mapping[str, "ts.TensorStore"]):
         return len(self._checkpoint.tensors)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} tensors of {self._checkpoint.place} as {self.dtype.label}>"
+        return f"<{counted(len(self), 'tensor')} of {self._checkpoint.place} as {self.dtype.label}>"
 
 
 def full_name(checkpoint: Checkpoint, pattern: str, names: Collection[str]) -> str:

@@ -30,7 +30,7 @@ def suggest(path: str, find: Callable[[str], str | None]) -> list[str]:
         near = _nearest(path)
         return [near] if near else _of_hub(path)
     above = os.path.dirname(os.path.abspath(path))
-    if find(above) == above:  # of a file, or of the folder of one rank
+    if not storage.is_folder(path) and find(above):
         return [os.path.relpath(above) if not os.path.isabs(path) else above]
     found: list[str] = []
     for folder in _below(os.path.normpath(path)):

@@ -10,6 +10,7 @@ from grokpack.cli import options
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 
 if TYPE_CHECKING:
     from grokpack.core.documents.manifest_json import RecordingJson
@@ -61,7 +62,7 @@ def manifest(
         listen=session.listener(),
     )
     seconds = time.monotonic() - began
-    of = f"{numbers.file_count(made.files)}, {byte_size(made.nbytes)}"
+    of = f"{counted(made.files, 'file')}, {byte_size(made.nbytes)}"
     text = f"wrote {shown_path(made.path)}: {of}   {numbers.duration(seconds)}"
     compared = ("--data",) if out is None else ("--against", relative_path(made.path))
     following = verifying(path, *compared)

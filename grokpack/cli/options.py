@@ -154,7 +154,12 @@ Report = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Nothing on stderr but errors", rich_help_panel=FORM),
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Nothing on stderr but errors; stdout has the answer",
+        rich_help_panel=FORM,
+    ),
 ]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show tracebacks of bugs", rich_help_panel=FORM)

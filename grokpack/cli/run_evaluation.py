@@ -11,6 +11,7 @@ from grokpack.cli import evaluation_results, parsing
 from grokpack.cli.source_path import resolve
 from grokpack.cli.workers import own_memory
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.evaluation import config_comparison, network_verdict
@@ -144,7 +145,7 @@ class _Evaluation:
         costs = [cost(one, tokens, self.options, streams, whole=whole) for one in checkpoints]
         read = byte_size(sum(one.read_bytes for one in costs))
         flops = sum(one.flops for one in costs) / 1e12
-        self.session.say(f"{tokens:,} tokens: reads {read} of weights, {flops:,.3g} TFLOP")
+        self.session.say(f"{counted(tokens, 'token')}: reads {read} of weights, {flops:,.3g} TFLOP")
         spilled = max(one.spilled_bytes for one in costs)
         if spilled:
             size = byte_size(spilled)

@@ -10,6 +10,7 @@ from grokpack.cli import parsing
 from grokpack.cli.options import PartedRunFlags, RunFlags
 from grokpack.cli.workers import open_workers, own_memory
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import noun_form
 from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.escaping import escape_line
 from grokpack.core.exit_status import ExitStatus
@@ -197,7 +198,7 @@ class _Run:
         lines = [f"part {number}/{count} done: {written} written   {took}"]
         if left:
             size, of = byte_size(outcome.outstanding_bytes), numbers.ranges(left)
-            parts = f"part{'s' * (len(left) != 1)} {of}"
+            parts = f"{noun_form(len(left), 'part')} {of}"
             lines.append(f"  outstanding  {size} of {parts}; the last to end publishes")
         else:
             lines.append("  all is written; another part is at work and will publish")

@@ -21,7 +21,21 @@ def usage_error(error: Any) -> UnusableValue | WrongUsage | None:  # noqa: ANN40
             label, name = "argument", parameter.metavar or name
     near = sorted(getattr(error, "possibilities", None) or ())
     lists = f"`{context.command_path if context else 'grokpack'} --help` lists what there is"
-    hint = f"did you mean {' or '.join(near)}? {lists}" if near else lists
+    hint = f"{_meant(context, name, near)}{lists}"
     kind = UnusableValue if parameter is not None and not missing else WrongUsage
     said = error.message if near else error.format_message()
     return kind(said.rstrip("."), None, ((label, name),) if name else (), hint)
+
+
+def _meant(
+    context: Any,  # noqa: ANN401  # Typer's own
+    name: str | None,
+    near: list[str],
+) -> str:
+    """Say what was probably meant by an unknown name: an argument, or one of those near it."""
+    word = name.lstrip("-").upper() if name and name.startswith("-") else ""
+    for parameter in context.command.params if context and word else ():
+        argument = parameter.metavar or ""
+        if parameter.param_type_name == "argument" and argument.startswith(word):
+            return f"{argument} is given without an option: `{context.command_path} {argument}`; "
+    return f"did you mean {' or '.join(near)}? " if near else ""

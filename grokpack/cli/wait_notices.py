@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from grokpack.core.counts import counted
 from grokpack.core.events import Finished, Started
 
 if TYPE_CHECKING:
@@ -80,5 +81,6 @@ class WaitNotices:
     def _line(self) -> str:
         seconds = round(time.monotonic() - self._began)
         if 0 < self._done < self._total:
-            return f"reading: {self._done:,} of {self._total:,} files looked at, {seconds} s"
+            of = counted(self._total, "file")
+            return f"reading: {self._done:,} of {of} looked at, {seconds} s"
         return f"still at work, {seconds} s"

@@ -245,7 +245,7 @@ class UnusableValue(CaughtError):
         from difflib import get_close_matches  # which only failures load
 
         words = [str(choice) for choice in choices]
-        near = get_close_matches(str(given), words, 1)
+        near = get_close_matches(str(given).lower(), words, 1)
         hint = f"did you mean `{option} {near[0]}`?" if near else None
         what = f"{option} does not take `{given}`"
         return cls(what, None, (("option", option), ("takes", ", ".join(words))), hint)

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grokpack.core.counts import counted
 from grokpack.core.events import Finished, Started
 from grokpack.core.notebook_table import notebook_table
 from grokpack.evaluation.config_comparison import check_dimensions, differences
@@ -130,13 +131,13 @@ class CandidatesEvaluation:
 
     def __repr__(self) -> str:
         places = ", ".join(row.place for row in self.candidates)
-        return f"<CandidatesEvaluation of {self.tokens:,} tokens: {places}>"
+        return f"<CandidatesEvaluation of {counted(self.tokens, 'token')}: {places}>"
 
     def _repr_html_(self) -> str:
         facts = {
             row.place: f"{row.size.bits:.2f} bits, {row.described()}" for row in self.candidates
         }
-        return notebook_table(f"Evaluation of candidates on {self.tokens:,} tokens", facts)
+        return notebook_table(f"Evaluation of candidates on {counted(self.tokens, 'token')}", facts)
 
 
 def evaluate_candidates(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.checkpoint.open_checkpoint import opened
+from grokpack.core.counts import counted
 from grokpack.core.events import Finished, Started
 from grokpack.core.notebook_table import notebook_table
 from grokpack.evaluation.config_comparison import check_dimensions, differences
@@ -107,7 +108,7 @@ class PairEvaluation(NetworkDistance):
     seconds: float
 
     def __repr__(self) -> str:
-        return f"<PairEvaluation of {self.tokens:,} tokens: {self.described()}>"
+        return f"<PairEvaluation of {counted(self.tokens, 'token')}: {self.described()}>"
 
     def _repr_html_(self) -> str:
         facts = {

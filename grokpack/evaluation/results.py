@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.notebook_table import notebook_table
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class Evaluation:
     seconds: float
 
     def __repr__(self) -> str:
-        return f"<Evaluation of {self.tokens:,} tokens: perplexity {self.loss.described()}>"
+        tokens = counted(self.tokens, "token")
+        return f"<Evaluation of {tokens}: perplexity {self.loss.described()}>"
 
     def _repr_html_(self) -> str:
         facts = {

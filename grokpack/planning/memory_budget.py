@@ -11,6 +11,7 @@ from grokpack import storage
 from grokpack.checkpoint import reading_memory
 from grokpack.checkpoint.reading_memory import RESERVED_BYTES
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.errors import GrokpackError, TooLittleMemory
 from grokpack.core.lru_cache import LRU_CACHE_BYTES
 from grokpack.kernels.dispatch import COMPILED_RESIDENT_BYTES, Implementation, choose_implementation
@@ -156,7 +157,7 @@ def _too_little(
     needs, alone = fixed_bytes + workers * per_thread, fixed_bytes + per_thread
     enough, hint = byte_size(alone), f"--memory {-(-alone // 10**6)}MB"
     if workers > 1:
-        enough = f"{byte_size(needs)} with {workers} threads, {enough} with 1"
+        enough = f"{byte_size(needs)} with {counted(workers, 'thread')}, {enough} with 1"
         hint = f"--memory {-(-needs // 10**6)}MB, or {hint} --workers 1"
     what = f"{byte_size(memory_bytes)} is less than this plan can keep to ({enough})"
     return TooLittleMemory(what, hint=hint)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.layout import Literal
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Plan:
         options = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
         count = sum(1 for _ in self.target.layout.files())
         size = byte_size(self.target.layout.nbytes)
-        return f"<Plan {self.command}({options}): {count} files, {size}>"
+        return f"<Plan {self.command}({options}): {counted(count, 'file')}, {size}>"
 
     def description(self) -> OriginJson:
         """Describe the output's origin, for the manifest."""

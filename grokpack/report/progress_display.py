@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from grokpack.core import escaping
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.escaping import escape_line, escape_terminal
 from grokpack.core.events import (
     Advanced,
@@ -106,9 +107,9 @@ class _Meter:
         if isinstance(event, Warned):
             return f"warning: {shown(event.message)}"
         if isinstance(event, Publishing):
-            return f"publishing {numbers.file_count(event.files)}, {byte_size(event.nbytes)}"
+            return f"publishing {counted(event.files, 'file')}, {byte_size(event.nbytes)}"
         if isinstance(event, Published):
-            return f"published {numbers.file_count(event.files)}, {byte_size(event.nbytes)}"
+            return f"published {counted(event.files, 'file')}, {byte_size(event.nbytes)}"
         return _COMPILING if isinstance(event, Compiling) and self.compiles == 1 else None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core.counts import counted
 from grokpack.core.finding import Finding
 from grokpack.verification import byte_ranges
 
@@ -59,7 +60,7 @@ def unreadable_finding(
 def unlisted_finding(names: Sequence[str]) -> Iterator[Finding]:
     """Warn about files that the list of checksums does not name."""
     if names:
-        what = f"nothing to compare {len(names):,} files with"
+        what = f"nothing to compare {counted(len(names), 'file')} with"
         yield Finding("GP118", what, None, None, None, join_first_few(names), "warning")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack import storage
+from grokpack.core.counts import counted
 from grokpack.core.errors import SourceUnreadable
 from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.tiles import tile_range, tiles_range
@@ -197,5 +198,5 @@ def _finding(run: Sequence[_TileResult]) -> Finding:
     if error is not None:
         return content_findings.unreadable_finding(record.file.path, error, where, tensor)
     of = len(record.tiles)
-    found = f"{len(run)} of {of} tile{'s' * (of != 1)}: {where}"
+    found = f"{len(run):,} of {counted(of, 'tile')}: {where}"
     return content_findings.change_finding(record.file.path, found, tensor)

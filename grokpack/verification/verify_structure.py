@@ -11,6 +11,7 @@ from grokpack import storage
 from grokpack.checkpoint import manifest_records, open_checkpoint, unparsed_files
 from grokpack.checkpoint.checkpoint import Survey, array_slices
 from grokpack.checkpoint.readers import expected_counts
+from grokpack.core.counts import counted
 from grokpack.core.errors import (
     NO_FAULT_OF_FILES,
     GrokpackError,
@@ -65,8 +66,7 @@ class Verdict:
 
     def __repr__(self) -> str:
         checks = ", ".join(f"{name} {result}" for name, result in self.checks.items())
-        count = len(self.findings)
-        found = f"{count} finding{'s' * (count != 1)}"
+        found = counted(len(self.findings), "finding")
         return f"<Verdict {self.survey.place}: {self.word}; {checks}; {found}>"
 
     @property

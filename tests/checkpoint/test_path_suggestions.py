@@ -38,6 +38,7 @@ def hint(path: str) -> str:
     [
         ("ckpt", "ckpt-0"),
         ("ckpt-0/tensor00000_000", "ckpt-0"),
+        ("config.json", "."),
         ("xai-org/grok-1", "hf://xai-org/grok-1"),
         ("hf:xai-org/grok-2", "hf://xai-org/grok-2"),
         ("huggingface.co/xai-org/grok-2", "hf://xai-org/grok-2"),
@@ -64,6 +65,11 @@ def test_one_rank_of_several(folder: Path) -> None:
     execute(plan_reshard(open_checkpoint("ckpt-0"), 2, "safetensors"), "cut")
     for part in ("common", "rank-000-of-002"):
         assert hint(f"cut/{part}") == f"name the folder of all ranks: `{folder / 'cut'}`"
+
+
+def test_another_folder_among_the_files_is_not_taken_for_a_part_of_them(folder: Path) -> None:
+    (folder / "ckpt-0" / "logs").mkdir()
+    assert "hf download" in hint("ckpt-0/logs")
 
 
 def test_a_path_below_a_folder_that_exists_is_no_repository(folder: Path) -> None:

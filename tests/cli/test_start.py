@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 from junitparser import JUnitXml
 
+import grokpack
 from grokpack.cli.app import app, main
 from grokpack.cli.command_group import COMMANDS
 
+ROOT = Path(grokpack.__file__).parents[1]
 HEAVY = ("numpy", "grokpack.storage")
 WAYS = [
     (("--format", "FORM"), ""),
@@ -32,6 +35,19 @@ def test_help_imports_nothing_heavy_and_compiles_no_pattern_of_secrets() -> None
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.split("\n")[0] == "[] 0"
+
+
+def test_little_is_imported_before_signals_are_handled() -> None:
+    """Until then Ctrl-C ends Python itself, with a traceback."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import grokpack.__main__\n"
+        "print('typing' in sys.modules, [n for n in sys.modules if n.startswith('grokpack.')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], check=True, capture_output=True, text=True
+    )
+    early = ["grokpack.core", "grokpack.core.version", "grokpack.__main__"]
+    assert done.stdout.strip() == f"False {early}"
 
 
 @pytest.mark.parametrize(("words", "setting"), WAYS)

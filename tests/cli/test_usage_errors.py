@@ -28,6 +28,7 @@ def error(*words: str | Path, **variables: Any) -> dict[str, Any]:
         (("reshard", "--to", "safetensor"), "--to", "safetensors"),
         (("reshard", "--scales", "bf16-weight"), "--scales", "bf16-weights"),
         (("convert", "--to", "hff"), "--to", "hf"),
+        (("convert", "--to", "GGUF"), "--to", "gguf"),
         (("quantize", "--method", "mes"), "--method", "mse"),
         (("quantize", "--to", "gptk"), "--to", "gptq"),
         (("verify", "--format", "jsom"), "--format", "json"),
@@ -73,6 +74,8 @@ def test_a_variable_is_named_that_gave_a_value() -> None:
     ("words", "facts", "hint"),
     [
         (("reshard", "--tq", "3"), {"option": "--tq"}, "--tp"),
+        (("synth", "-o", "x"), {"option": "-o"}, "given without an option: `grokpack synth OUT`"),
+        (("synth", "x", "--out", "y"), {"option": "--out"}, "OUT is given without an option"),
         (("verfy", "x"), {}, "grokpack --help"),
         (("synth",), {"argument": "OUT"}, "grokpack synth --help"),
         (("diff", "a"), {"argument": "B"}, "grokpack diff --help"),

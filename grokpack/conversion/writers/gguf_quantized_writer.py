@@ -11,6 +11,7 @@ from grokpack.conversion.writers.exactness_checks import exact_in_q8
 from grokpack.conversion.writers.gguf_mixes import mixed_type
 from grokpack.conversion.writers.scale_groups import collapsed_groups
 from grokpack.conversion.writers.writer_row import QuantizingWriter
+from grokpack.core.counts import counted
 from grokpack.core.errors import GrokpackError
 from grokpack.core.ggml_types import MIXES, QUANTIZING, GGMLType, Mix, base_type, default_type
 from grokpack.core.tensors import DType
@@ -58,7 +59,7 @@ def to_gguf(source: Checkpoint, policy: Policy, options: gguf_writer.GgufOptions
 
     declared = _declared(source, chosen, policy)
     target = gguf_writer.assemble(source, declared, tensor, options)
-    said = [f"{words}: {count} tensors" for words, count in made.items()]
+    said = [f"{words}: {counted(count, 'tensor')}" for words, count in made.items()]
     density = 8 * target.layout.nbytes / source.model.parameters().total
     notes = (*said, f"{density:.2f} bits per parameter", *target.notes)
     return replace(target, notes=notes, lossless=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from grokpack.core.counts import counted
 from grokpack.models import registry
 from grokpack.report.pages import heat_table, html
 from grokpack.report.pages.html import Page
@@ -94,7 +95,7 @@ def _tensors(tensors: Sequence[DifferenceJson]) -> Html:
     ]
     head = ("name", "state", "values that differ", "relative error", "largest difference", "first")
     table = html.table(head, rows, (2, 3, 4, 5))
-    return html.section("Tensors", html.folded(f"{len(rows)} tensors", table))
+    return html.section("Tensors", html.folded(counted(len(rows), "tensor"), table))
 
 
 def _badness(row: DifferenceJson) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from grokpack.core.counts import counted
 from grokpack.models import registry
 from grokpack.report.pages import chart_gallery, heat_table, html
 from grokpack.report.pages.charts import Histogram
@@ -74,4 +75,4 @@ def _tensors(statistics: AccountsJson) -> Html:
     head = ("name", *(title for _, title, _ in _FIGURES))
     rows = [(html.name(n), *_cells(own)) for n, own in statistics["tensors"].items()]
     whole = html.table(head, rows, range(1, len(head)))
-    return html.section("Tensors", html.folded(f"{len(rows)} tensors", whole))
+    return html.section("Tensors", html.folded(counted(len(rows), "tensor"), whole))

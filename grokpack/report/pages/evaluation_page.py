@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.report.pages import chart_gallery, findings_section, heat_table, html
 from grokpack.report.pages.charts import Histogram, Lines, Points, Series
 from grokpack.report.pages.html import Page
@@ -184,7 +185,8 @@ def _losses(data: EvaluationJson) -> list[Html]:
     spread = Histogram("How often which loss", "loss of a token (nats)", "tokens", edges, counts)
     order = Lines("In the order of the text", "token", "loss (nats)",
                   [Series("loss", data["losses"])], logarithmic=False)  # fmt: skip
-    return [html.section(f"Loss of {len(known):,} tokens", chart_gallery.gallery(spread, order))]
+    title = f"Loss of {counted(len(known), 'token')}"
+    return [html.section(title, chart_gallery.gallery(spread, order))]
 
 
 def _figure(value: float | None) -> str:

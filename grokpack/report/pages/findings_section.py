@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core.counts import counted
 from grokpack.core.error_codes import CODES
 from grokpack.core.finding import alike
 from grokpack.report.pages import html
@@ -46,7 +47,7 @@ def _row_of_many(kind: Sequence[FindingJson]) -> Sequence[Html]:
     more = len(ranges) - _MOST_RANGES
     rest = f"and {more:,} more; the JSON document has all" if more > 0 else None
     return (
-        *_kind(kind[0], f"{kind[0]['message']}: {len(files):,} files"),
+        *_kind(kind[0], f"{kind[0]['message']}: {counted(len(files), 'file')}"),
         html.join(
             html.element("div", place) for place in (*map(html.name, ranges[:_MOST_RANGES]), rest)
         ),

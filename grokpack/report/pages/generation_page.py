@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.report.pages import html
 from grokpack.report.pages.html import Page
 from grokpack.report.text import numbers
@@ -29,7 +30,8 @@ def _sequence(number: int, row: SequenceJson) -> Html:
     """Show the tokens that continue a prompt, as text where there is one."""
     tokens = " ".join(map(str, row["tokens"]))
     by = "the model ended it" if row["ended"] else "the limit of tokens ended it"
-    about = f"{len(row['tokens']):,} tokens after a prompt of {len(row['prompt']):,}; {by}."
+    tokens = counted(len(row["tokens"]), "token")
+    about = f"{tokens} after a prompt of {len(row['prompt']):,}; {by}."
     ids = html.folded("Tokens", html.element("pre", tokens)) if row["text"] is not None else ""
     made = tokens if row["text"] is None else row["text"]
     return html.section(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.report.pages import (
     chart_gallery,
     findings_section,
@@ -102,5 +103,5 @@ def _tensors(data: InspectionJson) -> Html:
     ]
     head = ("name", "what it is", "stored as", "shape", "scales", "parameters")
     return html.section(
-        "Tensors", html.folded(f"{len(rows)} tensors", html.table(head, rows, (3, 4, 5)))
+        "Tensors", html.folded(counted(len(rows), "tensor"), html.table(head, rows, (3, 4, 5)))
     )

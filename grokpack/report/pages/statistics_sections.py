@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from grokpack.core.counts import counted
 from grokpack.models import registry
 from grokpack.report.pages import chart_gallery, heat_table, html
 from grokpack.report.pages.charts import Histogram
@@ -106,7 +107,7 @@ def _unsound(rows: list[StatisticsJson]) -> Html:
     ]
     title = "NaN, infinities, scales that are not positive"
     if not lines:
-        return html.section(title, html.element("p", f"None in {len(rows)} tensors."))
+        return html.section(title, html.element("p", f"None in {counted(len(rows), 'tensor')}."))
     return html.section(title, html.table(("name", "bad values", "bad scales"), lines, (1, 2)))
 
 
@@ -125,4 +126,4 @@ def _table(rows: list[StatisticsJson]) -> Html:
     ]
     head = ("name", "min", "max", "rms", "saturated codes")
     whole = html.table(head, lines, (1, 2, 3, 4))
-    return html.section("All statistics", html.folded(f"{len(rows)} tensors", whole))
+    return html.section("All statistics", html.folded(counted(len(rows), "tensor"), whole))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core.counts import counted, noun_form
 from grokpack.core.escaping import escape_line
 from grokpack.models.family import OTHER_DIMENSIONS
 from grokpack.report.text import numbers
@@ -35,13 +36,13 @@ def render(found: Comparison, data: ComparisonJson) -> str:
     for label, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             most = 0 if unlike_sizes else _MOST_SHOWN  # no tensor is alike in models of other sizes
-            listed = escape_line(", ".join(names[:most])) or f"{len(names)} tensors"
+            listed = escape_line(", ".join(names[:most])) or counted(len(names), "tensor")
             lines.append(f"only the {label} has, in this shape: {listed}")
     lines += [""] if lines else []
     for state, words in WORDS.items():
         count = sum(row.state == state for row in found.tensors)
         if count:
-            lines.append(f"{state:<9}  {count:>4} tensors   {words}")
+            lines.append(f"{state:<9}  {count:>4} {noun_form(count, 'tensor'):<7}   {words}")
     lines.append(f"{found.state}   {_families(data)}   ({numbers.duration(data['seconds'])})")
     return "\n".join(lines)
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.escaping import escape_line
 from grokpack.report.text import numbers, text_tables
 from grokpack.report.text.text_tables import Column
@@ -204,13 +205,14 @@ def _loss(loss: LossJson) -> str:
         return ""
     error = "" if loss["error"] is None else f" +- {loss['error']:.2g}"
     mean = "infinite" if loss["mean"] is None else f"{loss['mean']:.4f}{error}"
-    return f"loss {mean} nats over {loss['tokens']:,} tokens, {loss['top1']:.1%} were the likeliest"
+    over = counted(loss["tokens"], "token")
+    return f"loss {mean} nats over {over}, {loss['top1']:.1%} were the likeliest"
 
 
 def _cost(data: EvaluationJson) -> str:
     read, took = byte_size(data["read_bytes"]), numbers.duration(data["seconds"])
     speed = f"{data['tokens_per_s']:.3g} tokens/s"
-    return f"{data['tokens']:,} tokens in {took} ({speed}), {read} of weights read"
+    return f"{counted(data['tokens'], 'token')} in {took} ({speed}), {read} of weights read"
 
 
 def _number(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
@@ -93,22 +94,22 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
     state = {True: "complete", False: "NOT complete", None: "completeness not known"}[
         data["complete"]
     ]
-    geometry, counted = data["geometry"], data["parameters"]
+    geometry, parameters = data["geometry"], data["parameters"]
     ranks = f", cut for {data['ranks']} ranks" if data["ranks"] > 1 else ""
-    active = counted["active"] / counted["total"]
+    active, took = parameters["active"] / parameters["total"], numbers.duration(seconds)
     lines = [
         (
             f"{shown_path(survey.place)}: {name}, {data['format']} format{ranks}, {state} "
-            f"({good} of {numbers.file_count(data['files']['expected'])})"
+            f"({good} of {counted(data['files']['expected'], 'file')})"
         ),
         "",
         (
-            f"  {numbers.parameter_count(counted['total'])} parameters "
+            f"  {numbers.parameter_count(parameters['total'])} parameters "
             f"in {byte_size(data['bytes'])}; "
-            f"{numbers.parameter_count(counted['active'])} ({active:.1%}) active per token"
+            f"{numbers.parameter_count(parameters['active'])} ({active:.1%}) active per token"
         ),
         (
-            f"  {geometry['layers']} layers, {geometry['experts']} experts, {_heads(geometry)}"
+            f"  {_number(geometry, 'layer')}, {_number(geometry, 'expert')}, {_heads(geometry)}"
             f"d_model {geometry['d_model']}, ffn {geometry['ffn']}, {_dense(geometry)}"
             f"vocab {geometry['vocab']}"
         ),
@@ -116,7 +117,7 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
         *text_tables.table(_PARTS, [_part(row) for row in data["parts"]]),
         "",
         _widths(data),
-        (f"  read {good} headers in {numbers.duration(seconds)}; no pickle was executed"),
+        f"  read {counted(good, 'header')} in {took}; no pickle was executed",
     ]
     if data["view"]:
         lines += [
@@ -128,6 +129,11 @@ def _overview(survey: Survey, data: InspectionJson, seconds: float) -> str:
     if data["complete"] is False:
         lines += ["", "hint: `grokpack verify` names what is missing or wrong"]
     return "\n".join(lines)
+
+
+def _number(geometry: dict[str, int | None], noun: str) -> str:
+    """Format how many layers or experts there are."""
+    return counted(geometry[f"{noun}s"] or 0, noun)
 
 
 def _heads(geometry: dict[str, int | None]) -> str:

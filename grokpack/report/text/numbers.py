@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,14 +44,9 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def file_count(number: int) -> str:
-    """Format a number of files: `1 file`, `770 files`."""
-    return f"{number} file{'s' * (number != 1)}"
-
-
 def others(number: int, noun: str) -> str:
     """Count what is not shown: `and 1 tensor more`, `and 24 tensors more`."""
-    return f"and {number} {noun}{'s' * (number != 1)} more"
+    return f"and {counted(number, noun)} more"
 
 
 def byte_rate(bytes_per_s: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
@@ -121,12 +122,12 @@ def render(data: PlanJson, out: str) -> str:
     if data["reads_bytes"]:
         rows.append(
             f"  reads    {byte_size(data['reads_bytes']):>10}   "
-            f"{numbers.file_count(data['source_files'])}, each byte once"
+            f"{counted(data['source_files'], 'file')}, each byte once"
         )
     rows += [
         (
             f"  writes   {byte_size(data['writes_bytes']):>10}   {_bytes_written(data)} "
-            f"in {numbers.file_count(data['files'])}"
+            f"in {counted(data['files'], 'file')}"
         ),
         (
             f"  memory   {byte_size(data['memory_bytes']):>10}   of "
@@ -152,16 +153,16 @@ def outline(plan: Plan) -> str:
     if plan.reads_bytes:
         rows.append(f"  reads    {byte_size(plan.reads_bytes):>10}")
     count = sum(1 for _ in plan.target.layout.files())
-    rows.append(f"  writes   {byte_size(plan.writes_bytes):>10}   in {numbers.file_count(count)}")
+    rows.append(f"  writes   {byte_size(plan.writes_bytes):>10}   in {counted(count, 'file')}")
     return "\n".join(rows + [f"  note     {escape_line(note)}" for note in plan.target.notes])
 
 
 def workers_in_words(data: PlanJson) -> str:
     """Describe the workers: `2 threads`, or `in each of 4 workers, 8 threads in all`."""
     if data["cluster"] is None:
-        return f"{data['workers']} threads"
+        return counted(data["workers"], "thread")
     workers, threads = data["cluster"]["workers"], data["cluster"]["threads"]
-    return f"in each of {workers} workers, {threads} threads in all"
+    return f"in each of {counted(workers, 'worker')}, {counted(threads, 'thread')} in all"
 
 
 def _bytes_written(data: PlanJson) -> str:
@@ -216,11 +217,11 @@ def contents(plan: Plan, nbytes: int) -> str:
     if plan.target.format == "safetensors":
         ranks = len(layout.file_groups[0])
         per_rank = sum(group[0].nbytes for group in layout.file_groups if len(group) == ranks)
-        return f"{ranks} rank{'s' * (ranks != 1)} x {byte_size(per_rank)}, common, grokpack.json"
+        return f"{counted(ranks, 'rank')} x {byte_size(per_rank)}, common, grokpack.json"
     if plan.target.single:
         return total
     if plan.target.fixed_path is not None and plan.source is not None:
         return f"an index of {total}; {byte_size(plan.source.layout.nbytes)} stay where they are"
     count = sum(1 for _ in layout.files())
     small = [name for name in ("config.json",) if name in plan.target.finals]
-    return ", ".join([numbers.file_count(count), total, *small, "grokpack.json"])
+    return ", ".join([counted(count, "file"), total, *small, "grokpack.json"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from grokpack.core.counts import counted
 from grokpack.report.text import text_tables
 from grokpack.report.text.text_tables import Column
 from grokpack.verification.value_locations import describe_index
@@ -44,7 +45,9 @@ def render(rows: list[StatisticsJson], asked: int) -> str:
         lines = text_tables.table(_COLUMNS, [_cells(row) for row in rows], indent="")
         text = "\n".join([*lines, "", *_LEGEND])
     absent = asked - len(rows)
-    return f"{text}\n\n{absent} tensors not read: parts of them are missing" if absent else text
+    if not absent:
+        return text
+    return f"{text}\n\n{counted(absent, 'tensor')} not read: parts of them are missing"
 
 
 def _cells(row: StatisticsJson) -> tuple[str, ...]:

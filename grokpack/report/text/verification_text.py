@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack import storage
 from grokpack.checkpoint import manifest_file
 from grokpack.core.byte_size import byte_size
+from grokpack.core.counts import counted
 from grokpack.core.errors import OtherFormat, SourceUnreadable
 from grokpack.core.escaping import escape_line
 from grokpack.core.finding import alike, of_kinds, only_errors
@@ -59,9 +60,9 @@ def _together(verdict: Verdict, kind: list[Finding]) -> str:
     first, files = kind[0], dict.fromkeys(f.file or f.tensor or "" for f in kind)
     ranges = name_ranges(files)
     more = [f"and {len(ranges) - _MOST_RANGES} more"] if len(ranges) > _MOST_RANGES else []
-    counted = f"{len(files)} {'files' if first.file else 'tensors'}"
+    of = counted(len(files), "file" if first.file else "tensor")
     lines = [
-        f"{first.severity}[{first.code}]: {first.message}: {counted}",
+        f"{first.severity}[{first.code}]: {first.message}: {of}",
         f"  --> {shown_path(verdict.survey.place)}",
         *(f"      {escape_line(names)}" for names in [*ranges[:_MOST_RANGES], *more]),
     ]
@@ -90,19 +91,19 @@ def _damage(verdict: Verdict) -> str:
     bad, expected = len(verdict.damaged_files), verdict.survey.expected
     if not bad:
         count = len(only_errors(verdict.findings))
-        return f"not whole: {count} error{'s' if count > 1 else ''}, listed above"
+        return f"not whole: {counted(count, 'error')}, listed above"
     others, state = expected - bad, progress(verdict)
     if state is not None:
         are = "is" if bad == 1 else "are"
-        lacking = f"{bad} of {numbers.file_count(expected)} {are} not here whole"
+        lacking = f"{bad} of {counted(expected, 'file')} {are} not here whole"
         return f"incomplete: {lacking}{_arrived(state)}"
     if verdict.unreadable:
-        return f"not known: {bad} of {numbers.file_count(expected)} cannot be read"
+        return f"not known: {bad} of {counted(expected, 'file')} cannot be read"
     unread = len({f.file for f in of_kinds(verdict.findings, SourceUnreadable.CODE)})
     also = f"; {unread} of these cannot be read, which says nothing of them" if unread else ""
     rest = "is as it should be" if others == 1 else "are as they should be"
     tail = f"; the other {others} {rest}" if others else ""
-    return f"damaged: {bad} of {numbers.file_count(expected)}{also}{tail}"
+    return f"damaged: {bad} of {counted(expected, 'file')}{also}{tail}"
 
 
 def _arrived(state: Progress) -> str:
@@ -142,7 +143,7 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
 
 def _files(verdict: Verdict) -> str:
     """Count the files, and say of which family of models they are."""
-    checkpoint, count = verdict.survey.checkpoint, numbers.file_count(verdict.survey.expected)
+    checkpoint, count = verdict.survey.checkpoint, counted(verdict.survey.expected, "file")
     return count if checkpoint is None else f"{count} of {checkpoint.model.family.title}"
 
 
@@ -163,7 +164,7 @@ def _contents(verdict: Verdict) -> list[str]:
     if found is None or verdict.checks["contents"] == "failed":
         return []
     read, total = byte_size(found.read_bytes), byte_size(found.total_bytes)
-    files, origin = numbers.file_count(found.total_files), shown_path(found.origin)
+    files, origin = counted(found.total_files, "file"), shown_path(found.origin)
     if found.all_bytes:
         return [f"ok  contents: {total} in {files} match {origin}"]
     files = f"{found.compared_files:,} of {files}"
