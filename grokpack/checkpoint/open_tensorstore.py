@@ -112,7 +112,7 @@ class Opened(Mapping[str, "ts.TensorStore"]):
         return len(self._arrays)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._arrays
+        return name in self._arrays or super().__contains__(name)
 
     def __repr__(self) -> str:
         return f"<{counted(len(self), 'array')} of {self.path}>"
@@ -201,6 +201,8 @@ def full_name(checkpoint: Checkpoint, pattern: str, names: Collection[str]) -> s
     Raises:
         KeyError: It matches none or several; the error lists the nearest.
     """
+    if not isinstance(pattern, str):
+        raise KeyError(f"arrays have names, and {pattern!r} is none")
     words = pattern.removesuffix(SCALES_SUFFIX)
     try:
         matching = tensor_patterns.select(checkpoint.model.tensors(), words)

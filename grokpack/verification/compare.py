@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -78,6 +79,13 @@ class Comparison:
     tensors: tuple[Difference, ...]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        states = Counter(row.state for row in self.tensors)
+        found = [f"{states[state]:,} {state}" for state in (DIFFERENT, ROUNDED, EQUAL)]
+        ours, theirs = len(self.only_first), len(self.only_second)
+        own = f"{ours:,} only in the first, {theirs:,} only in the second"
+        return f"<Comparison: {self.state}; of the tensors {', '.join(found)}, {own}>"
 
     @property
     def state(self) -> WeightState:

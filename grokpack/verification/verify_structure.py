@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from grokpack.verification.read_and_compare import ReadResult
 
 _COMPARE_BYTES = 4 << 20
+_SHORT_BYTES = 1 << 20  # of last tiles, of which several are in memory at a time
 _OF_CONTENTS = ("GP110", "GP117")  # findings about contents, not about names, headers or sizes
 
 
@@ -214,10 +215,9 @@ def duplicates(checkpoint: Checkpoint) -> list[Finding]:
     findings = []
     if checkpoint.format != "ckpt-0" and checkpoint.ranks == 1:
         return []
-    for file in checkpoint.layout.files():
-        name, (offset, own) = next(iter(array_slices(file).items()))
-        data = storage.FileBytes(checkpoint.path(file.path))
-        sample = data.read(offset, min(SAMPLE_BYTES, own.nbytes))
+    files = list(checkpoint.layout.files())
+    samples = storage.map_all(checkpoint.folder, lambda file: _sample(checkpoint, file), files)
+    for file, (name, own, sample) in zip(files, samples, strict=True):
         width = own.dtype.itemsize
         if sample[width:] == sample[:-width]:
             continue
@@ -231,6 +231,13 @@ def duplicates(checkpoint: Checkpoint) -> list[Finding]:
                 break
         seen[own.nbytes, sample].append((file, own))
     return findings
+
+
+def _sample(checkpoint: Checkpoint, file: FileLayout) -> tuple[str, ArraySlice, bytes]:
+    """Return the name of a file's first slice, the slice, and the beginning of its bytes."""
+    name, (offset, own) = next(iter(array_slices(file).items()))
+    data = storage.FileBytes(checkpoint.path(file.path))
+    return name, own, data.read(offset, min(SAMPLE_BYTES, own.nbytes))
 
 
 def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
@@ -288,22 +295,32 @@ def _beginnings(rows: Iterable[Record]) -> Iterator[Finding]:
 
 
 def _ends(rows: Sequence[Record]) -> list[Finding]:
-    """Find files whose size or last tile differs from the manifest's."""
+    """Find files whose size or last tile differs from the manifest's.
+
+    Short tiles are read several at a time from a server, where each waits for a response.
+    """
+    if not rows:
+        return []
     owners = {record.tail: record.file.path for record in rows}
-    findings = []
-    for record in rows:
-        file, nbytes = record.file, storage.stamp(record.path)[0]
-        if nbytes != record.nbytes:
-            findings.append(content_findings.size_finding(file.path, record.nbytes, nbytes))
-            continue
-        found = _last_tile_sum(record.path, nbytes) if record.tail else ""
-        if found != record.tail:
-            findings.append(_changed(file, nbytes, owners.get(found)))
-    return findings
+    short = [row for row in rows if _last_tile_bytes(row) <= _SHORT_BYTES]
+    ends = storage.map_all(rows[0].path, lambda row: _end(row, owners), short)
+    early = dict(zip((row.path for row in short), ends, strict=True))
+    found = [early[row.path] if row.path in early else _end(row, owners) for row in rows]
+    return [finding for finding in found if finding is not None]
 
 
-def _last_tile_sum(path: str, nbytes: int) -> str:
-    return hashing.tile_sum(path, tile_count(nbytes) - 1, nbytes)
+def _last_tile_bytes(record: Record) -> int:
+    start, stop = tile_range(tile_count(record.nbytes) - 1, record.nbytes)
+    return stop - start
+
+
+def _end(record: Record, owners: dict[str, str]) -> Finding | None:
+    """Compare the size and the last tile of a file; `owners` are the files of other last tiles."""
+    file, nbytes = record.file, storage.stamp(record.path)[0]
+    if nbytes != record.nbytes:
+        return content_findings.size_finding(file.path, record.nbytes, nbytes)
+    found = hashing.tile_sum(record.path, tile_count(nbytes) - 1, nbytes) if record.tail else ""
+    return None if found == record.tail else _changed(file, nbytes, owners.get(found))
 
 
 def _changed(file: FileLayout, nbytes: int, owner: str | None) -> Finding:

@@ -239,6 +239,13 @@ def test_it_is_a_mapping_that_knows_the_model(origin: Path, tmp_path: Path) -> N
         assert DOWN in opened
         assert scales_name(DOWN) in opened
         assert "nonsense" not in opened
+        short = DOWN.removeprefix("transformer/")
+        assert short in opened
+        assert opened[short] is not None
+        assert short in opened.dequantized()
+        assert 3 not in opened  # type: ignore[comparison-overlap]
+        with pytest.raises(KeyError, match="3 is none"):
+            opened[3]  # type: ignore[index]  # as a list would take it
         assert opened.get("nonsense") is None
         assert opened[DOWN] is opened[DOWN]
         with pytest.raises(KeyError):

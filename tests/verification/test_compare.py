@@ -67,6 +67,13 @@ def test_models_of_other_sizes_are_told_by_their_dimensions(model: Path, tmp_pat
     assert document["data"]["dimensions"] == {"vocab": [64, 96], "layers": [2, 1]}
 
 
+def test_a_comparison_is_one_line_in_a_notebook(model: Path, tmp_path: Path) -> None:
+    found = compared(model, synthesize(tmp_path / "other", replace(WIDE, layers=1)))
+    assert repr(found).startswith("<Comparison: different; of the tensors 0 different, ")
+    assert repr(found).endswith(" only in the first, 0 only in the second>")
+    assert len(repr(found)) < 160
+
+
 def test_a_cut_for_ranks_is_equal(model: Path, tmp_path: Path) -> None:
     reshard(model, tmp_path / "out", 4)
     assert compared(model, tmp_path / "out").state == EQUAL

@@ -8,11 +8,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from grokpack import storage
+from grokpack import open_checkpoint, storage, survey, verify_structure
 from grokpack.storage.http import connections, redirects, request_threads
 from grokpack.storage.http.redirects import Resource, follow
 from grokpack.storage.http.request_threads import Cancelled
-from tests.support.servers import connections_made
+from grokpack.verification.record_manifest import record
+from tests.support.servers import Crowd, connections_made
 
 if TYPE_CHECKING:
     from tests.support.servers import Server
@@ -91,3 +92,15 @@ def test_a_request_cancelled_before_it_is_sent_takes_no_connection(
         follow(Mock(check=Mock(side_effect=Cancelled)), resource, {}, Mock())
     assert not made
     assert not served.asked
+
+
+def test_files_are_compared_with_the_manifest_several_at_a_time(served: Server) -> None:
+    record(open_checkpoint(served.root / "grok"), None)
+    found = survey(f"{served.url}/grok")
+    crowd = Crowd(0.01)
+    served.fault = lambda *_: crowd.wait()
+    served.forget()
+    assert verify_structure(found).whole
+    names = {asked.path for asked in served.asked}
+    assert names >= {f"grok/ckpt-0/{file.name}" for file in served.root.glob("grok/ckpt-0/tensor*")}
+    assert crowd.most > 8
