@@ -83,7 +83,11 @@ __all__ = ["__version__", *(name for name in _HOMES if name != "open")]  # noqa:
 def __getattr__(name: str) -> object:
     """Import a public name from its module on first use."""
     if name not in _HOMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, _HOMES, 1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"module {__name__!r} has no attribute {name!r}{meant}"
         raise AttributeError(message)
     module, attribute = _HOMES[name]
     return getattr(importlib.import_module(f"grokpack.{module}"), attribute)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _STEP_BYTES = 4 << 20
 
 
-def extract(checkpoint: Checkpoint | StrPath, patterns: list[str], path: StrPath) -> ExtractedJson:
+def extract(
+    checkpoint: Checkpoint | StrPath, patterns: str | list[str], path: StrPath
+) -> ExtractedJson:
     """Write tensors, as they are stored, to a file whose suffix gives the format.
 
     Args:

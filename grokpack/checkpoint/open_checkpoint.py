@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from typing import TYPE_CHECKING
@@ -92,13 +93,13 @@ def survey(path: StrPath, head_dim: int | None = None) -> Survey:
     path = os.fspath(path)
     path = storage.absolute(path) if storage.is_url(path) else path
     storage.forget(path)
-    for home in (path, storage.parent(path)):
-        if has_unfinished_run(home):
-            raise UnfinishedOutput(
-                "output of a run that is not finished",
-                Place(home),
-                hint="run the command that began it once more; it continues",
-            )
+    homes = [path, storage.parent(path)]
+    for home in itertools.compress(homes, storage.map_all(path, has_unfinished_run, homes)):
+        raise UnfinishedOutput(
+            "output of a run that is not finished",
+            Place(home),
+            hint="run the command that began it once more; it continues",
+        )
     found = _find(path)
     if found is None:
         raise _nothing(path)

@@ -94,7 +94,9 @@ def _stored_bytes(checkpoint: Checkpoint) -> dict[str, int]:
     return {name: sum(p.extent.nbytes for p in rows) for name, rows in pieces.items()}
 
 
-def describe_tensors(checkpoint: Checkpoint, patterns: list[str] | None = None) -> list[TensorJson]:
+def describe_tensors(
+    checkpoint: Checkpoint, patterns: str | list[str] | None = None
+) -> list[TensorJson]:
     """Return the tensors that match one of the patterns, in file order; all without patterns.
 
     Args:
@@ -115,7 +117,7 @@ def describe_tensors(checkpoint: Checkpoint, patterns: list[str] | None = None) 
 
 
 def unread_names(
-    checkpoint: Checkpoint, patterns: list[str] | None, read: Collection[str]
+    checkpoint: Checkpoint, patterns: str | list[str] | None, read: Collection[str]
 ) -> list[str]:
     """Return the names of requested tensors that could not be read.
 
@@ -127,7 +129,8 @@ def unread_names(
     return [name for name in _asked(checkpoint, patterns) if name not in read]
 
 
-def _asked(checkpoint: Checkpoint, patterns: list[str] | None) -> list[str]:
+def _asked(checkpoint: Checkpoint, patterns: str | list[str] | None) -> list[str]:
+    patterns = [patterns] if isinstance(patterns, str) else patterns
     entries = checkpoint.model.tensors()
     if not patterns:
         return [entry.name for entry in entries]
@@ -197,7 +200,7 @@ def _piece(piece: Piece, stored: str | None) -> PieceJson:
 
 
 def document(
-    survey: Survey | Checkpoint | StrPath, patterns: list[str] | None = None
+    survey: Survey | Checkpoint | StrPath, patterns: str | list[str] | None = None
 ) -> InspectionJson:
     """Return everything about a checkpoint as JSON values: `data` of `grokpack inspect --json`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from typing import TYPE_CHECKING
@@ -63,8 +64,9 @@ def find_tokenizer(source: Checkpoint, given: str | None) -> str | None:
     name = KINDS[source.model.family.tokenizer.kind].file
     if given is not None:
         return _existing(os.path.join(given, name) if storage.is_folder(given) else given)
-    paths = (os.path.join(folder, name) for folder in _folders(source))
-    return next((path for path in paths if storage.exists(path)), None)
+    paths = [os.path.join(folder, name) for folder in _folders(source)]
+    found = storage.map_all(source.folder, storage.exists, paths)
+    return next(itertools.compress(paths, found), None)
 
 
 def _folders(source: Checkpoint) -> list[str]:
@@ -116,11 +118,9 @@ def _read_tokenizer(source: Checkpoint, given: str | None) -> dict[str, bytes]:
             return {KINDS[family.tokenizer.kind].file: read_small(_existing(given))}
         given = os.path.dirname(_existing(given)) or "."
     for folder in [given] if given is not None else _folders(source):
-        found = {
-            name: read_small(path)
-            for name in names(family)
-            if storage.exists(path := os.path.join(folder, name))
-        }
+        paths = [os.path.join(folder, name) for name in names(family)]
+        there = itertools.compress(paths, storage.map_all(folder, storage.exists, paths))
+        found = {os.path.basename(path): read_small(path) for path in there}
         if is_one(found, family):
             return found
     if given is not None:

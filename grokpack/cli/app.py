@@ -63,7 +63,8 @@ def _fail(error: Exception) -> int:
     from grokpack.cli import crash_report, usage_errors
     from grokpack.report.text import error_text
 
-    own = error if isinstance(error, GrokpackError) else usage_errors.usage_error(error)
+    own = error if isinstance(error, GrokpackError) else None
+    own = own or usage_errors.usage_error(error, sys.argv[1:])
     told = own or crash_report.bug(error)
     typer.echo(terminal.fitted(error_text.render(told), sys.stderr, "never"), err=True)
     form = machine_output.form_of(sys.argv[1:])

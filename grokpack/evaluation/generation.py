@@ -12,6 +12,7 @@ from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, networks, streamed_tensors
+from grokpack.evaluation.input_tokens import prompts_of
 from grokpack.evaluation.network.batch import Batch, batch
 from grokpack.evaluation.network.layer import PassOptions
 
@@ -61,7 +62,7 @@ class Generation:
 
 def generate(
     checkpoint: Checkpoint | StrPath,
-    prompts: Sequence[np.ndarray],
+    prompts: Sequence[np.ndarray] | np.ndarray,
     count: int,
     sampling: Sampling | None = None,
     options: EvaluateOptions | None = None,
@@ -72,7 +73,8 @@ def generate(
 
     Args:
         checkpoint: A checkpoint of any format, or its path.
-        prompts: Tokens of each prompt, `i[T]`, at least one.
+        prompts: Tokens of each prompt, `i[T]`, at least one; an array `i[N, T]` has one in each
+            row.
         count: Largest number of tokens to add.
         sampling: How tokens are chosen; the likeliest by default.
         options: Options of the run.
@@ -80,9 +82,11 @@ def generate(
         stops: Tokens that end a sequence; none for the one of the model's constants.
 
     Raises:
-        GrokpackError: GP342 for an empty prompt; GP211, GP312, GP341, and errors of reading.
+        GrokpackError: GP342 for an empty prompt or what are no tokens; GP211, GP312, GP341, and
+            errors of reading.
     """
     options, checkpoint = options or EvaluateOptions(), opened(checkpoint)
+    prompts = prompts_of(prompts)
     if not prompts or not all(map(len, prompts)):
         raise GrokpackError("GP342", "a prompt is empty", hint="one token is enough to begin with")
     began = time.monotonic()

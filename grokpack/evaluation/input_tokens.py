@@ -16,6 +16,8 @@ from grokpack.formats import npy
 from grokpack.formats.tokenizers.tokenizer_kinds import KINDS, refuse_another
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.paths import StrPath
     from grokpack.formats.tokenizers.tokenizer_kinds import Encoder, Tokenizer
@@ -28,6 +30,10 @@ _MOST_ROWS = 1 << 16
 _MOST_ARRAY_BYTES = 8 * _MOST_TOKENS + (1 << 16)
 _MOST_TEXT_BYTES = 8 << 20  # tokens are two bytes at least in most texts, and one in some
 _MATRIX = 2
+_IN_PYTHON = (
+    "give an integer array `[T]` or `[N, T]`; of a file, `grokpack.read_tokens` and "
+    "`grokpack.read_text` make the inputs of `evaluate`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +76,46 @@ def read_tokens(path: StrPath, context: int | None, most: int | None, pad: int) 
         raise GrokpackError(
             "GP342", f"no array of tokens: {error}", Place(path), (), hint
         ) from None
-    if ids.ndim not in (1, _MATRIX):
+    rows = [_without_padding(row, pad) for row in _rows(ids, Place(path), hint)]
+    return _cut(rows, context, most, Place(path), pad)
+
+
+def inputs_of(given: Inputs | np.ndarray) -> Inputs:
+    """Return inputs as they are; of token ids `i[T]` or `i[N, T]`, a sequence for each row.
+
+    Raises:
+        GrokpackError: GP342 for anything else.
+    """
+    if isinstance(given, Inputs):
+        return given
+    return _cut(_rows(np.asarray(given), None, _IN_PYTHON), None, None, None, NO_TARGET)
+
+
+def prompts_of(given: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
+    """Return prompts as arrays `i[T]`; an array `i[T]` is one prompt.
+
+    Raises:
+        GrokpackError: GP342 for anything else.
+    """
+    if isinstance(given, np.ndarray):
+        return _rows(given, None, _IN_PYTHON)
+    return [row for prompt in given for row in _rows(np.asarray(prompt), None, _IN_PYTHON)]
+
+
+def _rows(ids: np.ndarray, place: Place | None, hint: str) -> list[np.ndarray]:
+    """Return the sequences in an array of tokens.
+
+    Raises:
+        GrokpackError: GP342 where it is no such array.
+    """
+    if ids.dtype.kind not in "iu" or ids.ndim not in (1, _MATRIX):
         what = f"tokens are integers `[T]` or `[N, T]`, not {ids.dtype}{list(ids.shape)}"
-        raise GrokpackError("GP342", what, Place(path), (), hint)
+        raise GrokpackError("GP342", what, place, (), hint)
     ids = np.atleast_2d(ids)
     if len(ids) > _MOST_ROWS:
         what = f"{len(ids):,} sequences are more than the {_MOST_ROWS:,} that a run can take"
-        raise GrokpackError("GP342", what, Place(path))
-    rows = [_without_padding(row.astype(np.int64), pad) for row in ids]
-    return _cut(rows, context, most, path, pad)
+        raise GrokpackError("GP342", what, place)
+    return [row.astype(np.int64) for row in ids]
 
 
 def read_text(
@@ -102,7 +139,8 @@ def read_text(
         text = _read(path, _MOST_TEXT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise GrokpackError("GP342", f"not a text in UTF-8: {error}", Place(path)) from None
-    return _cut([np.array(encoder.encode(text), np.int64)], context, most, path, NO_TARGET)
+    tokens = np.array(encoder.encode(text), np.int64)
+    return _cut([tokens], context, most, Place(path), NO_TARGET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +215,7 @@ def _without_padding(row: np.ndarray, pad: int) -> np.ndarray:
 
 
 def _cut(
-    rows: list[np.ndarray], context: int | None, most: int | None, path: str, pad: int
+    rows: list[np.ndarray], context: int | None, most: int | None, place: Place | None, pad: int
 ) -> Inputs:
     """Cut rows into windows; the last token's successor is the first token of the next window."""
     sequences: list[np.ndarray] = []
@@ -193,5 +231,5 @@ def _cut(
                 targets.append(following[first:end])
                 left -= end - first
     if not sequences:
-        raise GrokpackError("GP342", "there are no tokens", Place(path))
+        raise GrokpackError("GP342", "there are no tokens", place)
     return Inputs(tuple(sequences), np.concatenate(targets))

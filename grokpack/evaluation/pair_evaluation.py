@@ -22,6 +22,7 @@ from grokpack.core.events import Finished, Started
 from grokpack.core.notebook_table import notebook_table
 from grokpack.evaluation.config_comparison import check_dimensions, differences
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
+from grokpack.evaluation.input_tokens import inputs_of
 from grokpack.evaluation.network.layer import PassOptions
 from grokpack.evaluation.network.lockstep import Lockstep
 from grokpack.evaluation.network.logit_scores import Divergence, Scores
@@ -125,7 +126,7 @@ class PairEvaluation(NetworkDistance):
 def evaluate_pair(
     first: Checkpoint | StrPath,
     second: Checkpoint | StrPath,
-    inputs: Inputs,
+    inputs: Inputs | np.ndarray,
     options: EvaluateOptions | None = None,
 ) -> PairEvaluation:
     """Run both networks over the same tokens.
@@ -133,14 +134,15 @@ def evaluate_pair(
     Args:
         first: The reference, or its path.
         second: The other or its path, of the same dimensions, in any format.
-        inputs: Sequences of tokens, with the token that follows each.
+        inputs: Sequences of tokens, with the token that follows each; or ids, `i[T]` or `i[N, T]`.
         options: Options of the run.
 
     Raises:
-        GrokpackError: GP343 if the dimensions differ; GP211, GP312, GP341, and errors of reading.
+        GrokpackError: GP343 if the dimensions differ; GP211, GP312, GP341, GP342 for what are no
+            tokens, and errors of reading.
     """
     options = options or EvaluateOptions()
-    first, second = opened(first), opened(second)
+    first, second, inputs = opened(first), opened(second), inputs_of(inputs)
     check_dimensions(first, second)
     declared = tuple(differences(first, second))
     batch, began = inputs.batch, time.monotonic()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from grokpack.checkpoint.open_checkpoint import opened
 from grokpack.core.events import Finished, Started
 from grokpack.evaluation.evaluation_options import EvaluateOptions, cost, networks
+from grokpack.evaluation.input_tokens import inputs_of
 from grokpack.evaluation.network.layer import PassOptions, ignore_inputs
 from grokpack.evaluation.network.logit_scores import Scores
 from grokpack.evaluation.results import Evaluation, LayerFacts, LayerWatch, loss_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoint: Checkpoint | StrPath,
-    inputs: Inputs,
+    inputs: Inputs | np.ndarray,
     options: EvaluateOptions | None = None,
     keep: Keep | None = None,
     watch: Callable[[int], InputWatch] | None = None,
@@ -38,15 +39,19 @@ def evaluate(
 
     Args:
         checkpoint: A checkpoint of any format, or its path.
-        inputs: Sequences of tokens, with the token that follows each.
+        inputs: Sequences of tokens, with the token that follows each; or ids, `i[T]` or `i[N, T]`.
         options: Options of the run.
         keep: Called with logits: `(first token of the vocabulary, f32[T, block])`.
         watch: Returns for a layer the function to call with the inputs of its matrices.
 
     Raises:
-        GrokpackError: GP211, GP312, GP341, and errors of reading.
+        GrokpackError: GP211, GP312, GP341, GP342 for what are no tokens, and errors of reading.
     """
-    options, checkpoint = options or EvaluateOptions(), opened(checkpoint)
+    options, checkpoint, inputs = (
+        options or EvaluateOptions(),
+        opened(checkpoint),
+        inputs_of(inputs),
+    )
     batch, began = inputs.batch, time.monotonic()
     options.listen(Started("evaluate", cost(checkpoint, batch.size, options).read_bytes))
     with networks([checkpoint], batch.size, options) as (network,):

@@ -173,7 +173,7 @@ def check_disk(plan: Plan, output: Output, disk: str, most_bytes: int) -> None:
     there = sum(sink.allocated_bytes(output.file(file.path)) for file in files)
     needs = max(0, most_bytes - there) + _SLACK_BYTES + _scratch_bytes(plan)
     free = storage.free_bytes(disk)
-    if needs > free:
+    if free is not None and needs > free:
         facts = (("needs", byte_size(needs)), ("free", byte_size(free)))
         hint = "choose another disk with `--out`, or free some space"
         if storage.is_url(output.path):

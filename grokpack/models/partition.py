@@ -98,8 +98,8 @@ def refuse_width(geometry: Geometry, tp: int, style: PartitionStyle = "engines")
     Raises:
         GrokpackError: GP301 with the remainders, and the widths that leave none.
     """
-    wrong = remainders(geometry, tp, style) if tp > 0 else [f"{tp} ranks"]
-    if wrong:
+    wrong = remainders(geometry, tp, style) if tp > 0 else []
+    if wrong or tp < 1:
         legal = ", ".join(map(str, legal_widths(geometry, style)))
         facts = tuple(("remainder", text) for text in wrong)
         raise GrokpackError(

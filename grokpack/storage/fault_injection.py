@@ -73,7 +73,8 @@ def writing(operation: str, path: str) -> Iterator[None]:
             raise GrokpackError(
                 "GP401", f"disk is full: {reason}", Place(path), hint=hint
             ) from error
-        failed = WriteFailed(f"cannot write: {reason}", Place(path))
+        seen = "what is mounted there"
         if getattr(error, "errno", None) in _FORBIDDEN:
-            failed.hint = "see who may write there: `ls -ld`; or name another place"
-        raise failed from error
+            seen = "who may write there: `ls -ld`"
+        hint = f"see {seen}; or name another place"
+        raise WriteFailed(f"cannot write: {reason}", Place(path), hint=hint) from error

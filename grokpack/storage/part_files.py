@@ -27,9 +27,13 @@ PART = ".part"  # ending of an unfinished file's name
 _SHOWN = 5  # files that an error names
 
 
-def free_bytes(path: str) -> int:
-    """Return the free bytes of the file system of `path`, which need not exist yet."""
-    return shutil.disk_usage(nearest_folder(path)).free
+def free_bytes(path: str) -> int | None:
+    """Return the free bytes of the file system of `path`, which need not exist yet.
+
+    None if it tells none, as some of a network do, and those that take no files at all.
+    """
+    usage = shutil.disk_usage(nearest_folder(path))
+    return usage.free if usage.total else None
 
 
 def nearest_folder(path: str) -> str:

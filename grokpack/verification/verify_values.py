@@ -50,7 +50,7 @@ _SCALES = (
 
 def statistics(
     checkpoint: Checkpoint | StrPath,
-    patterns: list[str] | None = None,
+    patterns: str | list[str] | None = None,
     listen: Listener = ignore_event,
     cuts: CountingSizes | None = None,
 ) -> list[StatisticsJson]:

@@ -65,6 +65,23 @@ def test_a_number_that_is_none(words: tuple[str, ...], option: str) -> None:
     assert found["hint"]
 
 
+@pytest.mark.parametrize(
+    ("words", "takes"),
+    [
+        (("reshard", "--tp", "four"), "a whole number"),
+        (("synth", "out", "--uneven", "much"), "a number"),
+        (("synth", "out", "--uneven", "3"), "1 or less"),
+        (("synth", "out", "--layers", "0"), "1 or more"),
+        (("quantize", "--bits", "4bit"), "2, 3, 4, 5, 6, 8"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take(words: tuple[str, ...], takes: str) -> None:
+    found = error(*words)
+    assert found["code"] == "GP346"
+    assert found["message"] == f"{words[-2]} does not take `{words[-1]}`"
+    assert found["facts"] == {"option": words[-2], "takes": takes}
+
+
 def test_a_variable_is_named_that_gave_a_value() -> None:
     found = error("reshard", GOLDEN, GROKPACK_WORKERS="many")
     assert "`many` of GROKPACK_WORKERS" in found["message"]
@@ -90,6 +107,13 @@ def test_what_no_command_understands(
     assert found["facts"] == facts
     assert hint in found["hint"]
     assert found["help"] == "grokpack explain GP347"
+
+
+def test_an_option_at_the_end_of_the_line_lacks_its_value() -> None:
+    done = run("reshard", "a", "--tp")
+    assert done.returncode == 2
+    assert "error[GP347]: Option '--tp' requires an argument" in done.stderr
+    assert "hint: `grokpack reshard --help`" in done.stderr
 
 
 def test_little_memory_is_said_with_its_digits() -> None:

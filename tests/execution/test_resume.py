@@ -269,6 +269,17 @@ def test_too_little_memory_and_disk_are_refused_before_a_write(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_disk_that_does_not_tell_its_room_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /proc, which takes no files, and as some file systems of a network, which do."""
+    plan = plan_reshard(open_checkpoint(synthesize(tmp_path / "source")), 2)
+    untold = shutil.disk_usage(tmp_path)._replace(total=0, used=0, free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: untold)
+    execute(plan, tmp_path / "out")
+    assert (tmp_path / "out/config.json").exists()
+
+
 def test_a_deadline_ends_the_run_with_try_again(tmp_path: Path) -> None:
     source = synthesize(tmp_path / "source")
     with pytest.raises(GrokpackError) as caught:

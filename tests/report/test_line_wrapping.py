@@ -52,6 +52,13 @@ def test_a_command_and_a_long_word_stay_whole(line: str) -> None:
         assert wrapped(line, 40) == line
 
 
+def test_a_long_word_moves_left_where_it_would_end_beyond_the_line() -> None:
+    word = "transformer/decoder_layer_0/linear/w"
+    assert wrapped(f"  rounded {word}", 40).splitlines()[1] == f"    {word}"
+    assert wrapped(f"  rounded {word}", 38).splitlines()[1] == f"  {word}"
+    assert wrapped(f"  rounded {word}", 30).splitlines()[1] == word
+
+
 def test_a_command_in_a_sentence_and_a_number_with_its_unit_are_not_torn() -> None:
     line = "hint: to see what it would write, run `grokpack convert --dry-run` first"
     assert any("`grokpack convert --dry-run`" in one for one in wrapped(line, 40).splitlines())

@@ -6,6 +6,7 @@ quantized weight has two leaves. Arrays lie in folders of their own, or all in a
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,9 @@ def is_store(folder: str) -> bool:
 
 def _item(folder: str) -> str | None:
     places = [folder, *(os.path.join(folder, name) for name in _ITEMS)]
-    return next((p for p in places if storage.is_file(os.path.join(p, orbax.TREE))), None)
+    trees = [os.path.join(place, orbax.TREE) for place in places]
+    found = storage.map_all(folder, storage.is_file, trees)
+    return next(itertools.compress(places, found), None)
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:

@@ -34,11 +34,13 @@ _DOCUMENTS_BYTES = 64 << 20
 
 def is_store(folder: str) -> bool:
     """Return whether a folder is a zarr group, or holds arrays under a family's names."""
-    return any(storage.is_file(os.path.join(folder, name)) for name in _GROUPS) or any(
-        storage.is_file(os.path.join(folder, family.rule("embedding").path, name))
+    paths = [os.path.join(folder, name) for name in _GROUPS]
+    paths += [
+        os.path.join(folder, family.rule("embedding").path, name)
         for family in registry.FAMILIES.values()
         for name in _DOCUMENTS
-    )
+    ]
+    return any(storage.map_all(folder, storage.is_file, paths))
 
 
 def survey(folder: str, head_dim: int | None = None) -> Survey:

@@ -74,7 +74,8 @@ def read_vocabulary(source: Checkpoint, given: str | None) -> GgufVocabulary | N
         hint = (
             f"name it with --tokenizer{where}; `--tokenizer none` writes a file without vocabulary"
         )
-        what = f"no {KINDS[own.kind].file} found beside the checkpoint"
+        file = KINDS[own.kind].file
+        what = f"a GGUF holds its tokenizer, and no {file} was found beside the checkpoint"
         raise GrokpackError("GP306", what, hint=hint)
     rows = source.geometry.vocab
     tokenizer = KINDS[own.kind].read(tokenizer_files.read_small(path), path)

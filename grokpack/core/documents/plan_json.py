@@ -172,7 +172,7 @@ class PlanJson(TypedDict):
     disk_bytes: Count
     """Bytes that the output takes on disk; the most at a time where files leave it for the hub."""
     disk_free_bytes: Count
-    """Bytes free there now; 0 where it is a bucket."""
+    """Bytes free there now; 0 where it is a bucket, or a file system that does not tell."""
     made_in: NotRequired[str]
     """Folder in which files are made that leave it for the hub."""
     memory_bytes: Count

@@ -55,7 +55,7 @@ def _plan(data: PlanJson) -> Html:
         ("values", "all kept (lossless)" if data["lossless"] else "rounded, as noted below"),
         ("reads", byte_size(data["reads_bytes"]) if data["reads_bytes"] else None),
         ("writes", f"{'at most ' if data['encoding'] else ''}{byte_size(data['writes_bytes'])}"),
-        ("disk", f"{byte_size(data['disk_bytes'])}, {byte_size(data['disk_free_bytes'])} free"),
+        ("disk", f"{byte_size(data['disk_bytes'])}{_free(data['disk_free_bytes'])}"),
         (
             "memory",
             f"{byte_size(data['memory_bytes'])} of {byte_size(data['memory_allowed_bytes'])}",
@@ -69,6 +69,11 @@ def _plan(data: PlanJson) -> Html:
     notes = html.element("ul", *(html.element("li", note) for note in data["notes"]))
     table = html.table(("option", "value"), options)
     return html.section("The plan", html.facts(rows), notes if data["notes"] else "", table)
+
+
+def _free(nbytes: int) -> str:
+    """Say how much is free, where that is known."""
+    return f", {byte_size(nbytes)} free" if nbytes else ""
 
 
 def _value(value: object) -> object:

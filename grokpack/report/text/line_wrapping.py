@@ -37,7 +37,13 @@ def _wrapped_line(line: str, width: int) -> str:
         expand_tabs=False,
         replace_whitespace=False,
     )
-    return "\n".join(lines).replace(_TOGETHER, " ")
+    return "\n".join(_moved_left(one, width) for one in lines).replace(_TOGETHER, " ")
+
+
+def _moved_left(line: str, width: int) -> str:
+    """Take from the indent of a line what its one long word needs."""
+    lead = len(line) - len(line.lstrip())
+    return line[min(lead, max(0, len(line) - width)) :]
 
 
 def _indent(line: str, width: int) -> int:

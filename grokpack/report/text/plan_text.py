@@ -55,7 +55,7 @@ def document(
         "writes_bytes": plan.writes_bytes,
         "files": sum(1 for _ in plan.target.layout.files()),
         "disk_bytes": judged.disk_bytes,
-        "disk_free_bytes": 0 if sink.disk is None else storage.free_bytes(sink.disk),
+        "disk_free_bytes": 0 if sink.disk is None else storage.free_bytes(sink.disk) or 0,
         "memory_bytes": allowed.memory_bytes,
         "memory_allowed_bytes": limits.memory_bytes,
         "workers": allowed.workers,
@@ -135,9 +135,10 @@ def render(data: PlanJson, out: str) -> str:
         ),
     ]
     if not storage.is_bucket(out):
-        disk, free = byte_size(data["disk_bytes"]), byte_size(data["disk_free_bytes"])
+        disk, free = byte_size(data["disk_bytes"]), data["disk_free_bytes"]
         folder = shown_path(data.get("made_in") or os.path.dirname(out))
-        rows.append(f"  disk     {disk:>10}   {free} free at {folder}")
+        room = f"{byte_size(free)} free at {folder}" if free else f"{folder} does not tell its room"
+        rows.append(f"  disk     {disk:>10}   {room}")
     if "part" in data:
         number, count = data["part"]
         rows.append(f"  part     {byte_size(data['part_bytes']):>10}   is part {number} of {count}")

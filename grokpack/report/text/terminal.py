@@ -17,7 +17,7 @@ _RESET = "\x1b[0m"
 _USUAL_WIDTH = 80  # of a terminal that does not tell
 _STYLES = (  # first words of a line, and how they are shown
     (re.compile(r"^error(\[GP\d{3}\])?:", re.MULTILINE), "\x1b[1;31m"),
-    (re.compile(r"^damaged:", re.MULTILINE), "\x1b[1;31m"),
+    (re.compile(r"^(damaged|incomplete):", re.MULTILINE), "\x1b[1;31m"),
     (re.compile(r"^warning(\[GP\d{3}\])?:", re.MULTILINE), "\x1b[1;33m"),
     (re.compile(r"^(hint|note):", re.MULTILINE), "\x1b[36m"),
     (re.compile(r"^ok(?=  )", re.MULTILINE), "\x1b[1;32m"),

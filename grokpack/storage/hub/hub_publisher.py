@@ -66,7 +66,8 @@ class HubPublisher:
     @property
     def waiting_bytes(self) -> int:
         """Most bytes of whole files that wait here."""
-        return min(MOST_WAITING_BYTES, part_files.free_bytes(self.disk) // 2)
+        free = part_files.free_bytes(self.disk)
+        return MOST_WAITING_BYTES if free is None else min(MOST_WAITING_BYTES, free // 2)
 
     def state(self, *, fresh: bool = False) -> RepositoryState | None:
         """Return what the repository holds; None if there is no such repository or revision."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
 
 from grokpack import open_checkpoint, storage, survey, verify_structure
+from grokpack.checkpoint.tokenizer_files import find_tokenizer, tokenizer_files
 from grokpack.storage.http import connections, redirects, request_threads
 from grokpack.storage.http.redirects import Resource, follow
 from grokpack.storage.http.request_threads import Cancelled
@@ -92,6 +94,25 @@ def test_a_request_cancelled_before_it_is_sent_takes_no_connection(
         follow(Mock(check=Mock(side_effect=Cancelled)), resource, {}, Mock())
     assert not made
     assert not served.asked
+
+
+def test_what_lies_in_a_folder_is_found_in_few_turns(served: Server) -> None:
+    """A far server makes each turn long: other formats' files, and places of a tokenizer."""
+    turns, under_way = 0, 0
+
+    def turn(*_: object) -> None:
+        nonlocal turns, under_way
+        turns, under_way = turns + (under_way == 0), under_way + 1
+        time.sleep(0.02)
+        under_way -= 1
+
+    served.fault = turn
+    opened = open_checkpoint(f"{served.url}/grok")
+    found = turns
+    assert find_tokenizer(opened, None) is None
+    assert tokenizer_files(opened, None) == {}
+    assert found < 16
+    assert turns - found < 8
 
 
 def test_files_are_compared_with_the_manifest_several_at_a_time(served: Server) -> None:
