@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MEASURED = 32
 """Weights whose error is measured together."""
-LANES = 16
+LANES = 32
 """Columns are searched in multiples of them; those beyond the last are zeros."""
 _SPAN = 512  # columns that are quantized at a time
 TYPES: dict[str, tuple[Make, int, int]] = {

@@ -19,6 +19,7 @@ from grokpack.kernels.compiled._ggml.blocks_of_32 import (
     Source,
     account,
     ahead_of,
+    has_exact_products,
     load,
     pack_four,
     put,
@@ -26,12 +27,13 @@ from grokpack.kernels.compiled._ggml.blocks_of_32 import (
     scratch,
     source_of,
 )
+from grokpack.kernels.compiled._ggml.k_lanes import apart
 from grokpack.kernels.compiled._ggml.q4_k import (
     SUBS,
     SUPER,
+    encode_q4_k,
     fit_q4_k,
     pack_q4_k,
-    read_lanes,
 )
 from grokpack.kernels.compiled._ggml.search import Known, best_q4_0, best_q4_1
 from grokpack.kernels.compiled._vectors.float_vectors import LANES
@@ -53,7 +55,7 @@ def _search_work() -> tuple[np.ndarray, ...]:
 
 def _work_k() -> tuple[np.ndarray, ...]:
     """Allocate scratch for a quantizer to blocks of 256."""
-    own, w, k = (allocate((BLOCK * LANES,), np.float32) for _ in range(3))
+    own, w, k = apart(3, BLOCK * LANES)
     packed = allocate((_BYTES4_K, WIDTH), np.int8)
     subs, heads = allocate((8 * SUBS, WIDTH), np.float32), allocate((2, WIDTH), np.float32)
     return (*scratch(SUPER), packed, own, w, k, subs, heads)
@@ -190,10 +192,9 @@ def search_q4_0(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Call the compiled twin of `ggml.search_q4_0`."""
     weights = np.ones(len(values), np.float32) if importance is None else importance
-    known = weights, importance is not None
-    _search_q4_0(
-        source_of(values, scales, column, per_group), known, _search_work(), out, sums, counts
-    )
+    source, (_x, _q, other, *_) = source_of(values, scales, column, per_group), scratch()
+    known = weights, importance is None and has_exact_products(source)
+    _search_q4_0(source, known, (*_work(), other), out, sums, counts)
 
 
 @compiled
@@ -205,8 +206,8 @@ def _search_q4_0(
     sums: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    x, q, lanes, part, ends, packed, other_q, other = work
-    weights, weighted = known
+    x, q, lanes, part, ends, packed, other = work
+    weights, plain = known
     blocks, columns = sums.shape[1:]
     for first in range(0, blocks, PART):
         count = min(PART, blocks - first)
@@ -216,12 +217,10 @@ def _search_q4_0(
                 ahead = ahead_of(source, k, count, BLOCK)
                 load(source, ((first + k) * BLOCK, left, width, ahead), part, x, lanes)
                 own_weights = weights[(first + k) * BLOCK : (first + k + 1) * BLOCK]
-                best_q4_0(x, (own_weights, weighted), q, lanes, other_q, other)
+                best_q4_0(x, (own_weights, plain), q, lanes, other)
                 own = packed[k * _BYTES4_0 : (k + 1) * _BYTES4_0]
                 put_head(lanes[HEAD:], own)
                 pack_four(q, own[2:])
-                for c in range(0, WIDTH, LANES):
-                    measure(x, q, lanes, c)
                 account(q, lanes, ends, _ENDS4, (first + k, left, width), sums, counts)
             span = slice(first * _BYTES4_0, (first + count) * _BYTES4_0)
             put(packed[: count * _BYTES4_0], out[left : left + width, span])
@@ -302,13 +301,10 @@ def _quantize_q4_k(
         for left in range(0, columns, WIDTH):
             width = min(WIDTH, columns - left)
             load(source, (at * SUPER, left, width, ahead_of(source, 0, 1, SUPER)), part, x, lanes)
-            fit_q4_k(x, q, (own_x, w, k), subs, heads)
+            fit_q4_k(x, (own_x, w, k), subs, heads)
+            for sub in range(SUBS):
+                encode_q4_k(x, q, subs, sub, lanes)
+                rows, to = slice(sub * BLOCK, (sub + 1) * BLOCK), (at * SUBS + sub, left, width)
+                account(q[rows], lanes, ends, _ENDS4, to, sums, counts)
             pack_q4_k(q, subs, heads, packed)
             put(packed, out[left : left + width, at * _BYTES4_K : (at + 1) * _BYTES4_K])
-            for sub in range(SUBS):
-                read_lanes(subs, sub, lanes)
-                rows = slice(sub * BLOCK, (sub + 1) * BLOCK)
-                for c in range(0, WIDTH, LANES):
-                    measure(x[rows], q[rows], lanes, c)
-                to = at * SUBS + sub, left, width
-                account(q[rows], lanes, ends, _ENDS4, to, sums, counts)

@@ -42,8 +42,10 @@ from grokpack.kernels.compiled._vectors.float_vectors import (
     LANES,
     Floats,
     Mask,
+    add_product,
     all_of,
     choose,
+    clip,
     fill,
     int8s,
     keep_rolled,
@@ -59,6 +61,7 @@ Sums: TypeAlias = tuple[Floats, Floats, Floats, Floats]
 """Sums of x*x, e*e and x*e, and the number of weights that became zero."""
 _LARGEST = F(np.finfo(np.float32).max)
 _CAST_LIMIT = F(1024)
+_NEAR = F(1000)  # far enough below it
 _TOP4, _TOP8 = F(15), F(127)
 _BELOW_HALF = np.nextafter(HALF, ZERO)
 """Summand with which a cast rounds halves away from zero; half itself would also raise the number
@@ -134,10 +137,10 @@ def fit_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
             y = v * inverse
             code = truncated(y + with_sign(fill(_BELOW_HALF), y))
             store_bytes(code, q, at)
-            sums = _added(sums, v, d * code)
+            sums = added(sums, v, d * code)
             keep_rolled()
         if all_of(_usual(sums[0], d, inverse)):
-            _keep(sums, lanes, c)
+            keep(sums, lanes, c)
         else:
             _code_any_q8_0(x, q, lanes, c)
             measure(x, q, lanes, c)
@@ -152,7 +155,7 @@ def _usual(vv: Floats, d: Floats, inverse: Floats) -> Mask:
 
 
 @inner
-def _added(sums: Sums, v: Floats, restored: Floats) -> Sums:
+def added(sums: Sums, v: Floats, restored: Floats) -> Sums:
     """Add a row of values, and of what is restored of them, to the sums."""
     vv, ee, ve, gone = sums
     e = v - restored
@@ -161,7 +164,7 @@ def _added(sums: Sums, v: Floats, restored: Floats) -> Sums:
 
 
 @inner
-def _keep(sums: Sums, lanes: np.ndarray, c: int) -> None:
+def keep(sums: Sums, lanes: np.ndarray, c: int) -> None:
     """Store the sums of x*x, e*e, x*e, and GONE."""
     vv, ee, ve, gone = sums
     store(vv, lanes, SUM + c)
@@ -182,12 +185,17 @@ def _code_any_q8_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray, c: int) -> N
 
 
 @inner
-def codes_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray, c: int) -> None:
-    """Make codes by INVERSE."""
-    inverse = vector(lanes, INVERSE + c)
-    for r in range(BLOCK):
-        y = vector(x, r * WIDTH + c) * inverse + fill(_EIGHT_HALF)
-        store_bytes(_four_bits(y), q, r * WIDTH + c)
+def is_near(far: Floats, inverse: Floats) -> bool:
+    """Tell if no value is so far away that it has no code; NaN has none either way."""
+    near: bool = all_of(magnitude(far * inverse) < fill(_NEAR))
+    return near
+
+
+@inner
+def code_q4_0(v: Floats, inverse: Floats, near: bool) -> Floats:  # noqa: FBT001
+    """Make codes; where all are `near`, none is of a value that no code is made of."""
+    y = v * inverse + fill(_EIGHT_HALF)
+    return truncated(clip(y, fill(ZERO), fill(_TOP4))) if near else _four_bits(y)
 
 
 @inner
@@ -204,22 +212,24 @@ def scale_q4_0(x: np.ndarray, lanes: np.ndarray) -> None:
 def fit_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
     """Compiled twin of `_ggml.blocks_of_32.fit_q4_0`, with sums of errors and GONE."""
     scale_q4_0(x, lanes)
+    encode_q4_0(x, q, lanes)
+
+
+@inner
+def encode_q4_0(x: np.ndarray, q: np.ndarray, lanes: np.ndarray) -> None:
+    """Make codes by INVERSE, sums of errors, and GONE."""
     for c in range(0, WIDTH, LANES):
         inverse, d, m = vector(lanes, INVERSE + c), vector(lanes, D + c), vector(lanes, M + c)
+        near = is_near(vector(lanes, FAR + c), inverse)
         sums = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
         for r in range(BLOCK):
             at = r * WIDTH + c
             v = vector(x, at)
-            code = v * inverse + fill(_EIGHT_HALF)
-            code = truncated(choose(code < fill(_TOP4), code, fill(_TOP4)))
+            code = code_q4_0(v, inverse, near)
             store_bytes(code, q, at)
-            sums = _added(sums, v, d * code + m)
+            sums = added(sums, v, add_product(m, d, code))
             keep_rolled()
-        if all_of(_usual(sums[0], d, inverse)):
-            _keep(sums, lanes, c)
-        else:
-            codes_q4_0(x, q, lanes, c)
-            measure(x, q, lanes, c)
+        keep(sums, lanes, c)
 
 
 @inner
@@ -254,6 +264,6 @@ def measure(x: np.ndarray, q: np.ndarray, lanes: np.ndarray, c: int) -> None:
     for r in range(BLOCK):
         at = r * WIDTH + c
         v = vector(x, at)
-        sums = _added(sums, v, d * int8s(q, at) + m)
+        sums = added(sums, v, add_product(m, d, int8s(q, at)))
         keep_rolled()
-    _keep(sums, lanes, c)
+    keep(sums, lanes, c)

@@ -75,6 +75,13 @@ def source_of(values: np.ndarray, scales: np.ndarray, column: int, per_group: in
     return octets, lying.itemsize, lying.shape[1], turned, scales, column, per_group
 
 
+def has_exact_products(source: Source) -> bool:
+    """Tell if values times scales times codes of four bits fit float32's 24: codes and bfloat16."""
+    _, size, _, _, scales, _, _ = source
+    rest = np.ascontiguousarray(scales).view(np.uint32) & np.uint32(0xFFFF)
+    return size < _F32 and not rest.any()
+
+
 @inner
 def ahead_of(source: Source, block: int, blocks: int, height: int) -> int:
     """Return the bytes from a block of so many rows to the next one: below it, or at the right.

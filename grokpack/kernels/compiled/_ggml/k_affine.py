@@ -18,6 +18,7 @@ from grokpack.kernels.compiled._vectors.float_vectors import (
     Mask,
     Scalar,
     all_of,
+    any_of,
     choose,
     clip,
     fill,
@@ -34,14 +35,16 @@ Weights: TypeAlias = tuple[np.ndarray, np.ndarray, int]
 """Weights of a sub-block in rows of a vector, what their errors count, and how many they are."""
 Fit: TypeAlias = tuple[Floats, Floats, Floats, Floats]
 """Scale and minimum; the multiplier and base that give the codes."""
+Survey: TypeAlias = tuple[Floats, Floats, Floats, Floats]
+"""Least and largest weight; sums of what errors count, and of that times weights."""
 Sums: TypeAlias = tuple[Floats, Floats, Floats]
 """Weighted sums of codes, of their squares, of codes times weights."""
 _BELOW_HALF = F(0.49)  # of a step, far enough for the rounding of a product
 
 
 @inner
-def _survey(known: Weights) -> tuple[Floats, Floats, Floats, Floats]:
-    """Find the range, and the weighted sums that no trial changes."""
+def _survey(known: Weights) -> Survey:
+    """Find what no trial changes."""
     x, w, count = known
     low = high = vector(x, 0)
     sum_w = sum_x = fill(ZERO)
@@ -131,6 +134,7 @@ def _are_within(ends: tuple[Floats, Floats], top: Floats) -> Mask:
 @inner
 def search_affine(
     known: Weights,
+    survey: Survey,
     steps: np.ndarray,
     absolute: bool,  # noqa: FBT001
     k: np.ndarray,
@@ -138,7 +142,7 @@ def search_affine(
     """Run `make_qkx2_quants`, or `make_qkx3_quants`, for the columns of a vector."""
     top = fill(steps[0])
     zero = top - top  # not to be known when this is compiled: bounds of zero take two instructions
-    first, high, sum_w, sum_x = _survey(known)
+    first, high, sum_w, sum_x = survey
     low = choose(first > zero, zero, first)
     flat, sound = high == low, sum_x == sum_x  # noqa: PLR0124  # false for NaN alone
     scale = choose(flat, zero, fill(ONE) / (top / (high - low)))
@@ -154,7 +158,8 @@ def search_affine(
         this = (sum_w * sum_xl - sum_x * sum_l) / det
         least = (sum_l2 * sum_x - sum_l * sum_xl) / det
         above = least > zero
-        this, least = choose(above, sum_xl / sum_l2, this), choose(above, zero, least)
+        if any_of(above):
+            this, least = choose(above, sum_xl / sum_l2, this), choose(above, zero, least)
         found = _find_error(known, this, least, absolute, k)
         better = (det > zero) & (found < best)
         best, scale = choose(better, found, best), choose(better, this, scale)
@@ -181,7 +186,8 @@ def _affine(
             start, count = sub * rows * columns + left, rows * LANES
             gather(x, start, columns, xs[:count])
             gather(w, start, columns, ws[:count])
-            scale, least, kept, base = search_affine((xs, ws, count), steps, absolute, k)
+            known = xs, ws, count
+            scale, least, kept, base = search_affine(known, _survey(known), steps, absolute, k)
             store(scale, scales, sub * columns + left)
             store(fill(-ONE) * least, minima, sub * columns + left)
             for r in range(rows):

@@ -26,12 +26,22 @@ NEXT, NEXT_2, NEXT_3, NEXT_4, NEXT_5 = 1024, 1088, 1152, 1216, 1280
 """Lanes for what is chosen between a trial and what is kept. Stored over what is kept, it would
 become a masked store, which takes ten times as long on some processors."""
 _LANES = 1344
+_PAGE = 1024  # values
 
 
 def scratch() -> tuple[np.ndarray, ...]:
     """Allocate weights of a sub-block, what their errors count, products, codes, and lanes."""
-    work = allocate((5, max(_HIGHEST * WIDTH, _LANES)), np.float32)
-    return tuple(work)
+    return apart(5, max(_HIGHEST * WIDTH, _LANES))
+
+
+def apart(count: int, size: int) -> tuple[np.ndarray, ...]:
+    """Allocate arrays of float32 that are walked side by side.
+
+    Each begins a quarter of a page before the last one's place in its page. A load that runs ahead
+    of a store to the same place in another page waits for it: processors compare those bits first.
+    """
+    pitch = -(-size // _PAGE) * _PAGE + 3 * _PAGE // 4
+    return tuple(row[:size] for row in allocate((count, pitch), np.float32))
 
 
 @inner

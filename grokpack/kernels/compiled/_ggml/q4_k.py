@@ -7,29 +7,34 @@ import numpy as np
 
 from grokpack.kernels._ggml import q4_k as spec
 from grokpack.kernels.compiled import inner
+from grokpack.kernels.compiled._ggml.block_fits import added, keep
 from grokpack.kernels.compiled._ggml.blocks_of_32 import (
     BLOCK,
     MAGIC,
     ONE,
     WIDTH,
     ZERO,
-    D,
     F,
     I,
-    M,
     Scalar,
     from_f16,
     pair_up,
     to_f16,
 )
-from grokpack.kernels.compiled._ggml.k_affine import search_affine
+from grokpack.kernels.compiled._ggml.k_affine import Survey, affine_code, search_affine
 from grokpack.kernels.compiled._vectors.float_vectors import (
     LANES,
+    add_product,
+    any_of,
+    choose,
+    clip,
     fill,
-    gather,
+    keep_rolled,
     magnitude,
+    nearest_by_bits,
     root,
     store,
+    store_bytes,
     vector,
 )
 
@@ -51,22 +56,23 @@ def nearest(y: Scalar) -> Scalar:
 
 
 @inner
-def _code(y: Scalar) -> Scalar:
-    whole = (y + MAGIC) - MAGIC
-    whole = max(ZERO, whole)
-    return min(_TOP4, whole)
-
-
-@inner
-def _weigh(x: np.ndarray, w: np.ndarray) -> None:
-    """Set what the errors of a sub-block's weights count."""
-    squares = fill(ZERO)
-    for at in range(0, len(x), LANES):
-        v = vector(x, at)
+def _copy(x: np.ndarray, start: int, own: np.ndarray, w: np.ndarray) -> Survey:
+    """Copy columns of a sub-block, and set what the errors of its weights count."""
+    low = high = vector(x, start)
+    squares = sum_w = sum_x = fill(ZERO)
+    for at in range(0, len(own), LANES):
+        v = vector(x, start + at // LANES * WIDTH)
+        store(v, own, at)
+        low, high = choose(v < low, v, low), choose(v > high, v, high)
         squares += v * v
     mean = root(squares / fill(_COUNT))
-    for at in range(0, len(x), LANES):
-        store(mean + magnitude(vector(x, at)), w, at)
+    for at in range(0, len(own), LANES):
+        v = vector(own, at)
+        weight = mean + magnitude(v)
+        store(weight, w, at)
+        sum_w += weight
+        sum_x += weight * v
+    return low, high, sum_w, sum_x
 
 
 @inner
@@ -77,14 +83,13 @@ def _search(
     own, w, k = work
     for sub in range(SUBS):
         for c in range(0, WIDTH, LANES):
-            gather(x, sub * BLOCK * WIDTH + c, WIDTH, own)
-            _weigh(own, w)
-            known = own, w, len(own)
-            scale, least, kept, base = search_affine(known, _STEPS, False, k)  # noqa: FBT003
+            survey, known = _copy(x, sub * BLOCK * WIDTH + c, own, w), (own, w, len(own))
+            scale, least, kept, base = search_affine(known, survey, _STEPS, False, k)  # noqa: FBT003
             store(scale, subs, (SCALES + sub) * WIDTH + c)
             store(fill(-ONE) * least, subs, (MINIMA + sub) * WIDTH + c)
             store(kept, subs, (KEPT + sub) * WIDTH + c)
             store(base, subs, (BASES + sub) * WIDTH + c)
+            keep_rolled()
 
 
 @inner
@@ -107,42 +112,44 @@ def _six_bits(subs: np.ndarray, of: int, six: int, read: int, heads: np.ndarray)
 
 
 @inner
-def _final_codes(x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int) -> None:
-    """Make the codes for a sub-block's decoded scale; where that is 0, those of the search."""
-    d, m, kept, base = subs[READ + sub], subs[READ_M + sub], subs[KEPT + sub], subs[BASES + sub]
-    for r in range(BLOCK):
-        line, codes = x[r], q[r]
-        for c in range(WIDTH):
-            v = line[c]
-            whole = nearest(np.divide(v + m[c], d[c]))
-            whole = min(I(15), whole)
-            whole = max(I(0), whole)
-            found = I(_code(kept[c] * (v - base[c])))
-            codes[c] = np.int8(found if d[c] == ZERO else whole)
+def encode_q4_k(
+    x: np.ndarray, q: np.ndarray, subs: np.ndarray, sub: int, lanes: np.ndarray
+) -> None:
+    """Make the codes of a sub-block by its decoded scale, sums of errors, and GONE.
+
+    Where that scale is 0, the codes are those of the search.
+    """
+    for c in range(0, WIDTH, LANES):
+        d, m = vector(subs, (READ + sub) * WIDTH + c), vector(subs, (READ_M + sub) * WIDTH + c)
+        kept, base = vector(subs, (KEPT + sub) * WIDTH + c), vector(subs, (BASES + sub) * WIDTH + c)
+        none, least = d == fill(ZERO), fill(-ONE) * m
+        some = any_of(none)
+        sums = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+        for r in range(BLOCK):
+            at = (sub * BLOCK + r) * WIDTH + c
+            v = vector(x, at)
+            y = (v + m) / d
+            code = choose(y == y, nearest_by_bits(y), fill(ZERO))  # noqa: PLR0124  # false for NaN
+            code = clip(code, fill(ZERO), fill(_TOP4))
+            if some:
+                code = choose(none, affine_code(v, kept, base, fill(_TOP4)), code)
+            store_bytes(code, q, at)
+            sums = added(sums, v, add_product(least, d, code))
+            keep_rolled()
+        keep(sums, lanes, c)
 
 
 @inner
 def fit_q4_k(
     x: np.ndarray,
-    q: np.ndarray,
     work: tuple[np.ndarray, np.ndarray, np.ndarray],
     subs: np.ndarray,
     heads: np.ndarray,
 ) -> None:
-    """Quantize `f32[256, WIDTH]` to codes, numbers of sub-blocks, and `heads f32[2, WIDTH]`."""
+    """Find the scales of `f32[256, WIDTH]`: numbers of sub-blocks, and `heads f32[2, WIDTH]`."""
     _search(x, work, subs)
     _six_bits(subs, SCALES, SIX, READ, heads[0])
     _six_bits(subs, MINIMA, SIX_M, READ_M, heads[1])
-    for sub in range(SUBS):
-        rows = slice(sub * BLOCK, (sub + 1) * BLOCK)
-        _final_codes(x[rows], q[rows], subs, sub)
-
-
-@inner
-def read_lanes(subs: np.ndarray, sub: int, lanes: np.ndarray) -> None:
-    """Copy scale and minimum of a sub-block to the lanes of `measure`."""
-    for c in range(WIDTH):
-        lanes[D + c], lanes[M + c] = subs[READ + sub, c], -subs[READ_M + sub, c]
 
 
 @inner

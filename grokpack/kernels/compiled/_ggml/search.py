@@ -10,10 +10,12 @@ import numpy as np
 from grokpack.kernels._ggml import search as spec
 from grokpack.kernels.compiled import inner
 from grokpack.kernels.compiled._ggml.block_fits import (
-    codes_q4_0,
+    code_q4_0,
     codes_q4_1,
+    encode_q4_0,
     fit_q4_1,
     head_q4_0,
+    is_near,
     scale_q4_0,
 )
 from grokpack.kernels.compiled._ggml.blocks_of_32 import (
@@ -48,9 +50,12 @@ from grokpack.kernels.compiled._ggml.blocks_of_32 import (
 from grokpack.kernels.compiled._vectors.float_vectors import (
     LANES,
     Floats,
+    add_product,
+    all_of,
     choose,
     fill,
     keep_rolled,
+    magnitude,
     rounded,
     store,
     vector,
@@ -58,8 +63,12 @@ from grokpack.kernels.compiled._vectors.float_vectors import (
 
 _DIVISORS, _SPANS, _REFINEMENTS = spec.DIVISORS_Q4_0, spec.SPANS_Q4_1, spec.REFINEMENTS
 Known: TypeAlias = tuple[np.ndarray, bool]
-"""Weights of rows, and whether any of them is not one."""
+"""Weights of rows; True if all are one, and products of values and codes exact in float32."""
 _HALF_SPAN, _EIGHT = F(7.5), F(8)
+_LEAST, _MOST = F(-8), F(7)
+_INSIDE = F(7.4)  # codes of candidates with divisors below it are within these bounds
+_SMALL, _LARGE = F(1e-30), F(1e30)  # farthest values between which nothing overflows
+_FIT = (D, M, HEAD, INVERSE, ERROR)
 _ALL = END  # of the second set of lanes: sum of the weights
 
 
@@ -102,45 +111,52 @@ def _keep_better(q: np.ndarray, lanes: np.ndarray, other_q: np.ndarray, other: n
 
 
 @inner
-def _sum_q4_0(x: np.ndarray, w: np.ndarray, q: np.ndarray, own: np.ndarray) -> None:
-    """Sum x * k and k * k of existing codes."""
-    for c in range(WIDTH):
-        own[SUM + c] = own[SUM_2 + c] = ZERO
-    for r in range(0, BLOCK, ROWS):
-        for c in range(WIDTH):
-            sum_xk, sum_kk = own[SUM + c], own[SUM_2 + c]
-            for i in range(ROWS):
-                k = F(q[r + i, c]) - _EIGHT
-                sum_xk += x[r + i, c] * k * w[r + i]
-                sum_kk += k * k * w[r + i]
-            own[SUM + c], own[SUM_2 + c] = sum_xk, sum_kk
-
-
-@inner
 def _inverted(d: Floats) -> Floats:
     """Return `1 / d`, and zero for zero."""
     return choose(d == fill(ZERO), fill(ZERO), fill(ONE) / d)
 
 
 @inner
+def _sum_any(x: np.ndarray, w: np.ndarray, inverse: Floats, column: int) -> tuple[Floats, Floats]:
+    """Sum products of values and codes, and of codes and codes, of a candidate."""
+    sum_xk = sum_kk = fill(ZERO)
+    for r in range(BLOCK):
+        v, weight = vector(x, r * WIDTH + column), fill(w[r])
+        k = _code(v * inverse, fill(_LEAST), fill(_MOST))
+        sum_xk += v * k * weight
+        sum_kk += k * k * weight
+        keep_rolled()
+    return sum_xk, sum_kk
+
+
+@inner
+def _sum_exact(x: np.ndarray, inverse: Floats, bounded: bool, column: int) -> tuple[Floats, Floats]:  # noqa: FBT001
+    """Do so without weights, where products are exact; `bounded` if codes need bounds."""
+    sum_xk = sum_kk = fill(ZERO)
+    for r in range(BLOCK):
+        v = vector(x, r * WIDTH + column)
+        k = rounded(v * inverse)
+        if bounded:
+            k = _code(k, fill(_LEAST), fill(_MOST))
+        sum_xk, sum_kk = add_product(sum_xk, v, k), add_product(sum_kk, k, k)
+        keep_rolled()
+    return sum_xk, sum_kk
+
+
+@inner
 def _scale_q4_0(x: np.ndarray, known: Known, far: Floats, column: int) -> Floats:
     """Return the scale of the candidate that removes most of the squares, for some columns."""
-    w, weighted = known
-    low, high = fill(F(-8)), fill(F(7))
-    gain = scale = fill(ZERO)
+    size, zero = magnitude(far), fill(ZERO)
+    usual = (size == zero) | ((size > fill(_SMALL)) & (size < fill(_LARGE)))
+    w, plain = known
+    exact = plain and all_of(usual)
+    gain = scale = zero
     for divisor in _DIVISORS:
         inverse = _inverted(far / fill(divisor))
-        sum_xk = sum_kk = fill(ZERO)
-        for r in range(BLOCK):
-            v = vector(x, r * WIDTH + column)
-            k = _code(v * inverse, low, high)
-            xk, kk = v * k, k * k
-            if weighted:
-                xk *= fill(w[r])
-                kk *= fill(w[r])
-            sum_xk += xk
-            sum_kk += kk
-            keep_rolled()
+        if exact:
+            sum_xk, sum_kk = _sum_exact(x, inverse, abs(divisor) > _INSIDE, column)
+        else:
+            sum_xk, sum_kk = _sum_any(x, w, inverse, column)
         d = sum_xk / sum_kk
         found = d * sum_xk
         better = found > gain
@@ -149,34 +165,54 @@ def _scale_q4_0(x: np.ndarray, known: Known, far: Floats, column: int) -> Floats
 
 
 @inner
+def _judge_q4_0(x: np.ndarray, known: Known, own: np.ndarray, column: int) -> tuple[Floats, Floats]:
+    """Return the squared error of a fit, and the scale that has the least for its codes."""
+    w, plain = known
+    inverse, d, m = vector(own, INVERSE + column), vector(own, D + column), vector(own, M + column)
+    near = is_near(vector(own, FAR + column), inverse)
+    error = sum_xk = sum_kk = fill(ZERO)
+    for r in range(BLOCK):
+        v = vector(x, r * WIDTH + column)
+        code = code_q4_0(v, inverse, near)
+        k, e = code - fill(_EIGHT), v - add_product(m, d, code)
+        if plain:
+            error += e * e
+            sum_xk, sum_kk = add_product(sum_xk, v, k), add_product(sum_kk, k, k)
+        else:
+            weight = fill(w[r])
+            error += e * e * weight
+            sum_xk, sum_kk = sum_xk + v * k * weight, sum_kk + k * k * weight
+        keep_rolled()
+    return error, sum_xk / sum_kk
+
+
+@inner
 def best_q4_0(
-    x: np.ndarray,
-    known: Known,
-    q: np.ndarray,
-    lanes: np.ndarray,
-    other_q: np.ndarray,
-    other: np.ndarray,
+    x: np.ndarray, known: Known, q: np.ndarray, lanes: np.ndarray, other: np.ndarray
 ) -> None:
-    """Compiled twin of `_ggml.search.best_q4_0`."""
-    w, _weighted = known
+    """Compiled twin of `_ggml.search.best_q4_0`, with sums of errors and GONE."""
     scale_q4_0(x, lanes)
     for c in range(0, WIDTH, LANES):
-        codes_q4_0(x, q, lanes, c)
-    _find_error(x, w, q, lanes)
-    other[...] = ZERO
-    for c in range(0, WIDTH, LANES):
-        store(_scale_q4_0(x, known, vector(lanes, FAR + c), c), other, RAW + c)
-    for again in range(_REFINEMENTS):
-        if again:
-            _sum_q4_0(x, w, other_q, other)
-            for c in range(WIDTH):
-                other[RAW + c] = np.divide(other[SUM + c], other[SUM_2 + c])
-        _round_then_invert(other)
+        far = vector(lanes, FAR + c)
+        error, _scale = _judge_q4_0(x, known, lanes, c)
+        store(error, lanes, ERROR + c)
+        store(_scale_q4_0(x, known, far, c), other, RAW + c)
+        store(far, other, FAR + c)
+        keep_rolled()
+    for _ in range(_REFINEMENTS):
         head_q4_0(other)
+        for c in range(WIDTH):
+            other[INVERSE + c] = invert(other[D + c])
         for c in range(0, WIDTH, LANES):
-            codes_q4_0(x, other_q, other, c)
-        _find_error(x, w, other_q, other)
-        _keep_better(q, lanes, other_q, other)
+            error, scale = _judge_q4_0(x, known, other, c)
+            store(error, other, ERROR + c)
+            store(scale, other, RAW + c)
+            better = error < vector(lanes, ERROR + c)
+            for part in _FIT:
+                chosen = choose(better, vector(other, part + c), vector(lanes, part + c))
+                store(chosen, lanes, part + c)
+            keep_rolled()
+    encode_q4_0(x, q, lanes)
 
 
 @inner

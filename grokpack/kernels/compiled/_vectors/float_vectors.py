@@ -1,4 +1,4 @@
-"""Vectors of float32 in registers, one value for each of 16 columns.
+"""Vectors of float32 in registers, one value for each of 16 or 32 columns.
 
 A search tries many scales for the same few weights. In loops over lanes, the sums and choices of
 each trial would go through memory; as vectors they are plain local variables. `+`, `-`, `*` and `/`
@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-LANES = 16
-"""Columns of a vector: two registers of AVX2, one of which adds while the other's sum is due."""
+LANES = 32 if binding.get_host_cpu_features().get("avx512f") else 16
+"""Columns of a vector: two registers, one of which adds while the other's sum is due."""
 Floats: TypeAlias = Any  # a vector
 Mask: TypeAlias = Any  # True or False in each lane
 Scalar: TypeAlias = Any  # float32
@@ -177,6 +177,14 @@ def _choosing(_typing: _Any, mask: _Any, one: _Any, other: _Any) -> tuple[_Any, 
     return _FLOATS(mask, one, other), write
 
 
+def _adding_product(_typing: _Any, total: _Any, one: _Any, other: _Any) -> tuple[_Any, _Any]:
+    def write(_context: _Any, builder: _Any, _signature: _Any, arguments: _Any) -> _Any:
+        product = builder.fmul(*arguments[1:], flags=("contract",))
+        return builder.fadd(arguments[0], product, flags=("contract",))
+
+    return _FLOATS(total, one, other), write
+
+
 def _generated(name: str) -> Callable[..., _Any]:
     """Return the generator of a call of an LLVM intrinsic."""
 
@@ -277,6 +285,10 @@ fill = cast("Callable[[Scalar], Floats]", intrinsic(_filling))
 
 choose = cast("Callable[[Mask, Floats, Floats], Floats]", intrinsic(_choosing))
 """Call `choose(mask, one, other)` for values of one where the mask is True."""
+
+add_product = cast("Callable[[Floats, Floats, Floats], Floats]", intrinsic(_adding_product))
+"""Call `add_product(total, one, other)` for `total + one * other` where the product is exact, so
+that a processor may do both in one instruction: it rounds once, to the same."""
 
 all_of = cast("Callable[[Mask], bool]", intrinsic(_reducing("==", -1)))
 """Call `all_of(mask)` to learn if it is True in every lane."""
