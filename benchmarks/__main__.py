@@ -22,6 +22,7 @@ from benchmarks.checking import bench_checksums, bench_verify
 from benchmarks.evaluating import bench_evaluate
 from benchmarks.fetching import bench_fetching
 from benchmarks.figures import Table
+from benchmarks.folder_peers import bench_folder_peers
 from benchmarks.ggml_peer import bench_ggml_peer
 from benchmarks.kernels import bench_blocks, bench_kernels, bench_numpy_kernels
 from benchmarks.layer_memory import bench_grok2_memory, bench_memory
@@ -64,6 +65,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "grok-2-memory": bench_grok2_memory,
     "peer": bench_peer,
     "ggml-peer": bench_ggml_peer,
+    "folder-peers": bench_folder_peers,
     "cluster": bench_cluster,
     "prediction": bench_prediction,
     "numpy-kernels": bench_numpy_kernels,

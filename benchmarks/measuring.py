@@ -18,6 +18,8 @@ T = TypeVar("T")
 GROKPACK = [sys.executable, "-m", "grokpack"]
 GB = 1e9
 PROMISED_MIB = 512
+COMPILED = {"GROKPACK_KERNELS": "numba"}
+"""Else small checkpoints are left to numpy."""
 _WATCH = (
     "import resource, subprocess, sys, time\n"
     "began = time.perf_counter()\n"

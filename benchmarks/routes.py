@@ -14,14 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import MODELS
-from benchmarks.measuring import GB, Run, by_turns, copy, grokpack, remove, size
+from benchmarks.measuring import COMPILED, GB, Run, by_turns, copy, grokpack, remove, size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.bench import Bench
 
-_COMPILED = {"GROKPACK_KERNELS": "numba"}  # else the thin one is left to numpy
 _GGUF = ("--to", "gguf", "--tokenizer", "none")
 _BLOCKS = ("quantize", *_GGUF, "--type")
 
@@ -112,7 +111,7 @@ def bench_linearity(bench: Bench) -> None:
         share = (half - thin) / (whole - thin)
         for route in routes:
             works = [partial(_once, source, out, route) for source in sources]
-            by_turns(1, *works)  # kernels compiled, memory touched
+            works[0]()  # kernels compiled
             turns = zip(*by_turns(bench.turns, *works), strict=True)
             spent = [[run.processor for run in runs] for runs in turns]
             ratios = [mid / (low + share * (high - low)) for low, mid, high in spent]
@@ -157,12 +156,13 @@ def measure(bench: Bench, pair: tuple[Path, Path], route: Route) -> list[float]:
 
 
 def _copied(bench: Bench, pair: tuple[Path, Path], route: Route) -> tuple[tuple[Path, Path], str]:
-    """Return what `cp -r` copies, and its name; kernels are compiled then, and memory touched."""
+    """Return what `cp -r` copies, and its name; kernels are compiled then."""
     made = bench.work / "thin-output", bench.work / "output"
-    for source, output in zip(pair, made, strict=True):
-        _make(source, output, route)
-    if route.of == "output" or (route.of == "larger" and size(made[1]) > size(pair[1])):
-        return made, "output"
+    _make(pair[0], made[0], route)
+    if route.of != "input":
+        _make(pair[1], made[1], route)
+        if route.of == "output" or size(made[1]) > size(pair[1]):
+            return made, "output"
     for output in made:
         remove(output)
     return pair, "input"
@@ -177,7 +177,7 @@ def _compare_models(bench: Bench, route: Route) -> None:
     out = bench.work / "out"
     pairs = [(bench.thin(model), bench.medium(model)) for model in MODELS]
     works = [partial(_once, source, out, route) for pair in pairs for source in pair]
-    by_turns(1, *works)  # kernels compiled
+    by_turns(1, works[0], works[2])  # kernels compiled
     turns = [[run.seconds for run in runs] for runs in by_turns(bench.turns, *works)]
     seconds = _differences(turns[1], turns[0]), _differences(turns[3], turns[2])
     counts = [bench.parameters(whole) - bench.parameters(thin) for thin, whole in pairs]
@@ -194,4 +194,4 @@ def _once(source: Path, out: Path, route: Route) -> Run:
 
 def _make(source: Path, out: Path, route: Route) -> Run:
     command, *options = route.words
-    return grokpack(command, source, *options, "-o", out, environment=_COMPILED)
+    return grokpack(command, source, *options, "-o", out, environment=COMPILED)

@@ -127,7 +127,7 @@ def bench_prediction(bench: Bench) -> None:
         _answer(bench, name, "2")
         for workers in ("1", "2"):
             told, took = by_turns(
-                bench.turns,
+                1,  # of eight figures; each tells how far off it is
                 lambda n=name, w=workers: _predicted_seconds(bench, n, w),  # type: ignore[misc]
                 lambda n=name, w=workers: _run_seconds(bench, n, w),  # type: ignore[misc]
             )

@@ -44,10 +44,11 @@ def bench_starting(bench: Bench) -> None:
 
 def bench_headers(bench: Bench) -> None:
     """Commands on the whole geometry of both releases, as holes: no weight is read."""
+    turns = 1 if bench.quick else bench.turns
     for model, commands in _HEADERS.items():
         source = bench.sparse(model)
         for words in commands:
-            runs = [grokpack(words[0], source, *words[1:], good=_GOOD) for _ in range(bench.turns)]
+            runs = [grokpack(words[0], source, *words[1:], good=_GOOD) for _ in range(turns)]
             name = " ".join(words).replace(" --tokenizer none", "")
             seconds = [run.seconds for run in runs]
             bench.figure(f"{model}, sparse: {name}", seconds, "s", at_most=_SECONDS)

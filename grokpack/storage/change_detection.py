@@ -74,7 +74,15 @@ def is_as_written(path: str, written: WrittenParts) -> bool:
     Raises:
         GrokpackError: GP214 if the file cannot be read.
     """
-    state = regular(path)
+    return is_state_written(path, regular(path), written)
+
+
+def is_state_written(path: str, state: os.stat_result | None, written: WrittenParts) -> bool:
+    """Return what `is_as_written` does for a file in this state; None if it is no regular one.
+
+    Raises:
+        GrokpackError: GP214 if the file cannot be read.
+    """
     if state is None or state.st_size != written.nbytes:
         return False
     return not _changed_since(path, state, written)

@@ -127,13 +127,18 @@ def drop_part(path: str) -> None:
 
 
 def publish(path: str) -> None:
-    """Rename `NAME.part` to `NAME`; the caller makes the folder durable afterwards.
+    """Rename `NAME.part` to `NAME`, unless it has that name already.
+
+    The caller makes the folder durable afterwards.
 
     Raises:
         GrokpackError: GP323 if the name is taken, GP329 if the part is gone.
     """
     with writing("publish", path):
-        refuse_taken(path)
+        if os.path.lexists(path):
+            if not os.path.lexists(path + PART):
+                return
+            refuse_taken(path)
         try:
             os.rename(path + PART, path)
         except FileNotFoundError as error:
