@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,42 @@ def test_a_file_of_somebody_else_is_never_replaced(
 
 def _write_mine(path: Path) -> None:
     path.write_text("mine")
+
+
+def test_no_file_has_its_name_where_somebody_else_has_that_of_another(
+    source: Path, clean: dict[str, bytes], tmp_path: Path
+) -> None:
+    weights = [name for name in clean if name.endswith(".safetensors")]
+    assert len(weights) > 1
+    for number, name in enumerate(weights):
+        out = tmp_path / str(number) / "out"
+        with (
+            pytest.raises(GrokpackError, match=name),
+            when(_all_is_written(out), partial(_write_mine, out.parent / name)),
+        ):
+            _reshard(source, out)
+        assert [*out.rglob("*.safetensors")] == [out.parent / name]
+
+
+def test_a_file_that_comes_just_before_the_renaming_is_not_replaced(
+    source: Path, clean: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    mine = tmp_path / next(name for name in clean if name.endswith(".safetensors"))
+
+    def is_published(operation: str, path: str) -> bool:
+        return operation == "publish" and path == str(mine)
+
+    with (
+        pytest.raises(GrokpackError) as caught,
+        when(is_published, lambda: _write_mine(mine)),
+    ):
+        _reshard(source, out)
+    assert caught.value.code == "GP323"
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    _reshard(source, out)
+    assert contents(out) == clean
 
 
 def test_a_file_that_is_gone_while_it_is_written_is_told_and_redone(
