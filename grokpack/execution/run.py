@@ -25,7 +25,7 @@ from grokpack.execution.run_options import RunOptions
 from grokpack.execution.workers import Job, WorkerPool, map_unordered
 from grokpack.execution.written_files import WholeFiles, written_files
 from grokpack.kernels.compilation import telling_of_compilation
-from grokpack.planning.tasks import far_apart, tasks
+from grokpack.planning.tasks import far_apart, short_task_bytes, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -259,8 +259,11 @@ class RunState:
 
     def _task_inputs(self, done: tile_coverage.Tiles, at_once: int) -> Iterator[TaskInput]:
         target = self.plan.target
-        in_order = tasks(target, done)
-        for runs in far_apart(in_order, at_once) if self._local() else in_order:
+        if self._local():
+            portions = far_apart(tasks(target, done), at_once)
+        else:
+            portions = tasks(target, done, short_task_bytes(target.layout.nbytes, at_once))
+        for runs in portions:
             files = {f.path for run in runs for f in target.layout.file_groups[run.file_group]}
             paths = [self.output.file(path) for path in sorted(files)]
             # a compressed file is started over by the process that writes it

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TASK_BYTES = 256 << 20
 """Output of one task: what a crash loses per worker at most."""
 
+_SHORT_BYTES = 64 << 20  # shorter tasks would cut more arrays
+_TASKS_OF_WORKER = 8  # at least, so that the last one takes a tenth of its time
+
 
 @dataclass(frozen=True, slots=True)
 class TileRange:
@@ -73,6 +76,18 @@ def tasks(
                     batch, nbytes = [], 0
     if batch:
         yield tuple(batch)
+
+
+def short_task_bytes(nbytes: int, at_once: int) -> int:
+    """Return the size of tasks of which each of `at_once` workers does several, if it can.
+
+    Workers that wait for a server are not equally fast: what is left at the end one does alone.
+
+    Args:
+        nbytes: What all of them write.
+        at_once: How many there are.
+    """
+    return min(TASK_BYTES, max(_SHORT_BYTES, nbytes // (_TASKS_OF_WORKER * at_once)))
 
 
 def far_apart(

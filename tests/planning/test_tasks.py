@@ -13,7 +13,7 @@ from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.execution.receipt import TaskInput
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
-from grokpack.planning.tasks import TileRange, far_apart, tasks
+from grokpack.planning.tasks import TASK_BYTES, TileRange, far_apart, short_task_bytes, tasks
 from tests.support.checkpoints import synthesize
 
 if TYPE_CHECKING:
@@ -53,3 +53,10 @@ def test_a_run_begins_in_several_places(tmp_path: Path, monkeypatch: pytest.Monk
         execute(plan, tmp_path / "out", RunOptions(width=2), executor=executor)
     assert len(in_order) >= 4
     assert executor.given == list(far_apart(in_order, 2)) != in_order
+
+
+@given(st.integers(0, 1 << 42), st.integers(1, 64))
+def test_workers_far_from_the_source_have_several_tasks_each(nbytes: int, at_once: int) -> None:
+    size = short_task_bytes(nbytes, at_once)
+    assert TASK_BYTES // 4 <= size <= TASK_BYTES
+    assert size * 8 * at_once <= max(nbytes, TASK_BYTES // 4 * 8 * at_once)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _POLL_S = 0.1  # seconds between a waiting thread's checks whether to stop
-_GRACE_S = 1.0  # grace period of a cancelled request
+_GRACE_S = 0.5  # grace period of a cancelled request, which may be connecting: nothing ends that
 _MOST_IN_FLIGHT = 64  # of the process; servers refuse more from one address
 
 _slots = threading.BoundedSemaphore(_MOST_IN_FLIGHT)
