@@ -74,7 +74,6 @@ class Quantizer:
         importance: np.ndarray | None = None,
     ) -> None:
         """Quantize as many columns as `out` has rows."""
-        groups = np.arange(len(values)) // per_group
         for left in range(0, len(out), _SPAN):
             own = slice(left, min(left + _SPAN, len(out)))
             there = slice(column + own.start, column + own.stop)
@@ -82,9 +81,10 @@ class Quantizer:
             def read(rows: slice, there: slice = there) -> np.ndarray:
                 count = there.stop - there.start
                 made = np.zeros((rows.stop - rows.start, -(-count // LANES) * LANES), np.float32)
-                np.multiply(
-                    as_f32(values[rows, there]), scales[groups[rows], there], out=made[:, :count]
-                )
+                own = scales[rows.start // per_group : (rows.stop - 1) // per_group + 1, there]
+                if len(own) > 1:
+                    own = scales[np.arange(rows.start, rows.stop) // per_group, there]
+                np.multiply(as_f32(values[rows, there]), own, out=made[:, :count])
                 return made
 
             with np.errstate(all="ignore"):
