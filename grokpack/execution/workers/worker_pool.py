@@ -139,7 +139,7 @@ class _InFlight(Generic[S, T]):
             if not self._running:
                 break
             done, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in done | self._given_up():
+            for future in self._in_order(done | self._given_up()):
                 yield from self._complete(future, self._running.pop(future))
             self._listen(heard=bool(done))
             if self._ending():
@@ -158,6 +158,10 @@ class _InFlight(Generic[S, T]):
     def _given_up(self) -> set[Future[TaskResult[T]]]:
         """Return the futures that were cancelled: not every executor reports them to `wait`."""
         return {future for future in self._running if future.cancelled()}
+
+    def _in_order(self, futures: set[Future[TaskResult[T]]]) -> list[Future[TaskResult[T]]]:
+        """Return futures in the order they were sent, so that of two lost the first goes first."""
+        return [future for future in self._running if future in futures]
 
     def _listen(self, *, heard: bool) -> None:
         """Check that a worker is left, if nothing came for long."""

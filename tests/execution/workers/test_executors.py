@@ -173,6 +173,16 @@ def test_an_executor_that_does_nothing_is_an_error_that_says_so(
     execute(plan, str(tmp_path / "out"), RunOptions(workers=1))
 
 
+def _pass_on(_watch: progress.Watch) -> Callable[[int], int]:
+    return lambda item: item
+
+
+def test_results_ready_at_once_and_losses_keep_the_order_they_were_sent_in() -> None:
+    pool = WorkerPool(50, Forgetful(1))
+    results = map_unordered(Job(_pass_on), range(1, 101), pool, watching(ignore_event))
+    assert list(results) == list(range(1, 101))
+
+
 def _die(_watch: progress.Watch) -> Callable[[int], int]:
     def work(item: int) -> int:
         if item == 3:
