@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import socketserver
 import sys
 import threading
 from base64 import b64encode
@@ -187,47 +189,58 @@ def test_a_proxy_whose_name_does_not_resolve_is_named(monkeypatch: pytest.Monkey
     assert "the proxy http://proxy.invalid:3128 does not resolve" in str(caught.value.facts)
 
 
-def _relay(source: socket.socket, target: socket.socket) -> None:
-    while data := source.recv(1 << 16):
-        target.sendall(data)
-    target.close()
+def _relay(one: socket.socket, other: socket.socket, ended: threading.Event) -> None:
+    """Pass bytes on between two sockets until one of them closes."""
+    peers = {one: other, other: one}
+    while not ended.is_set():
+        for source in select.select(list(peers), [], [], 0.02)[0]:
+            data = source.recv(1 << 16)
+            if not data:
+                return
+            peers[source].sendall(data)
 
 
-def _socks5(near: socket.socket, target: tuple[str, int], heard: list[bytes]) -> None:
-    """Serve one client of RFC 1928 that gives a user and a password, and relay it to a server."""
-    near.recv(2 + near.recv(2, socket.MSG_PEEK)[1])
-    near.sendall(b"\x05\x02")
-    heard.append(near.recv(1000))
-    if b"se cr" not in heard[-1]:
-        near.sendall(b"\x01\x01")
-        near.close()
-        return
-    near.sendall(b"\x01\x00")
-    heard.append(near.recv(1000))
-    near.sendall(b"\x05\x00\x00\x01" + bytes(6))
-    far = socket.create_connection(target)
-    threading.Thread(target=_relay, args=(far, near), daemon=True).start()
-    _relay(near, far)
+class _Socks5(socketserver.ThreadingTCPServer):
+    """Proxy of RFC 1928 that asks for a user and a password, and leads to one server."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Socks5Client)
+        self.target, self.heard, self.ended = target, list[bytes](), threading.Event()
+
+
+class _Socks5Client(socketserver.BaseRequestHandler):
+    server: _Socks5
+
+    def handle(self) -> None:
+        near, heard = self.request, self.server.heard
+        near.recv(2 + near.recv(2, socket.MSG_PEEK)[1])
+        near.sendall(b"\x05\x02")
+        heard.append(near.recv(1000))
+        if b"se cr" not in heard[-1]:
+            near.sendall(b"\x01\x01")
+            return
+        near.sendall(b"\x01\x00")
+        heard.append(near.recv(1000))
+        near.sendall(b"\x05\x00\x00\x01" + bytes(6))
+        with (
+            contextlib.suppress(ConnectionError),
+            socket.create_connection(self.server.target) as far,
+        ):
+            _relay(near, far, self.server.ended)
 
 
 @pytest.fixture
 def socks(served: Server) -> Iterator[tuple[str, list[bytes]]]:
     """Address of a SOCKS proxy that leads to `served`, and the words that it heard."""
     pytest.importorskip("socks")
-    parts, heard = urlsplit(served.url), list[bytes]()
-    target = (str(parts.hostname), int(parts.port or 0))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):  # until the server is shut down
-                while True:
-                    near, _ = server.accept()
-                    client = near, target, heard
-                    threading.Thread(target=_socks5, args=client, daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}", heard
-        server.shutdown(socket.SHUT_RDWR)
+    parts = urlsplit(served.url)
+    with _Socks5((str(parts.hostname), int(parts.port or 0))) as server:
+        accepting = threading.Thread(target=server.serve_forever, args=(0.02,))
+        accepting.start()
+        yield f"127.0.0.1:{server.server_address[1]}", server.heard
+        server.ended.set()
+        server.shutdown()
+        accepting.join()
 
 
 def test_a_socks_proxy_resolves_names_and_is_told_who_asks(
