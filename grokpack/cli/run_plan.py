@@ -145,14 +145,14 @@ class _Run:
         """Predict the time; None if nothing is written."""
         from grokpack.execution.estimate import Work, estimate
         from grokpack.execution.throughput import rates
-        from grokpack.planning.tasks import tasks
+        from grokpack.planning.tasks import short_task_bytes, tasks
 
         target = self.plan.target
         if target.sparse or target.fixed_path is not None:
             return None
-        count = sum(1 for _ in tasks(target, {}))
-        work = Work(self.plan.reads_bytes, target.layout.nbytes, count)
-        at_once = self.limits.at_once(judged.budget)
+        nbytes, at_once = target.layout.nbytes, self.limits.at_once(judged.budget)
+        count = sum(1 for _ in tasks(target, {}, short_task_bytes(nbytes, at_once)))
+        work = Work(self.plan.reads_bytes, nbytes, count)
         return estimate(work, rates(self.plan, judged.output, judged.budget.buffer_sizes), at_once)
 
     def _preflight(self) -> Preflight:

@@ -259,10 +259,9 @@ class RunState:
 
     def _task_inputs(self, done: tile_coverage.Tiles, at_once: int) -> Iterator[TaskInput]:
         target = self.plan.target
+        portions = tasks(target, done, short_task_bytes(target.layout.nbytes, at_once))
         if self._local():
-            portions = far_apart(tasks(target, done), at_once)
-        else:
-            portions = tasks(target, done, short_task_bytes(target.layout.nbytes, at_once))
+            portions = far_apart(portions, at_once)
         for runs in portions:
             files = {f.path for run in runs for f in target.layout.file_groups[run.file_group]}
             paths = [self.output.file(path) for path in sorted(files)]

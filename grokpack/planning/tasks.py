@@ -19,7 +19,7 @@ TASK_BYTES = 256 << 20
 """Output of one task: what a crash loses per worker at most."""
 
 _SHORT_BYTES = 64 << 20  # shorter tasks would cut more arrays
-_TASKS_OF_WORKER = 8  # at least, so that the last one takes a tenth of its time
+_TASKS_OF_WORKER = 16  # at least, so that the last one takes a twentieth of its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def tasks(
 def short_task_bytes(nbytes: int, at_once: int) -> int:
     """Return the size of tasks of which each of `at_once` workers does several, if it can.
 
-    Workers that wait for a server are not equally fast: what is left at the end one does alone.
+    Workers are not equally fast, and what is left at the end one does alone.
 
     Args:
         nbytes: What all of them write.

@@ -55,8 +55,21 @@ def test_a_run_begins_in_several_places(tmp_path: Path, monkeypatch: pytest.Monk
     assert executor.given == list(far_apart(in_order, 2)) != in_order
 
 
+def test_what_one_worker_does_alone_at_the_end_is_a_small_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grokpack.planning.tasks._SHORT_BYTES", 1)
+    source = open_checkpoint(synthesize(tmp_path / "source"))
+    plan = plan_convert(source, "hf", ConvertOptions(tokenizer="none", shard_bytes=20_000))
+    with _Recording() as executor:
+        execute(plan, tmp_path / "out", RunOptions(width=2), executor=executor)
+    layout = plan.target.layout
+    largest = max(sum(run.nbytes(layout) for run in runs) for runs in executor.given)
+    assert largest <= max(file.nbytes for file in layout.files())  # as small as files can be cut
+
+
 @given(st.integers(0, 1 << 42), st.integers(1, 64))
-def test_workers_far_from_the_source_have_several_tasks_each(nbytes: int, at_once: int) -> None:
+def test_workers_have_several_tasks_each(nbytes: int, at_once: int) -> None:
     size = short_task_bytes(nbytes, at_once)
     assert TASK_BYTES // 4 <= size <= TASK_BYTES
-    assert size * 8 * at_once <= max(nbytes, TASK_BYTES // 4 * 8 * at_once)
+    assert size * 16 * at_once <= max(nbytes, TASK_BYTES // 4 * 16 * at_once)
