@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
 import os
 import signal
@@ -11,6 +13,7 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all else before si
 
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import NoReturn
 
 
 _MORE_OBJECTS = 50_000
@@ -33,7 +36,20 @@ def main() -> None:
     guarded = streams.guard()
     from grokpack.cli.app import main as run
 
-    sys.exit(guarded.status(run()))
+    _end(guarded.status(run()))
+
+
+def _end(status: int) -> NoReturn:
+    """End the process, and leave its memory to the system.
+
+    Python would free each object and unload each library, which takes it 0.05 s, with compiled
+    kernels 0.13.
+    """
+    atexit._run_exitfuncs()  # noqa: SLF001  # there is no public name
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ class StorageBackend(Protocol):
     def tree(self, folder: str) -> list[str]:
         """Return every file below a folder, as sorted relative paths."""
 
-    def map_all(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """Apply a function to many items, in parallel where each waits for a response."""
+    def map_all(self, near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """Apply a function to many items, in parallel where each waits for the server of a path."""
 
     def forget(self, folder: str) -> None:
         """Discard what is cached about the files below a folder."""

@@ -227,7 +227,7 @@ def utf8(folder: str) -> str:
     return path
 
 
-def map_all(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:  # noqa: ARG001  # see `backend`
     """Apply a function to items one after another, because a disk responds at once."""
     return [work(item) for item in items]
 

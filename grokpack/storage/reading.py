@@ -151,7 +151,7 @@ def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         tell(next(done), len(items))
         return result
 
-    return _backend(near).plain.map_all(counting, items)
+    return _backend(near).plain.map_all(near, counting, items)
 
 
 def forget(folder: str) -> None:

@@ -25,10 +25,13 @@ SLOW_IMPORTS = {
 
 
 def _loaded_after(program: str) -> set[str]:
-    """Modules that a fresh interpreter holds when `program` has run."""
-    ending = "\nimport json, sys\nsys.stderr.write('\\n' + json.dumps(sorted(sys.modules)))"
+    """Modules that a fresh interpreter holds when `program` has run, and ended if it does so."""
+    at_the_end = """
+import atexit, json, sys
+atexit.register(lambda: sys.stderr.write("\\n" + json.dumps(sorted(sys.modules))))
+"""
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program + ending],
+        [sys.executable, "-W", "error", "-c", at_the_end + program],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -48,10 +51,7 @@ def _command(*words: str) -> str:
     return f"""
 import runpy, sys
 sys.argv = {["grokpack", *words]!r}
-try:
-    runpy.run_module("grokpack", run_name="__main__", alter_sys=True)
-except SystemExit as stop:
-    assert not stop.code, stop.code
+runpy.run_module("grokpack", run_name="__main__", alter_sys=True)
 """
 
 

@@ -42,10 +42,10 @@ CACHE_BYTES = 2 << 30
 IN_FLIGHT = 4
 """Blocks that a thread fetches at a time: each by a request of its own from a distant server, all
 by one from a near server."""
-_WARM = 128
+_WARM = 32
 """Number of blocks from which on blocks that were read to the end are reused before new slots are
-taken: half a gigabyte of memory that was touched before. Fresh pages cost four times as much as the
-block; a block that is needed again stays that long."""
+taken: 128 MiB of memory that was touched before. Fresh pages cost four times as much as the block,
+and once more when the file is removed; a block that is needed again stays that long."""
 _EDGE_BYTES = 64 << 10  # of a block: framing, and bytes that are read otherwise
 _HELD = 8  # blocks that a thread holds at a time, so that a few threads cannot hold all
 _POLL_S = 0.1

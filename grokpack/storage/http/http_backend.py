@@ -10,21 +10,28 @@ from grokpack.core.errors import Place, SourceChanged, SourceUnreadable
 from grokpack.formats import ckpt0
 from grokpack.formats.zstd_seekable import SUFFIX
 from grokpack.storage.backend import ReadOverhead
-from grokpack.storage.http import block_cache, file_info, range_requests, responses, services
+from grokpack.storage.http import (
+    block_cache,
+    file_info,
+    parallel_requests,
+    range_requests,
+    responses,
+    services,
+)
 from grokpack.storage.http.listing import Listing, listed
 from grokpack.storage.http.name_probing import probed
-from grokpack.storage.http.parallel_requests import map_all
 from grokpack.storage.http.redirects import is_near
 from grokpack.storage.http.request_threads import run_requests
 from grokpack.storage.http.response_bodies import InMemory
 from grokpack.storage.urls import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
 
     from grokpack.kernels.dispatch import Implementation
+    from grokpack.storage.backend import S, T
     from grokpack.storage.http.responses import FileFacts
 
 __all__ = [
@@ -67,6 +74,11 @@ def read_overhead(path: str) -> ReadOverhead:
         block_cache.CACHE_BYTES,
         min(cores + 1, _MOST_THREADS) if is_near(services.resource(path)) else _MOST_THREADS,
     )
+
+
+def map_all(near: str, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """Apply a function to many items, in parallel: each waits for the server of a path."""
+    return parallel_requests.map_all(work, items, near=is_near(services.resource(near)))
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from grokpack import open_checkpoint, storage, survey, verify_structure
 from grokpack.checkpoint.tokenizer_files import find_tokenizer, tokenizer_files
-from grokpack.storage.http import connections, redirects, request_threads
+from grokpack.storage.http import connections, parallel_requests, redirects, request_threads
 from grokpack.storage.http.redirects import Resource, follow
 from grokpack.storage.http.request_threads import Cancelled
 from grokpack.verification.record_manifest import record
@@ -115,7 +115,10 @@ def test_what_lies_in_a_folder_is_found_in_few_turns(served: Server) -> None:
     assert turns - found < 8
 
 
-def test_files_are_compared_with_the_manifest_several_at_a_time(served: Server) -> None:
+def test_files_are_compared_with_the_manifest_several_at_a_time(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redirects, "_NEAR_S", 0.0)
     record(open_checkpoint(served.root / "grok"), None)
     found = survey(f"{served.url}/grok")
     crowd = Crowd(0.01)
@@ -125,3 +128,37 @@ def test_files_are_compared_with_the_manifest_several_at_a_time(served: Server) 
     names = {asked.path for asked in served.asked}
     assert names >= {f"grok/ckpt-0/{file.name}" for file in served.root.glob("grok/ckpt-0/tensor*")}
     assert crowd.most > 8
+
+
+@pytest.mark.parametrize(
+    ("near", "at_once_s", "least", "most"), [(True, 60, 1, 4), (True, 0, 5, 32), (False, 60, 5, 32)]
+)
+def test_few_threads_ask_a_near_server_and_more_one_that_takes_its_time(
+    near: bool, at_once_s: float, least: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel_requests, "_AT_ONCE_S", at_once_s)
+    crowd, items = Crowd(0.01), list(range(100))
+
+    def work(item: int) -> int:
+        crowd.wait()
+        return -item
+
+    assert parallel_requests.map_all(work, items, near=near) == [-item for item in items]
+    assert least <= crowd.most <= most
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_the_first_error_in_order_ends_the_others(near: bool) -> None:
+    begun = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item in {5, 6}:
+            time.sleep(0.02 * (7 - item))  # the later one fails first
+            raise ValueError(item)
+        time.sleep(0.005)
+        return item
+
+    with pytest.raises(ValueError, match="5"):
+        parallel_requests.map_all(work, range(1000), near=near)
+    assert len(begun) < 500

@@ -17,6 +17,7 @@ from grokpack import storage
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.execution.run import execute
+from grokpack.storage.http import redirects
 from grokpack.verification.verify_structure import verify_structure
 from tests.support import forked, grok2
 from tests.support.checkpoints import synthesize, tree
@@ -169,7 +170,10 @@ def test_a_run_looks_at_each_file_again_once_when_it_ends(served: Server, tmp_pa
     assert len(looks) == len(set(looks)) == sum(1 for _ in plan.source.layout.files())
 
 
-def test_scales_are_looked_at_many_at_a_time(served: Server) -> None:
+def test_scales_are_looked_at_many_at_a_time(
+    served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redirects, "_NEAR_S", 0.0)
     found = open_checkpoint(f"{served.url}/grok")
     storage.forget(served.url)  # what is kept of small reads as well
     crowd = Crowd(0.05)
