@@ -53,7 +53,7 @@ def measure(folder: str) -> dict[str, float]:
     Reading alone takes every band and does nothing with it; computing alone is given the first
     band of each shape again and again.
     """
-    from grokpack.evaluation.network import blas_threads
+    from grokpack.core import blas_threads
 
     rate = _numpy_rate()
     blas_threads.ask_for_one_thread()

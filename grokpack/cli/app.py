@@ -8,6 +8,7 @@ import typer
 
 from grokpack.cli import machine_output, overview
 from grokpack.cli.command_group import CommandGroup
+from grokpack.core import blas_threads
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.core.version import __version__
@@ -50,6 +51,7 @@ def main() -> int:
     Returns:
         The exit status.
     """
+    blas_threads.ask_for_one_thread()  # before numpy is loaded
     try:
         status = typer.main.get_command(app).main(prog_name="grokpack", standalone_mode=False)
     except typer.Abort:

@@ -23,9 +23,6 @@ def evaluate(session: Session, flags: EvaluateFlags, network: NetworkFlags) -> N
     those that the formats give. Several --against become a table of size, KL divergence and
     agreement, with SRC computed once; limits hold for each.
     """
-    from grokpack.evaluation.network import blas_threads
-
-    blas_threads.ask_for_one_thread()  # before numpy is loaded
     from grokpack.cli import run_evaluation
 
     run_evaluation.run(session, flags, network)

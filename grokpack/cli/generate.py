@@ -19,9 +19,6 @@ def generate(session: Session, flags: GenerateFlags, network: NetworkFlags) -> N
     No accelerator and little memory are needed, and much patience: how much is said before it
     begins.
     """
-    from grokpack.evaluation.network import blas_threads
-
-    blas_threads.ask_for_one_thread()  # before numpy is loaded
     from grokpack.cli import run_generation
 
     run_generation.run(session, flags, network)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grokpack import storage
+from grokpack.core import blas_threads
 from grokpack.core.errors import TooLittleMemory
 from grokpack.core.events import Advanced, Listener, ignore_event
 from grokpack.evaluation.config_comparison import refuse_other_network
-from grokpack.evaluation.network import blas_threads
 from grokpack.evaluation.network.forward_pass import Network, NetworkSettings, allocate_in_memory
 from grokpack.evaluation.network.matrix_products import Lanes
 from grokpack.evaluation.network.precision import Name, Precision

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from grokpack.evaluation.network import blas_threads
+from grokpack.core import blas_threads
 from tests.faults.crashing import places
 from tests.support import forked
 from tests.support.checkpoints import GOLDEN

@@ -1,4 +1,8 @@
-"""Limit of one thread per BLAS call, because the lanes are threads already."""
+"""Limit of one thread per BLAS call.
+
+Where matrices are multiplied, threads do it already. Where none are, BLAS's own threads look for
+work as soon as numpy is loaded, and take a tenth of a second of a core that finds none.
+"""
 
 from __future__ import annotations
 
