@@ -7,11 +7,11 @@ The quantizers run the same code in both implementations, but for the searches.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grokpack.kernels._block_source import as_f32
 from grokpack.kernels._ggml import k_search
 from grokpack.kernels._ggml.k_blocks import (
     Q2_K,
@@ -74,25 +74,28 @@ class Quantizer:
         importance: np.ndarray | None = None,
     ) -> None:
         """Quantize as many columns as `out` has rows."""
+        source = self._search.source_of(values, scales, column, per_group)
         for left in range(0, len(out), _SPAN):
             own = slice(left, min(left + _SPAN, len(out)))
-            there = slice(column + own.start, column + own.stop)
-
-            def read(rows: slice, there: slice = there) -> np.ndarray:
-                count = there.stop - there.start
-                made = np.zeros((rows.stop - rows.start, -(-count // LANES) * LANES), np.float32)
-                own = scales[rows.start // per_group : (rows.stop - 1) // per_group + 1, there]
-                if len(own) > 1:
-                    own = scales[np.arange(rows.start, rows.stop) // per_group, there]
-                np.multiply(as_f32(values[rows, there]), own, out=made[:, :count])
-                return made
-
+            x = np.zeros((self._height, -(-(own.stop - left) // LANES) * LANES), np.float32)
+            read = partial(self._read, source, (left, own.stop - left), x)
             with np.errstate(all="ignore"):
                 self._quantize(read, out[own], sums[..., own], counts[..., own], importance)
 
+    def _read(
+        self,
+        source: Any,  # noqa: ANN401  # of the implementation's own
+        place: tuple[int, int],
+        x: np.ndarray,
+        row: int,
+    ) -> np.ndarray:
+        """Load a block of each column into `x`: from a row on, of so many columns from one on."""
+        self._search.load_block(source, (row, *place), x)
+        return x
+
     def _quantize(
         self,
-        read: Callable[[slice], np.ndarray],
+        read: Callable[[int], np.ndarray],
         out: np.ndarray,
         sums: np.ndarray,
         counts: np.ndarray,
@@ -100,14 +103,15 @@ class Quantizer:
     ) -> None:
         """Quantize some columns, block by block."""
         height, measured = self._height, self._height // MEASURED
-        blocks = sums.shape[1] // measured
-        each = [slice(at * height, (at + 1) * height) for at in range(blocks)]
+        rows = range(0, sums.shape[1] * MEASURED, height)
         mean = None
         if importance is not None and self._whole_columns:
-            mean = _mean_square(map(read, each), len(each) * height)
-        for at, rows in enumerate(each):
-            x = read(rows)
-            known = None if importance is None else Known(importance[rows], mean)
+            mean = _mean_square(map(read, rows), len(rows) * height)
+        for at, row in enumerate(rows):
+            x = read(row)
+            known = None
+            if importance is not None:
+                known = Known(importance[row : row + height], mean)
             made = self._make(x, known, self._search)
             self._search.place(made.packed, out, at * len(made.packed))
             to = slice(at * measured, (at + 1) * measured)

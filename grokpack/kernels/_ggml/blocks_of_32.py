@@ -18,6 +18,8 @@ TOP4 = 15
 """Largest code of four bits."""
 TOP8 = 127
 """Largest code of Q8_0, whose codes are symmetric."""
+MAGIC = np.float32(12582912)
+"""1.5 * 2^23; adding it rounds a small float32 to an integer, to nearest even."""
 _F32 = np.finfo(np.float32)
 _CAST_LIMIT = np.float32(1024)
 """Beyond any code, and small enough to cast to an integer. Values that are not below it become code
@@ -83,6 +85,12 @@ def cast(values: np.ndarray) -> np.ndarray:
     """Cast floats to integers towards zero, `i32`; values beyond any code become 0."""
     fits = np.abs(values) < _CAST_LIMIT
     return np.where(fits, values, np.float32(0)).astype(np.int32)
+
+
+def nearest(y: np.ndarray) -> np.ndarray:
+    """Round like ggml's `nearest_int`, by the bits of a sum, even on overflow; NaN becomes 0."""
+    bits = (y + MAGIC).view(np.int32)
+    return np.where(np.isnan(y), 0, (bits & 0x7FFFFF) - 0x400000)
 
 
 def farthest(x: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ importance of inputs is known. Weights come as `f32[weight, column]`, one block 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from grokpack.kernels._ggml.blocks_of_32 import (
     head_bytes,
     in_order,
     inverse,
+    nearest,
     nibbles,
     to_f16,
 )
-from grokpack.kernels._ggml.k_search import LEVELS, TINY, nearest
+from grokpack.kernels._ggml.k_search import LEVELS, TINY
 from grokpack.kernels._ggml.q4_k import pack_scales, unpack_scales
 from grokpack.kernels.float_casts import widen_f16
 
@@ -30,17 +31,23 @@ if TYPE_CHECKING:
 
 
 class Searches(Protocol):
-    """Module of searches: `kernels._ggml.k_search`, or its compiled twin."""
+    """Module of searches, and of what else blocks need: `kernels._ggml.k_search`, or its twin."""
 
+    source_of: Callable[..., Any]
+    load_block: Callable[..., None]
+    farthest: Callable[..., np.ndarray]
+    weigh_squares: Callable[..., None]
+    weigh_sizes: Callable[..., None]
+    requantize: Callable[..., None]
+    join_fields: Callable[..., None]
+    measure: Callable[..., None]
+    place: Callable[..., None]
     affine: Callable[..., None]
     symmetric: Callable[..., None]
     descent: Callable[..., None]
     positive: Callable[..., None]
     levels: Callable[..., None]
     level_codes: Callable[..., None]
-    requantize: Callable[..., None]
-    measure: Callable[..., None]
-    place: Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ class Affine:
     steps: np.ndarray
     number: int
     factor: int
-    pack: Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], np.ndarray]
+    pack: Callable[[np.ndarray, list[np.ndarray], list[np.ndarray], Searches], np.ndarray]
 
     def make(self, flat: np.ndarray, known: Known | None, search: Searches) -> Block:
         """Quantize `f32[256, column]`."""
@@ -122,9 +129,8 @@ class Affine:
         codes = np.empty(x.shape, np.int8)
         values = [np.empty((len(x), x.shape[2]), np.float32) for _ in range(2)]
         if known is None:
-            w = np.abs(x)
-            if not absolute:
-                w += np.sqrt(in_order(x * x) / np.float32(self.width))[:, None]
+            w = np.empty_like(x)
+            search.weigh_sizes(x, not absolute, w)
             search.affine(x, w, self.steps, absolute, codes, *values)
             both = [self._plain(own) for own in values]
         else:
@@ -140,14 +146,12 @@ class Affine:
         )
         restored = np.empty_like(x)
         search.requantize(x, d, m, 0, top, codes, restored)
-        packed = self.pack(codes.reshape(flat.shape), numbers, heads)
+        packed = self.pack(codes.reshape(flat.shape), numbers, heads, search)
         return Block(packed, codes.reshape(flat.shape), restored.reshape(flat.shape))
 
     def _plain(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return sub-blocks' values in steps of the largest, and that step."""
-        largest = np.zeros(values.shape[1], np.float32)
-        for row in values:
-            largest = np.where(row > largest, row, largest)
+        largest = np.fmax.reduce(values, initial=np.float32(0)) + np.float32(0)  # never -0
         top = np.float32(self.number)
         multiplier = np.where(largest > 0, top / largest, np.float32(0))
         return (nearest(multiplier * values) & 255).astype(np.uint8), largest / top
@@ -174,41 +178,32 @@ def _head(bits: np.ndarray) -> np.ndarray:
     return head_bytes((bits,)).T
 
 
-def _two_bits(codes: np.ndarray) -> np.ndarray:
-    """Pack codes of two bits, `u8[64, column]`: those of rows 32 apart together."""
-    q = codes.astype(np.uint8).reshape(2, 4, 32, -1)
-    packed: np.ndarray = q[:, 0] | (q[:, 1] << 2) | (q[:, 2] << 4) | (q[:, 3] << 6)
-    return packed.reshape(64, -1)
-
-
-def _one_bit(codes: np.ndarray) -> np.ndarray:
-    """Pack bits, `u8[32, column]`: those of every 32nd row together."""
-    q = codes.astype(np.uint8).reshape(8, 32, -1)
-    packed: np.ndarray = q[0]
-    for bit in range(1, 8):
-        packed = packed | (q[bit] << bit)
+def _joined(codes: np.ndarray, field: tuple[int, int, int], search: Searches) -> np.ndarray:
+    """Return a field of the bits of codes, packed: `k_arrays.join_fields`."""
+    packed = np.empty((len(codes) * field[1] // 8, codes.shape[1]), np.uint8)
+    search.join_fields(codes, field, packed)
     return packed
 
 
-def _four_bits(codes: np.ndarray, run: int) -> np.ndarray:
-    """Pack codes of four bits: those of rows of one run with those of the next."""
-    pairs = (codes & 15).reshape(-1, 2, run, codes.shape[1])
-    packed: np.ndarray = nibbles(pairs[:, 0], pairs[:, 1]).reshape(-1, codes.shape[1])
-    return packed
-
-
-def _pack_q2_k(codes: np.ndarray, numbers: list[np.ndarray], heads: list[np.ndarray]) -> np.ndarray:
+def _pack_q2_k(
+    codes: np.ndarray, numbers: list[np.ndarray], heads: list[np.ndarray], search: Searches
+) -> np.ndarray:
     octets = numbers[0] | (numbers[1] << 4)
-    return np.concatenate([octets, _two_bits(codes), *map(_head, heads)])
+    return np.concatenate([octets, _joined(codes, (0, 2, 32), search), *map(_head, heads)])
 
 
-def _pack_q4_k(codes: np.ndarray, numbers: list[np.ndarray], heads: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([*map(_head, heads), pack_scales(*numbers).T, _four_bits(codes, 32)])
+def _pack_q4_k(
+    codes: np.ndarray, numbers: list[np.ndarray], heads: list[np.ndarray], search: Searches
+) -> np.ndarray:
+    low, six = _joined(codes, (0, 4, 32), search), pack_scales(*numbers).T
+    return np.concatenate([*map(_head, heads), six, low])
 
 
-def _pack_q5_k(codes: np.ndarray, numbers: list[np.ndarray], heads: list[np.ndarray]) -> np.ndarray:
-    low, six = _four_bits(codes, 32), pack_scales(*numbers).T
-    return np.concatenate([*map(_head, heads), six, _one_bit(codes >> 4), low])
+def _pack_q5_k(
+    codes: np.ndarray, numbers: list[np.ndarray], heads: list[np.ndarray], search: Searches
+) -> np.ndarray:
+    low, high = _joined(codes, (0, 4, 32), search), _joined(codes, (4, 1, 32), search)
+    return np.concatenate([*map(_head, heads), pack_scales(*numbers).T, high, low])
 
 
 Q2_K = Affine(16, _steps(3, -0.5, 0.1, 15), 15, 1, _pack_q2_k)
@@ -224,14 +219,6 @@ def _symmetric(
     return codes, scale
 
 
-def _largest(values: np.ndarray) -> np.ndarray:
-    """Return the first value of largest magnitude among sub-blocks, with its sign."""
-    far = np.zeros(values.shape[1], np.float32)
-    for row in values:
-        far = np.where(np.abs(row) > np.abs(far), row, far)
-    return far
-
-
 def _restore(
     x: np.ndarray, d: np.ndarray, middle: int, codes: np.ndarray, search: Searches
 ) -> np.ndarray:
@@ -244,9 +231,13 @@ def _restore(
 def make_q6_k(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
     """Quantize `f32[256, column]` to Q6_K."""
     x = flat.reshape(16, 16, -1)
-    w = x * x if known is None else np.broadcast_to(known.importance.reshape(16, 16, 1), x.shape)
-    codes, values = _symmetric(x, np.ascontiguousarray(w), 32, search)
-    far = _largest(values)
+    w = np.empty_like(x)
+    if known is None:
+        search.weigh_squares(x, w)
+    else:
+        w[...] = known.importance.reshape(16, 16, 1)
+    codes, values = _symmetric(x, w, 32, search)
+    far = search.farthest(values)
     zero = np.abs(far) < TINY
     multiplier = np.float32(-128) / far
     head = to_f16(np.where(zero, np.float32(0), np.float32(1) / multiplier))
@@ -255,11 +246,10 @@ def make_q6_k(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
     d = widen_f16(head) * numbers.astype(np.float32)
     restored = _restore(x, d, 32, codes, search)
     codes = np.where(zero, np.int8(0), codes.reshape(flat.shape))
-    low = (codes & 15).reshape(2, 2, 64, -1)
     packed = np.concatenate(
         [
-            nibbles(low[:, 0], low[:, 1]).reshape(128, -1),
-            _two_bits(codes >> 4),
+            _joined(codes, (0, 4, 64), search),
+            _joined(codes, (4, 2, 32), search),
             numbers.view(np.uint8),
             _head(head),
         ]
@@ -274,7 +264,7 @@ def make_q3_k(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
         codes: np.ndarray = np.empty(x.shape, np.int8)
         values: np.ndarray = np.empty((16, x.shape[2]), np.float32)
         search.descent(x, 4, codes, values)
-        far = _largest(values)
+        far = search.farthest(values)
         multiplier = np.float32(-32) / far
         whole = nearest(multiplier * values).astype(np.int8)
         numbers = np.where(far == 0, 0, np.clip(whole, -32, 31) + 32).astype(np.uint8)
@@ -290,8 +280,8 @@ def make_q3_k(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
     upper = (numbers >> 4).reshape(4, 4, -1)
     packed = np.concatenate(
         [
-            _one_bit(codes >> 2),
-            _two_bits(codes & 3),
+            _joined(codes, (2, 1, 32), search),
+            _joined(codes, (0, 2, 32), search),
             nibbles(numbers[:8] & 15, numbers[8:] & 15),
             upper[0] | (upper[1] << 2) | (upper[2] << 4) | (upper[3] << 6),
             _head(head),
@@ -302,7 +292,11 @@ def make_q3_k(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
 
 def _level_scales(x: np.ndarray, known: Known | None, search: Searches) -> np.ndarray:
     """Return the scales of IQ4's sub-blocks."""
-    w = x * x if known is None else known.weights(x, 2)
+    if known is None:
+        w = np.empty_like(x)
+        search.weigh_squares(x, w)
+    else:
+        w = known.weights(x, 2)
     values = np.empty((len(x), x.shape[2]), np.float32)
     search.levels(x, w, values)
     return values
@@ -325,14 +319,14 @@ def make_iq4_nl(flat: np.ndarray, known: Known | None, search: Searches) -> Bloc
     codes = _levels(x, _inverse(values), search)[0]
     head = to_f16(values[0])
     restored = widen_f16(head) * LEVELS[codes]
-    return Block(np.concatenate([_head(head), _four_bits(codes, 16)]), codes, restored)
+    return Block(np.concatenate([_head(head), _joined(codes, (0, 4, 16), search)]), codes, restored)
 
 
 def make_iq4_xs(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
     """Quantize `f32[256, column]` to IQ4_XS."""
     x = flat.reshape(8, 32, -1)
     values = _level_scales(x, known, search)
-    d = -_largest(values) / np.float32(32)
+    d = -search.farthest(values) / np.float32(32)
     head = to_f16(d)
     whole = np.clip(nearest(_inverse(d) * values), -32, 31)
     codes = _levels(x, _inverse(d * whole.astype(np.float32)), search)
@@ -345,7 +339,7 @@ def make_iq4_xs(flat: np.ndarray, known: Known | None, search: Searches) -> Bloc
             _head(head),
             upper[:, 0] | (upper[:, 1] << 2) | (upper[:, 2] << 4) | (upper[:, 3] << 6),
             nibbles(numbers[0::2] & 15, numbers[1::2] & 15),
-            _four_bits(codes, 16),
+            _joined(codes, (0, 4, 16), search),
         ]
     )
     return Block(packed, codes, restored)
@@ -362,7 +356,7 @@ def make_q5_0(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
         codes, d = found[0], values[0]
     head = to_f16(d)
     restored = widen_f16(head) * (codes.astype(np.float32) - np.float32(16))
-    return Block(np.concatenate([_head(head), _five_bits(codes)]), codes, restored)
+    return Block(np.concatenate([_head(head), _five_bits(codes, search)]), codes, restored)
 
 
 def make_q5_1(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
@@ -379,10 +373,10 @@ def make_q5_1(flat: np.ndarray, known: Known | None, search: Searches) -> Block:
     heads = [to_f16(d), to_f16(low)]
     scale, least = map(widen_f16, heads)
     restored = scale * codes.astype(np.float32) + least
-    return Block(np.concatenate([*map(_head, heads), _five_bits(codes)]), codes, restored)
+    return Block(np.concatenate([*map(_head, heads), _five_bits(codes, search)]), codes, restored)
 
 
-def _five_bits(codes: np.ndarray) -> np.ndarray:
+def _five_bits(codes: np.ndarray, search: Searches) -> np.ndarray:
     """Pack 32 codes of five bits: their fifth bits one after another, then the others."""
-    fifth = np.packbits((codes >> 4).astype(np.uint8), axis=0, bitorder="little")
-    return np.concatenate([fifth, _four_bits(codes, 16)])
+    fields = (4, 1, 1), (0, 4, 16)
+    return np.concatenate([_joined(codes, field, search) for field in fields])

@@ -10,10 +10,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from grokpack.kernels._ggml.blocks_of_32 import in_order
+from grokpack.kernels._ggml.blocks_of_32 import farthest, in_order, nearest
+from grokpack.kernels._ggml.k_arrays import (
+    join_fields,
+    load_block,
+    measure,
+    place,
+    requantize,
+    source_of,
+    weigh_sizes,
+    weigh_squares,
+)
 
-MAGIC = np.float32(12582912)
-"""1.5 * 2^23; adding it rounds a small float32 to an integer, to nearest even."""
+__all__ = [
+    "LEVELS",
+    "MIDDLES",
+    "OFFSETS",
+    "PASSES",
+    "SHIFTS",
+    "TINY",
+    "TRIES",
+    "affine",
+    "descent",
+    "farthest",
+    "join_fields",
+    "level_codes",
+    "levels",
+    "load_block",
+    "measure",
+    "place",
+    "positive",
+    "requantize",
+    "source_of",
+    "symmetric",
+    "weigh_sizes",
+    "weigh_squares",
+]
 TINY = np.float32(1e-15)
 """Below this a sub-block counts as zero; ggml-quants.c: GROUP_MAX_EPS."""
 LEVELS = np.array(
@@ -30,12 +62,6 @@ PASSES = 5
 """Times that each code in turn is moved to where it fits best."""
 TRIES = 7
 """Levels that the farthest value of an IQ4 sub-block may be away from the last."""
-
-
-def nearest(y: np.ndarray) -> np.ndarray:
-    """Round like ggml's `nearest_int`, by the bits of a sum, even on overflow; NaN becomes 0."""
-    bits = (y + MAGIC).view(np.int32)
-    return np.where(np.isnan(y), 0, (bits & 0x7FFFFF) - 0x400000)
 
 
 def _codes(y: np.ndarray, low: int, high: int) -> np.ndarray:
@@ -246,50 +272,3 @@ def _nearest_levels(x: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
 def level_codes(x: np.ndarray, multiplier: np.ndarray, codes: np.ndarray) -> None:
     """Fill codes `i8` of the levels nearest to `multiplier * x`."""
     codes[...] = _nearest_levels(x, multiplier)
-
-
-def requantize(
-    x: np.ndarray,
-    d: np.ndarray,
-    m: np.ndarray,
-    middle: int,
-    top: int,
-    codes: np.ndarray,
-    restored: np.ndarray,
-) -> None:
-    """Make the final codes for decoded scales and minima, and the weights that they mean.
-
-    Args:
-        x: Weights.
-        d: Scales.
-        m: Minima, negated.
-        middle: The code of zero.
-        top: The largest code.
-        codes: Replaced by those nearest to `(x + m) / d`, except where `d` is 0.
-        restored: Receives decoded weights.
-    """
-    y = (x + _rows(m)) / _rows(d)
-    made = np.clip(nearest(y), -middle, top - middle) + middle
-    codes[...] = np.where(_rows(d) == 0, codes, made)
-    restored[...] = _rows(d) * (codes.astype(np.float32) - np.float32(middle)) - _rows(m)
-
-
-def place(packed: np.ndarray, blocks: np.ndarray, at: int) -> None:
-    """Put one block of each column, `u8[byte, column]`, into `u8[column, byte]` from a byte on."""
-    blocks[:, at : at + len(packed)] = packed[:, : len(blocks)].T
-
-
-def measure(
-    x: np.ndarray,
-    restored: np.ndarray,
-    codes: np.ndarray,
-    top: int,
-    sums: np.ndarray,
-    counts: np.ndarray,
-) -> None:
-    """Fill sums `f32[3, sub-block, column]` and counts `i32[2, ...]` as `kernels.ggml` has them."""
-    e = x - restored
-    for own, terms in zip(sums, (x * x, e * e, x * e), strict=True):
-        own[...] = in_order(terms)
-    counts[0] = np.count_nonzero((codes <= 0) | (codes >= top), axis=1)
-    counts[1] = np.count_nonzero((x != 0) & (restored == 0), axis=1)

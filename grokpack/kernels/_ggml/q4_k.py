@@ -10,8 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grokpack.kernels._ggml.blocks_of_32 import BLOCK, TOP4, QuantizedBlock, in_order, to_f16
-from grokpack.kernels._ggml.search import MAGIC
+from grokpack.kernels._ggml.blocks_of_32 import (
+    BLOCK,
+    MAGIC,
+    TOP4,
+    QuantizedBlock,
+    in_order,
+    nearest,
+    to_f16,
+)
 from grokpack.kernels.float_casts import widen_f16
 
 SUPER = 256
@@ -44,12 +51,6 @@ class KFit:
         return QuantizedBlock(
             self.codes[sub], self.heads, d, -(m * self.minima[sub].astype(np.float32))
         )
-
-
-def nearest(y: np.ndarray) -> np.ndarray:
-    """Round like ggml's `nearest_int`, by the bits of a sum, even on overflow; NaN becomes 0."""
-    bits = (y + MAGIC).view(np.int32)
-    return np.where(np.isnan(y), 0, (bits & 0x7FFFFF) - 0x400000)
 
 
 def _codes(x: np.ndarray, iscale: np.ndarray, least: np.ndarray) -> np.ndarray:

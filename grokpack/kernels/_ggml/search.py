@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels._ggml.blocks_of_32 import (
+    MAGIC,
     TOP4,
     QuantizedBlock,
     extremes,
@@ -25,8 +26,6 @@ from grokpack.kernels._ggml.blocks_of_32 import (
 )
 from grokpack.kernels.float_casts import widen_f16
 
-MAGIC = np.float32(12582912)
-"""1.5 * 2^23; adding it rounds a small float32 to an integer, to nearest even."""
 DIVISORS_Q4_0 = np.array(
     [-8.8, -8.4, -8.0, -7.65, -7.3, -6.9, -6.5, 8.0, 7.6, 7.2, 6.85, 6.5, 6.1], np.float32
 )

@@ -1,5 +1,5 @@
 # min and max treat NaN differently from these comparisons
-"""Strips of 64 columns and rounding to codes, for the compiled searches of K-quants.
+"""Strips of 64 columns for the compiled searches of IQ4.
 
 A strip of a sub-block is copied before it is searched, row after row in one dimension: rows are
 then at a constant distance, and LLVM makes vectors of the columns of several rows at once. What a
@@ -11,21 +11,19 @@ from __future__ import annotations
 import numpy as np
 
 from grokpack.kernels.compiled import allocate, inner
-from grokpack.kernels.compiled._ggml.blocks_of_32 import MAGIC, ZERO, F, I, Scalar, pick
+from grokpack.kernels.compiled._ggml.blocks_of_32 import ZERO, pick
 
 WIDTH = 64
 ROWS = 4  # rows of an unrolled loop; sub-blocks have multiples of them
 FOUR = ROWS * WIDTH  # their values
 _HIGHEST = 32  # rows of a sub-block
 
-# Lanes of a search: values of its weights, the multiplier that is tried, and what is kept.
-FAR, LOW, HIGH, TRY, KEPT, BASE = 0, 64, 128, 192, 256, 320
-SCALE, LEAST, BEST, FOUND, KEPT_SCALE = 384, 448, 512, 576, 640
-SUM, SUM_2, SUM_3, SUM_W, SUM_X = 704, 768, 832, 896, 960
-NEXT, NEXT_2, NEXT_3, NEXT_4, NEXT_5 = 1024, 1088, 1152, 1216, 1280
+# Lanes of a search: values of its weights, the multiplier that is tried, what is kept, and sums.
+FAR, TRY, KEPT, SCALE, BEST, SUM, SUM_2 = 0, 64, 128, 192, 256, 320, 384
+NEXT, NEXT_2, NEXT_3 = 448, 512, 576
 """Lanes for what is chosen between a trial and what is kept. Stored over what is kept, it would
 become a masked store, which takes ten times as long on some processors."""
-_LANES = 1344
+_LANES = 640
 _PAGE = 1024  # values
 
 
@@ -42,14 +40,6 @@ def apart(count: int, size: int) -> tuple[np.ndarray, ...]:
     """
     pitch = -(-size // _PAGE) * _PAGE + 3 * _PAGE // 4
     return tuple(row[:size] for row in allocate((count, pitch), np.float32))
-
-
-@inner
-def nearest(y: Scalar) -> Scalar:
-    """Round like ggml's `nearest_int`; NaN becomes 0."""
-    bits = F(y + MAGIC).view(np.int32)
-    whole = I(I(bits & I(0x7FFFFF)) - I(0x400000))
-    return whole if y == y else I(0)  # noqa: PLR0124  # false for NaN alone
 
 
 @inner

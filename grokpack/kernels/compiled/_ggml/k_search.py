@@ -12,6 +12,17 @@ from grokpack.kernels._ggml import k_search as spec
 from grokpack.kernels.compiled import compiled, inner
 from grokpack.kernels.compiled._ggml.blocks_of_32 import ONE, ZERO, F, I, Scalar, pick
 from grokpack.kernels.compiled._ggml.k_affine import affine
+from grokpack.kernels.compiled._ggml.k_arrays import (
+    farthest,
+    join_fields,
+    load_block,
+    measure,
+    place,
+    requantize,
+    source_of,
+    weigh_sizes,
+    weigh_squares,
+)
 from grokpack.kernels.compiled._ggml.k_lanes import (
     BEST,
     FAR,
@@ -24,29 +35,30 @@ from grokpack.kernels.compiled._ggml.k_lanes import (
     SCALE,
     SUM,
     SUM_2,
-    SUM_3,
-    SUM_W,
-    SUM_X,
     TRY,
     WIDTH,
     find_farthest,
     load,
-    nearest,
     scratch,
 )
 from grokpack.kernels.compiled._ggml.k_symmetric import descent, symmetric
-from grokpack.kernels.compiled._vectors.byte_transposition import SIDE, transpose_square
 
 __all__ = [
     "affine",
     "descent",
+    "farthest",
+    "join_fields",
     "level_codes",
     "levels",
+    "load_block",
     "measure",
     "place",
     "positive",
     "requantize",
+    "source_of",
     "symmetric",
+    "weigh_sizes",
+    "weigh_squares",
 ]
 _TINY, _TRIES = F(spec.TINY), spec.TRIES
 _LEVELS, _MIDDLES, _FIRST = spec.LEVELS, spec.MIDDLES, F(spec.LEVELS[0])
@@ -145,108 +157,3 @@ def level_codes(x: np.ndarray, multiplier: np.ndarray, codes: np.ndarray) -> Non
                 for n in range(15):
                     found = I(14 - n) if y < _MIDDLES[14 - n] else found
                 codes[sub, r, c] = np.int8(found)
-
-
-@compiled
-def _requantize(
-    x: np.ndarray,
-    d: np.ndarray,
-    m: np.ndarray,
-    bounds: tuple[Scalar, Scalar],
-    codes: np.ndarray,
-    restored: np.ndarray,
-) -> None:
-    middle, top = bounds
-    for sub in range(len(x)):
-        scales, minima = d[sub], m[sub]
-        for r in range(x.shape[1]):
-            line, to, back = x[sub, r], codes[sub, r], restored[sub, r]
-            for c in range(len(line)):
-                y = np.divide(line[c] + minima[c], scales[c])
-                found = max(-middle, nearest(y))
-                found = min(top - middle, found) + middle
-                k = pick(scales[c] == ZERO, to[c], np.int8(found))
-                to[c] = k
-                back[c] = scales[c] * F(I(k) - middle) - minima[c]
-
-
-def requantize(
-    x: np.ndarray,
-    d: np.ndarray,
-    m: np.ndarray,
-    middle: int,
-    top: int,
-    codes: np.ndarray,
-    restored: np.ndarray,
-) -> None:
-    """Call the compiled twin of `_ggml.k_search.requantize`."""
-    _requantize(x, d, m, (I(middle), I(top)), codes, restored)
-
-
-@compiled
-def _place(packed: np.ndarray, blocks: np.ndarray, at: int) -> None:
-    pitch, step = packed.shape[1], blocks.shape[1]
-    height, width = len(packed), len(blocks)
-    rows, columns = height - height % SIDE, width - width % SIDE
-    for r in range(0, rows, SIDE):
-        for c in range(0, columns, SIDE):
-            transpose_square(packed, r * pitch + c, pitch, blocks, c * step + at + r, step)
-    for r in range(height):
-        for c in range(columns if r < rows else 0, width):
-            blocks[c, at + r] = packed[r, c]
-
-
-def place(packed: np.ndarray, blocks: np.ndarray, at: int) -> None:
-    """Call the compiled twin of `_ggml.k_search.place`."""
-    _place(np.ascontiguousarray(packed), blocks, at)
-
-
-@compiled
-def _measure(
-    x: np.ndarray,
-    restored: np.ndarray,
-    codes: np.ndarray,
-    top: Scalar,
-    sums: np.ndarray,
-    counts: np.ndarray,
-    lanes: np.ndarray,
-) -> None:
-    for sub in range(len(x)):
-        for left in range(0, x.shape[2], WIDTH):
-            right = min(left + WIDTH, x.shape[2])
-            lanes[SUM : SUM_X + WIDTH] = ZERO
-            for r in range(x.shape[1]):
-                line, back = x[sub, r, left:right], restored[sub, r, left:right]
-                _add_errors(line, back, codes[sub, r, left:right], top, lanes)
-            for c in range(right - left):
-                at = left + c
-                sums[0, sub, at], sums[1, sub, at] = lanes[SUM + c], lanes[SUM_2 + c]
-                sums[2, sub, at] = lanes[SUM_3 + c]
-                counts[0, sub, at], counts[1, sub, at] = I(lanes[SUM_W + c]), I(lanes[SUM_X + c])
-
-
-@inner
-def _add_errors(
-    line: np.ndarray, back: np.ndarray, codes: np.ndarray, top: Scalar, lanes: np.ndarray
-) -> None:
-    """Add what `measure` sums of a row; counts are in SUM_W and SUM_X."""
-    for c in range(len(line)):
-        v, y, k = line[c], back[c], codes[c]
-        e = v - y
-        lanes[SUM + c] += v * v
-        lanes[SUM_2 + c] += e * e
-        lanes[SUM_3 + c] += v * e
-        lanes[SUM_W + c] += ONE if (k <= I(0)) | (k >= top) else ZERO
-        lanes[SUM_X + c] += ONE if (v != ZERO) & (y == ZERO) else ZERO
-
-
-def measure(
-    x: np.ndarray,
-    restored: np.ndarray,
-    codes: np.ndarray,
-    top: int,
-    sums: np.ndarray,
-    counts: np.ndarray,
-) -> None:
-    """Call the compiled twin of `_ggml.k_search.measure`."""
-    _measure(x, restored, codes, I(top), sums, counts, scratch()[4])

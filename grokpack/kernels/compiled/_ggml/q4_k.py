@@ -49,7 +49,7 @@ READ, READ_M = 6 * SUBS, 7 * SUBS  # their decoded values, as float32
 
 @inner
 def nearest(y: Scalar) -> Scalar:
-    """Compiled twin of `_ggml.q4_k.nearest`."""
+    """Compiled twin of `_ggml.blocks_of_32.nearest`."""
     bits = F(y + MAGIC).view(np.int32)
     whole = I(I(bits & I(0x7FFFFF)) - I(0x400000))
     return whole if y == y else I(0)  # noqa: PLR0124  # false for NaN alone
