@@ -137,7 +137,7 @@ def render(data: PlanJson, out: str) -> str:
     if not storage.is_bucket(out):
         disk, free = byte_size(data["disk_bytes"]), data["disk_free_bytes"]
         folder = shown_path(data.get("made_in") or os.path.dirname(out))
-        room = f"{byte_size(free)} free at {folder}" if free else f"{folder} does not tell its room"
+        room = f"{byte_size(free)} free at {folder}" if free else f"{folder} tells of no room"
         rows.append(f"  disk     {disk:>10}   {room}")
     if "part" in data:
         number, count = data["part"]
