@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint import path_suggestions
+from grokpack.checkpoint import missing_checkpoint
 from grokpack.checkpoint.checkpoint import Checkpoint, Survey
 from grokpack.checkpoint.readers import (
     expected_counts,
@@ -16,7 +15,6 @@ from grokpack.checkpoint.readers import (
     unfinished_downloads,
 )
 from grokpack.checkpoint.state_folder import has_unfinished_run
-from grokpack.core.counts import counted
 from grokpack.core.errors import (
     UNSAFE_PICKLES,
     GrokpackError,
@@ -29,7 +27,6 @@ from grokpack.core.escaping import escape_line, safe_operand, shell_command
 from grokpack.core.finding import of_kinds, only_errors
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import zstd_seekable
-from grokpack.models import registry
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.readers.reader_row import Reader
@@ -39,9 +36,6 @@ if TYPE_CHECKING:
 
 VARIABLE = "GROKPACK_CHECKPOINT"
 _USUAL = ("checkpoints/ckpt-0", "ckpt-0", ".")  # xAI's README puts it in the first
-_TORCH = re.compile(r"((pytorch_model|consolidated|model).*|.*-\d{3})\.(bin|pt|pth)")
-"""Names of weights as torch.save writes them; training_args.bin and the like are not among them."""
-_FEW = 5  # names that a message lists
 
 
 def default_source() -> str:
@@ -57,12 +51,9 @@ def default_source() -> str:
         if _find(place):
             return place
     facts = tuple(("looked at", place) for place in (f"${VARIABLE}", *_USUAL))
-    hint = f"name the folder, or {_fetching()}"
+    below = missing_checkpoint.suggested(".", _folder)
+    hint = below or f"name the folder, or {missing_checkpoint.fetching()}"
     raise NothingThere("no checkpoint found", None, facts, hint)
-
-
-def _fetching() -> str:
-    return f"fetch a release:\n{registry.downloads()}"
 
 
 def _find(path: str) -> tuple[str, Reader] | None:
@@ -77,6 +68,12 @@ def _find(path: str) -> tuple[str, Reader] | None:
             if reader.is_store(folder):
                 return folder, reader
     return None
+
+
+def _folder(path: str) -> str | None:
+    """Return the folder of the files of the checkpoint at a path; None if there is none."""
+    found = _find(path)
+    return found[0] if found else None
 
 
 def survey(path: StrPath, head_dim: int | None = None) -> Survey:
@@ -102,7 +99,7 @@ def survey(path: StrPath, head_dim: int | None = None) -> Survey:
         )
     found = _find(path)
     if found is None:
-        raise _nothing(path)
+        raise missing_checkpoint.error(path, _folder)
     folder, reader = found
     if reader.name == "hf" and not storage.is_url(folder):
         _refuse_rank(folder)
@@ -121,57 +118,6 @@ def _refuse_rank(folder: str) -> None:
         what = "this is a part of a checkpoint that is cut for several ranks"
         hint = f"name the folder of all ranks: `{escape_line(above)}`"
         raise GrokpackError("GP203", what, Place(folder), hint=hint)
-
-
-def _nothing(path: str) -> GrokpackError:
-    if storage.is_url(path):
-        return _nothing_at(path)
-    paths = path_suggestions.suggest(path, lambda folder: (_find(folder) or (None,))[0])
-    named = " or ".join(f"`{escape_line(one)}`" for one in paths)
-    hint = f"did you mean {named}?" if named else _fetching()
-    if not storage.exists(path):
-        return NothingThere("no such folder", Place(path), hint=hint)
-    if storage.is_folder(path) and not storage.names(path):
-        return NothingThere("the folder is empty", Place(path), hint=hint)
-    pickled = [n for n in storage.names(path) if _TORCH.fullmatch(n)]
-    if pickled:
-        return _torch_pickles(path, pickled)
-    return GrokpackError(
-        "GP203",
-        "no checkpoint of a known format here",
-        Place(path),
-        hint=hint if named else f"expected {reader_registry.in_words()}",
-    )
-
-
-def _nothing_at(url: str) -> GrokpackError:
-    """Return the error for a URL without a checkpoint."""
-    found = storage.names(url)
-    if found:
-        facts = (("found", ", ".join(found[:_FEW]) + (" ..." if len(found) > _FEW else "")),)
-        return GrokpackError("GP203", "no checkpoint of a known format here", Place(url), facts)
-    tried = storage.explain_absence(url)
-    sought = tuple(("looked for", name) for name in tried)
-    hint = "name the folder of the files, or the whole URL of a GGUF file"
-    if url.startswith(("s3://", "gs://")):
-        hint = "see that bucket and folder exist; or give the whole URL of a GGUF file"
-    if url.startswith("hf://"):
-        hint = "see that repository, revision and folder exist; a private one needs HF_TOKEN"
-    if tried:
-        hint += "\nthe server lists no names: of other files, grokpack.json or an index must tell"
-    return NothingThere("no checkpoint at this URL", Place(url), sought, hint)
-
-
-def _torch_pickles(path: str, found: list[str]) -> GrokpackError:
-    """Return the error for a folder that holds only PyTorch's own format."""
-    hint = (
-        "take a copy in safetensors, or make one where you trust the files: "
-        "`safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)` for each;\n"
-        f"or {_fetching()}"
-    )
-    facts = ((counted(len(found), "file"), f"{found[0]}{' ...' if len(found) > 1 else ''}"),)
-    what = "PyTorch's pickles are not read: to load one runs what it names"
-    return GrokpackError("GP220", what, Place(path), facts, hint)
 
 
 def open_checkpoint(path: StrPath, head_dim: int | None = None) -> Checkpoint:

@@ -8,11 +8,13 @@ import re
 from typing import TYPE_CHECKING
 
 from grokpack import storage
+from grokpack.core.errors import GrokpackError
+from grokpack.models import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_REPOSITORY = re.compile(r"(?:hf:/*|(?:www\.)?huggingface\.co/)?([\w.-]+/[\w.-]+)/?")
+_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)/?")
 _DEEPEST = 4  # levels of folders that are looked through: `models--O--N/snapshots/REVISION/ckpt-0`
 _MOST_FOLDERS = 200  # that are looked into
 _FEW = 3  # paths that are named
@@ -35,27 +37,72 @@ def suggest(path: str, find: Callable[[str], str | None]) -> list[str]:
     found: list[str] = []
     for folder in _below(os.path.normpath(path)):
         inside = any(folder.startswith(f"{one}{os.sep}") for one in found)
-        if not inside and find(folder):
+        if not inside and _holds_one(folder, find):
             found.append(folder)
             if len(found) == _FEW:
                 break
     return found
 
 
+def suggest_url(url: str, find: Callable[[str], str | None]) -> str | None:
+    """Return the URL that was probably meant: in another form, the folder above, or a release's.
+
+    Args:
+        url: A URL without a checkpoint.
+        find: Returns the folder of the files of the checkpoint at a path; None if there is none.
+    """
+    meant, above = storage.meant_url(url), storage.parent(url)
+    if meant is not None:
+        return meant
+    if above != storage.absolute(url) and find(above):
+        return above
+    return None if storage.is_repository(url) else _published_at(url)
+
+
+def _published_at(path: str) -> str | None:
+    """Return the URL of the release whose repository a path or a web address names, if it does."""
+    names = path.lower().replace("--", "/")
+    named = (one for one in registry.repositories() if one in names)
+    return next((f"hf://{one}" for one in named), None)
+
+
 def _nearest(path: str) -> str | None:
     """Return the folder beside it that has almost this name."""
     above, name = os.path.split(os.path.normpath(path))
-    folders = [n for n in storage.names(above or ".") if storage.is_folder(os.path.join(above, n))]
-    near = difflib.get_close_matches(name, folders, 1, 0.7)
+    near = difflib.get_close_matches(name, [*_folders(above or ".")], 1, 0.7)
     return os.path.join(above, near[0]) if near else None
 
 
-def _of_hub(path: str) -> list[str]:
-    """Return the URL of the repository that a path names in another form, if it does."""
-    match = _REPOSITORY.fullmatch(path)
-    if match is None or storage.exists(path.partition("/")[0]):
+def _folders(above: str) -> list[str]:
+    """Return the names of the folders in a folder; none of one that may not be looked into.
+
+    What is suggested is looked for in folders that nobody named, such as `lost+found`.
+    """
+    try:
+        names = storage.names(above)
+        return [name for name in names if storage.is_folder(os.path.join(above, name))]
+    except GrokpackError:
         return []
-    return [f"hf://{match[1]}"]
+
+
+def _holds_one(folder: str, find: Callable[[str], str | None]) -> bool:
+    """Return whether a checkpoint is found in a folder, which may not be looked into."""
+    try:
+        return find(folder) is not None
+    except GrokpackError:
+        return False
+
+
+def _of_hub(path: str) -> list[str]:
+    """Return the URL that a path names in another form, if it does."""
+    meant = storage.meant_url(path)
+    if meant is not None:
+        return [meant]
+    match = _REPOSITORY.fullmatch(path)
+    if match is not None and not storage.exists(path.partition("/")[0]):
+        return [f"hf://{match[1]}"]
+    published = _published_at(path)
+    return [published] if published else []
 
 
 def _below(path: str) -> Iterator[str]:
@@ -66,10 +113,9 @@ def _below(path: str) -> Iterator[str]:
     level, left = [path], _MOST_FOLDERS
     for _ in range(_DEEPEST):
         below = [
-            folder
+            os.path.join(above, name)
             for above in level
-            for name in sorted(storage.names(above), key=_order, reverse=True)
-            if storage.is_folder(folder := os.path.join(above, name))
+            for name in sorted(_folders(above), key=_order, reverse=True)
         ]
         level = below[:left]
         left -= len(level)

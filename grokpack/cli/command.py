@@ -81,9 +81,11 @@ def command(name: str, *examples: str, output: bool = True) -> Callable[[Command
         paths = [parameter.name for parameter in shown if _is_path(parameter)]
 
         def run(**given: Any) -> None:  # noqa: ANN401  # Typer's values
+            typed = dict(given)
             given |= {key: _expanded(given[key]) for key in paths}
             flags = _taken(OutputFlags, given) if output else OutputFlags()
             with session(name, flags) as current:
+                _refuse_lost(typed, shown)
                 for choice in choices:
                     choice.check(getattr(flags, choice.name, given.get(choice.name)))
                 for key, group in groups.items():
@@ -140,6 +142,40 @@ def _expanded(path: Any) -> Any:  # noqa: ANN401  # a string, a `Path`, or neith
     if not isinstance(path, (str, Path)) or not str(path).startswith("~"):
         return path
     return type(path)(os.path.expanduser(path))
+
+
+def _flags(parameter: inspect.Parameter) -> tuple[str, ...]:
+    """Return how an option is written, its full name first; nothing of an argument."""
+    option = _option(parameter)
+    return (str(option.default), *(option.param_decls or ())) if option else ()
+
+
+def _refuse_lost(typed: dict[str, Any], shown: list[inspect.Parameter]) -> None:
+    """Refuse an option that was taken for the value of the one before it, and empty paths.
+
+    `-o --dry-run` would write a folder of that name; a path is empty where a variable is not set.
+
+    Raises:
+        UnusableValue: GP346.
+    """
+    known = {flag for parameter in shown for flag in _flags(parameter)}
+    for parameter in shown:
+        value, flags, declaration = (
+            typed[parameter.name],
+            _flags(parameter),
+            _declared_by(parameter),
+        )
+        name = flags[0] if flags else getattr(declaration, "metavar", None) or parameter.name
+        facts = (("option" if flags else "argument", str(name)),)
+        values = value if isinstance(value, list) else [value]
+        taken = next((one for one in map(str, values) if flags and one in known), None)
+        if taken is not None:
+            file = f"; a file of that name is `./{taken}`" if _is_path(parameter) else ""
+            what = f"{name} has no value: `{taken}` is an option"
+            raise UnusableValue(what, None, facts, f"give {name} a value{file}")
+        if value == "" and _is_path(parameter):
+            hint = "name a file or folder; a variable that is not set gives an empty name"
+            raise UnusableValue(f"{name} is empty", None, facts, hint)
 
 
 def _choice(parameter: inspect.Parameter) -> _Choice | None:

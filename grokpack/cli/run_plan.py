@@ -243,14 +243,14 @@ def output_path(out: str | None, default: str) -> str:
     """Return the output folder as an absolute path; a URL unchanged.
 
     Raises:
-        GrokpackError: GP224 for a URL without its slashes.
+        GrokpackError: GP224 for a URL that is written in another way.
     """
     from grokpack import storage
 
     if out is None or storage.is_url(out):
         return out or default
-    scheme, colon, rest = out.partition(":")
-    if colon and scheme in ("gs", "hf", "s3"):
-        hint = f"did you mean `{scheme}://{escape_line(rest.lstrip('/'))}`?"
+    meant = storage.meant_url(out)
+    if meant is not None:
+        hint = f"did you mean `{escape_line(meant)}`?"
         raise GrokpackError("GP224", "this is no URL, and no good name of a folder", hint=hint)
     return str(Path(out).absolute())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.core.byte_size import byte_size
-from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.errors import GrokpackError, Place, WriteFailed
 
 if TYPE_CHECKING:
     from grokpack.execution.output import Output
@@ -107,3 +107,15 @@ def refuse_file(output: Output, disk: str) -> None:
     if file is not None:
         what = "a file stands where the output's folder is to be"
         raise GrokpackError("GP323", what, Place(file), hint="use another `--out`")
+
+
+def refuse_unwritable(disk: str) -> None:
+    """Refuse a folder in which nothing may be made: a dry run would not meet it otherwise.
+
+    Raises:
+        GrokpackError: GP324.
+    """
+    folder = storage.nearest_folder(disk)
+    if not storage.takes_files(folder):
+        hint = "see who may write there: `ls -ld`; or name another `--out`"
+        raise WriteFailed("cannot write: the folder takes no new files", Place(folder), hint=hint)

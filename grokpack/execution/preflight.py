@@ -13,6 +13,7 @@ from grokpack.execution.output import Output
 from grokpack.execution.remove_output import own_manifest, removable
 from grokpack.execution.workers.worker_pool import AHEAD
 from grokpack.planning.memory_budget import Budget, budget
+from grokpack.planning.plan import in_words
 from grokpack.planning.tasks import TASK_BYTES
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def preflight(plan: Plan, out: str, limits: RunOptions) -> Preflight:
         else:
             check_output(plan, output)
         if sink.disk is not None:
+            output_checks.refuse_unwritable(sink.disk)
             check_disk(plan, output, sink.disk, disk_bytes(plan, sink, limits.at_once(allowed)))
     return Preflight(plan, allowed, output, done, disk_bytes(plan, sink, limits.at_once(allowed)))
 
@@ -144,7 +146,8 @@ def _other_plan(recorded: dict[str, Any], plan: Plan, out: str) -> GrokpackError
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    """Return the value of an option as text, in few characters."""
+    text = in_words(value)
     return text if len(text) <= _LONGEST_VALUE else text[:8]
 
 

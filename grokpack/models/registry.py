@@ -29,6 +29,11 @@ def downloads() -> str:
     return "\n".join(f"hf download {own.repository} {own.download}".rstrip() for own in published)
 
 
+def repositories() -> list[str]:
+    """Return the hub's repository of each family's release."""
+    return [family.publication.repository for family in FAMILIES.values()]
+
+
 def by_config(config: Mapping[str, Any]) -> Family:
     """Choose the family that most entries of config.json mark, by default the first.
 

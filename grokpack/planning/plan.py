@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from grokpack.core.layout import Segment
     from grokpack.planning.target import Target
 
+_WORDS = ((None, "none"), (True, "yes"), (False, "no"))
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
@@ -107,3 +109,8 @@ def _segment(segment: Segment) -> list[object]:
     if isinstance(segment, Literal):
         return [hashlib.sha256(segment.data).hexdigest()]
     return [segment.array, segment.box.start, segment.box.shape, segment.dtype.value]
+
+
+def in_words(value: object) -> str:
+    """Return the value of a parameter as text: `yes`, `no` and `none`, and others as they are."""
+    return next((word for one, word in _WORDS if value is one), str(value))

@@ -40,6 +40,7 @@ from grokpack.storage.part_files import (
     remove_empty_folders,
     scratch_file,
     scratch_memory,
+    takes_files,
 )
 from grokpack.storage.reading import (
     FileBytes,
@@ -72,7 +73,7 @@ from grokpack.storage.sink_protocol import (
     PublishingOptions,
     Sink,
 )
-from grokpack.storage.urls import is_url
+from grokpack.storage.urls import is_url, meant_url
 
 __all__ = [
     "MOST_LFS_BYTES",
@@ -111,6 +112,7 @@ __all__ = [
     "locked",
     "make_folder",
     "map_all",
+    "meant_url",
     "memory_limit",
     "names",
     "nearest_folder",
@@ -135,6 +137,7 @@ __all__ = [
     "stopping",
     "stored",
     "sync_folder",
+    "takes_files",
     "tidy",
     "tree",
     "utf8",

@@ -54,8 +54,13 @@ def in_the_way(path: str) -> str | None:
 
 def is_writable(path: str) -> bool:
     """Return whether a file can be written at a path: an existing one, or a new one."""
-    place = path if os.path.lexists(path) else nearest_folder(os.path.dirname(path))
-    return os.access(place, os.W_OK) and os.access(nearest_folder(os.path.dirname(path)), os.W_OK)
+    folder = nearest_folder(os.path.dirname(path))
+    return takes_files(folder) and (not os.path.lexists(path) or os.access(path, os.W_OK))
+
+
+def takes_files(folder: str) -> bool:
+    """Return whether new files may be made in a folder."""
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def is_link(path: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from grokpack.core.errors import GrokpackError, Place
+from grokpack.core.escaping import escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,9 @@ _REPOSITORY = re.compile(
 )
 _PULL_REQUEST = re.compile(r"([^/@]+@refs)/(pr|convert)/([^/]+)")
 _NO_OWNERS = ("api", "blog", "collections", "datasets", "docs", "models", "papers", "spaces")
+_SLIP = re.compile(r"([a-z][a-z0-9-]{1,15}):(/*)(.*)", re.IGNORECASE | re.DOTALL)
+_OTHER_SCHEMES = {"gcs": "gs", "hf-hub": "hf", "huggingface": "hf", "s3a": "s3", "s3n": "s3"}
+_FORMS = {"hf": "OWNER/NAME", "s3": "BUCKET/FOLDER", "gs": "BUCKET/FOLDER"}
 _ROOT_PARTS = {"hf": 1}  # parts of the path that belong to the root: `hf://org/repo`
 
 
@@ -116,6 +120,29 @@ def _hub_page(rest: str) -> str | None:
     return f"hf://{match['owner']}/{match['name']}{revision}{unquote(match['below'])}"
 
 
+def meant_url(path: str) -> str | None:
+    """Return the URL or path that was probably meant by one that is written in another way.
+
+    None where nothing else is known. Of `hf:owner/name`, `HF://owner/name` and
+    `huggingface.co/owner/name` it is `hf://owner/name`; of `file:///folder`, the folder.
+    """
+    match = _SLIP.fullmatch(path)
+    if match is None:
+        return _hub_page(path)
+    scheme, slashes, rest = match[1].lower(), match[2], match[3]
+    scheme = _OTHER_SCHEMES.get(scheme, scheme)
+    if scheme == "file":
+        return ("/" if slashes else "") + rest
+    if scheme not in SCHEMES:
+        return None
+    if scheme == "hf" and "@" not in rest:
+        page = _hub_page(f"{_HUB_HOSTS[0]}/{rest}")
+    else:
+        page = _hub_page(rest) if scheme in WEB else None
+    meant = page or f"{scheme}{_MARK}{rest or _FORMS.get(scheme, 'HOST/FOLDER')}"
+    return meant if meant != path else None
+
+
 def host_fault(host: str) -> str | None:
     """Explain why this cannot be the host and port of a web address; None if it can."""
     if _HOST.fullmatch(host) is None:
@@ -139,6 +166,11 @@ def parent(url: str) -> str:
 
 
 def _unusable(url: str, why: str) -> GrokpackError:
-    hint = "give a URL such as https://host/folder, s3://bucket/folder or hf://owner/name"
+    meant = meant_url(url)
+    hint = (
+        f"did you mean `{escape_line(meant)}`?"
+        if meant
+        else "give a URL such as https://host/folder, s3://bucket/folder or hf://owner/name"
+    )
     shown = url.encode("unicode_escape").decode("ascii")
     return GrokpackError("GP224", f"this URL cannot be used: {why}", Place(shown), hint=hint)

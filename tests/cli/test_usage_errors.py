@@ -116,6 +116,39 @@ def test_an_option_at_the_end_of_the_line_lacks_its_value() -> None:
     assert "hint: `grokpack reshard --help`" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "option", "taken"),
+    [
+        (("reshard", "-o", "--dry-run"), "--out", "--dry-run"),
+        (("convert", "--to", "-n"), "--to", "-n"),
+        (("verify", "--against", "--json"), "--against", "--json"),
+        (("quantize", "--keep", "--report"), "--keep", "--report"),
+    ],
+)
+def test_an_option_is_no_value_of_the_one_before_it(
+    words: tuple[str, ...], option: str, taken: str
+) -> None:
+    """`-o --dry-run` wrote a folder of that name."""
+    found = error(words[0], GOLDEN, *words[1:])
+    assert found["code"] == "GP346"
+    assert found["message"] == f"{option} has no value: `{taken}` is an option"
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("verify", ""), "SRC"),
+        (("diff", GOLDEN, ""), "B"),
+        (("reshard", GOLDEN, "-o", ""), "--out"),
+    ],
+)
+def test_an_empty_path_is_not_the_folder_one_is_in(
+    words: tuple[str | Path, ...], name: str
+) -> None:
+    found = error(*words)
+    assert (found["code"], found["message"]) == ("GP346", f"{name} is empty")
+
+
 def test_little_memory_is_said_with_its_digits() -> None:
     done = run("reshard", GOLDEN, "--tp", "2", "--memory", "10")
     assert done.returncode == 5

@@ -20,6 +20,7 @@ from grokpack.conversion.plan_synth import plan_synth
 from grokpack.core.errors import GrokpackError
 from grokpack.core.exit_status import ExitStatus
 from grokpack.execution.journal import Journal
+from grokpack.execution.preflight import preflight
 from grokpack.execution.receipt import Receipt
 from grokpack.execution.run import execute
 from grokpack.execution.run_options import RunOptions
@@ -267,6 +268,17 @@ def test_too_little_memory_and_disk_are_refused_before_a_write(
         execute(plan, str(tmp_path / "out"))
     assert caught.value.code == "GP311"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_that_nothing_may_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "takes_files", lambda _: False)
+    with pytest.raises(GrokpackError) as caught:
+        preflight(plan_synth(SMALL, 0), str(tmp_path / "out" / "below"), RunOptions())
+    assert caught.value.code == "GP324"
+    assert caught.value.where is not None
+    assert caught.value.where.path == str(tmp_path)
 
 
 def test_a_disk_that_does_not_tell_its_room_is_tried(

@@ -19,6 +19,7 @@ ENDINGS = "incomplete|part|partial|aria2|crdownload|opdownload|download|filepart
 """Endings that download programs give files until they are whole, in any case, as a pattern."""
 
 _CONTROL = ".aria2"  # beside a file that has its full size from the beginning
+_BESIDE = ("", "blobs", ".cache/huggingface/download")  # where a folder's download keeps its files
 _BEGUN = re.compile(rf".*\.({ENDINGS})", re.IGNORECASE)
 
 
@@ -30,6 +31,20 @@ def with_unfinished(found: Survey) -> Survey:
     known = {finding.file for finding in found.findings}
     findings = tuple(one for one in _unfinished(checkpoint) if one.file not in known)
     return replace(found, findings=(*found.findings, *findings)) if findings else found
+
+
+def begun_in(folder: str) -> list[str]:
+    """List the files of a download under way in a local folder without a checkpoint.
+
+    `hf download` keeps them in `.cache` of the folder, or in `blobs` of its own cache.
+    """
+    places = [place for place in _BESIDE if storage.is_folder(os.path.join(folder, place))]
+    return [
+        os.path.join(place, name)
+        for place in places
+        for name in (storage.tree if place else storage.names)(os.path.join(folder, place))
+        if _BEGUN.fullmatch(name)
+    ]
 
 
 def _unfinished(checkpoint: Checkpoint) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from grokpack.core.counts import counted
 from grokpack.core.escaping import escape_line
 from grokpack.models import registry
 from grokpack.models.family import OTHER_DIMENSIONS
+from grokpack.planning.plan import in_words
 from grokpack.report.text import numbers
 from grokpack.report.text.shown_paths import shown_path
 
@@ -114,7 +115,7 @@ def render(data: PlanJson, out: str) -> str:
     source = "a seed"
     if data["source_folder"]:
         source = f"{shown_path(data['source_folder'])} ({_family(data)})"
-    options = escape_line(", ".join(f"{k} {v}" for k, v in data["parameters"].items()))
+    options = escape_line(", ".join(f"{k} {in_words(v)}" for k, v in data["parameters"].items()))
     rows = [
         f"plan {data['plan'][:6]}  {data['command']} {source} -> {data['format']}, {made}",
         f"  options  {options}",
@@ -143,7 +144,7 @@ def render(data: PlanJson, out: str) -> str:
         number, count = data["part"]
         rows.append(f"  part     {byte_size(data['part_bytes']):>10}   is part {number} of {count}")
     if data["estimate"]:
-        rows += _times(data["estimate"], "workers" if data["cluster"] else "threads here")
+        rows += _times(data["estimate"], here=data["cluster"] is None)
     return "\n".join(rows + [f"  note     {escape_line(note)}" for note in data["notes"]])
 
 
@@ -181,8 +182,8 @@ _LIMITS = {
 }
 
 
-def _times(guess: EstimateJson, who: str) -> list[str]:
-    """Describe the predicted times and the rates behind them."""
+def _times(guess: EstimateJson, *, here: bool) -> list[str]:
+    """Describe the predicted times and the rates behind them, for threads here or a cluster."""
     basis = [
         f"{verb} {numbers.byte_rate(rate)}"
         for verb, rate in (
@@ -193,7 +194,8 @@ def _times(guess: EstimateJson, who: str) -> list[str]:
         )
         if rate
     ]
-    by = f"{guess['workers']} {who}; the limit is {_LIMITS[guess['limit']]}"
+    who = counted(guess["workers"], "thread" if here else "worker") + (" here" if here else "")
+    by = f"{who}; the limit is {_LIMITS[guess['limit']]}"
     rows = [f"  time     about {numbers.duration(guess['seconds'])} with {by}"]
     useful = guess["useful_workers"]
     if useful > 1:
