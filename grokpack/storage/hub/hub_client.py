@@ -51,10 +51,13 @@ class HubClient:
         self._out, self.site = out, services.hub(parse(out))
         self._sent: dict[str, int] = {}
 
-    @property
-    def sent_bytes(self) -> int:
-        """Bytes that have gone out of the files that were uploaded last."""
-        return sum(self._sent.values())
+    def sent_bytes(self, files: Iterable[str]) -> int:
+        """Return how many bytes of these files have gone out.
+
+        Files that were uploaded before them do not count: the contents of those that come next
+        are compared with their checksums first.
+        """
+        return sum(self._sent.get(name, 0) for name in files)
 
     @cached_property
     def _library(self) -> Any:  # noqa: ANN401  # a module

@@ -175,7 +175,7 @@ class HubPublisher:
         if self._sending is not None and (wait or self._sending[1].is_done()):
             batch, request = self._sending
             _, nbytes = _totals(batch)
-            sent = request.wait(lambda: listen(Sending(self._client.sent_bytes, nbytes)))
+            sent = request.wait(lambda: listen(Sending(self._client.sent_bytes(batch), nbytes)))
             self._sending = None
             self._complete(sent)
             listen(Published(*_totals(self.record.files)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 import threading
 import time
@@ -26,7 +27,9 @@ from grokpack.execution.workers.worker_pool import AHEAD
 from grokpack.report.text import plan_text
 from grokpack.report.text.shown_paths import shown_path
 from grokpack.storage.http import services
+from grokpack.storage.http.request_threads import run_request
 from grokpack.storage.hub import hub_publisher
+from grokpack.storage.hub.hub_client import HubClient
 from grokpack.verification.verify_structure import verify_structure
 from tests.support import grok2
 from tests.support.bucket_outputs import plan_of, refusal
@@ -92,6 +95,18 @@ def test_a_long_upload_says_how_far_it_is(
     monkeypatch.setattr(hub, "fault", answer_late)
     execute(plan_of("safetensors", wide), OUT, listen=listen)
     assert any(0 < event.sent_bytes <= event.nbytes for event in heard)
+
+
+@pytest.mark.usefixtures("hub")
+def test_files_that_went_before_are_not_counted_among_those_that_wait(tmp_path: Path) -> None:
+    """A progress line said `198 MB of 130 MB are out` while the next files were checked."""
+    client, file = HubClient(OUT), tmp_path / "first.safetensors"
+    client.create(private=False)
+    file.write_bytes(bytes(PAGES))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    run_request(lambda request: client.upload(request, {file.name: str(file)}, {file.name: digest}))
+    assert client.sent_bytes([file.name]) == PAGES
+    assert client.sent_bytes(["second.safetensors"]) == 0
 
 
 def test_a_hub_without_xet_gets_files_over_lfs_even_where_xet_was_asked_for(
