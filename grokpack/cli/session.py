@@ -27,6 +27,7 @@ from grokpack.report.text import error_text, terminal
 if TYPE_CHECKING:
     from grokpack.core.documents.answer_json import Answer, FindingJson
     from grokpack.report.junit import Case
+    from grokpack.report.progress_display import Display
 
 
 _AGAIN_S, _AGAIN_IN_LOG_S = 5.0, 30.0
@@ -47,6 +48,8 @@ class Session:
         color: `auto`, `always` or `never`; auto is decided for each stream.
         stop: Set by a signal; asks a run to stop between two tiles.
         waiting: Says how far reading has come where nothing else is shown.
+        displays: What shows progress, to be ended before anything is said of its end.
+        signal_status: Exit status where a signal ends the command.
     """
 
     command: str
@@ -58,6 +61,7 @@ class Session:
     color: str = "auto"
     stop: threading.Event = field(default_factory=threading.Event)
     waiting: WaitNotices = field(init=False)
+    displays: list[Display] = field(default_factory=list)
     signal_status: ExitStatus = ExitStatus.INTERRUPTED
 
     def __post_init__(self) -> None:
@@ -79,6 +83,7 @@ class Session:
         from grokpack.report import progress_display
 
         show = progress_display.listener(self.progress, quiet=self.quiet, color=self.color)
+        self.displays.append(show)
 
         def listen(event: Event) -> None:
             self.waiting.note(event)
@@ -134,11 +139,17 @@ class Session:
         status = error.exit_status
         if isinstance(error, Interrupted):
             status = self.signal_status
+        self.end_displays()
         document = envelope.failure(self.command, error, status)
         self._report_failure(document)
         self._answer(document, (), None)
         self._write(error_text.render(error), sys.stderr)
         raise typer.Exit(int(status))
+
+    def end_displays(self) -> None:
+        """End what shows progress, as it is."""
+        for display in self.displays:
+            display.end()
 
     def _answer(
         self,
@@ -188,6 +199,8 @@ def session(command: str, flags: OutputFlags) -> Iterator[Session]:
         from grokpack.cli import crash_report
 
         current.fail(crash_report.bug(error, verbose=flags.verbose))
+    finally:
+        current.end_displays()
 
 
 @contextmanager
@@ -196,11 +209,14 @@ def _signals(current: Session) -> Iterator[None]:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if current.stop.is_set():
+            for display in current.displays:
+                display.leave()
             os._exit(128 + number)
         current.stop.set()
+        again = "; once more ends at once"
         if number == signal.SIGTERM:
-            current.signal_status = ExitStatus.TERMINATED
-        current.say("\nstopping: finishing the tiles in flight")
+            current.signal_status, again = ExitStatus.TERMINATED, ""
+        current.say(f"\nstopping: finishing what is in flight{again}")
 
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

@@ -19,13 +19,11 @@ from grokpack.core.events import (
     Compiling,
     Event,
     Finished,
-    Listener,
     Published,
     Publishing,
     Sending,
     Started,
     Warned,
-    ignore_event,
 )
 from grokpack.report.text import numbers
 from grokpack.report.text.terminal import is_coloured
@@ -38,12 +36,13 @@ _WATCHED_LINE_S = 5.0  # and a terminal whose cursor cannot go back
 _LINE_SHARE = 0.1  # and at each tenth of the work
 _SPACING_S = 1.0  # but never more often than this
 _COMPILING = "compiling kernels, once"
+_SHOW_CURSOR = b"\r\n\x1b[?25h"
 
 
 def listener(
     form: str, *, quiet: bool, stream: TextIO | None = None, color: str = "auto"
-) -> Listener:
-    """Return the listener for a form of progress.
+) -> Display:
+    """Return the listener that displays progress in a form.
 
     Args:
         form: auto, bar, lines, json or none.
@@ -53,7 +52,7 @@ def listener(
     """
     stream = stream or sys.stderr
     if form == "none" or quiet:
-        return ignore_event
+        return Display()
     if form == "auto":
         movable = stream.isatty() and os.environ.get("TERM") != "dumb"
         form = "bar" if movable else "lines"
@@ -71,7 +70,20 @@ def _sending(event: Sending) -> str:
     return f"sending, {byte_size(event.sent_bytes)} of {byte_size(event.nbytes)} are out"
 
 
-class _Meter:
+class Display:
+    """Listener that shows nothing, and what each display can do besides listening."""
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+
+    def end(self) -> None:
+        """End the display of work that may have ended early; what comes next is written below."""
+
+    def leave(self) -> None:
+        """Give the terminal back to the shell, at once and from a signal's handler."""
+
+
+class _Meter(Display):
     """Meter of bytes and their rate, without the time in which kernels are compiled.
 
     Events come from several threads.
@@ -219,7 +231,21 @@ class ProgressBar(_Meter):
             self._progress.update(
                 self._progress.task_ids[0], completed=self.done, description=doing
             )
-        if isinstance(event, Finished) and self._progress is not None:
+        if isinstance(event, Finished):
+            self._stop()
+
+    def end(self) -> None:
+        """Leave the bar as it is, and show the cursor again."""
+        with self._guard:
+            self._stop()
+
+    def leave(self) -> None:
+        """Show the cursor again, which rich hides beside a bar; locks may be held, also rich's."""
+        if self._progress is not None and self.stream.isatty():
+            os.write(self.stream.fileno(), _SHOW_CURSOR)
+
+    def _stop(self) -> None:
+        if self._progress is not None:
             self._progress.stop()
             self._progress = None
 

@@ -12,8 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from grokpack.cli.options import OutputFlags
+from grokpack.cli.session import session
 from grokpack.core.error_codes import CODES
+from grokpack.core.errors import GrokpackError
 from grokpack.core.events import Advanced, Finished, Sending, Started, Warned
 from grokpack.report import progress_display
 from grokpack.report.text import terminal
@@ -21,6 +25,7 @@ from tests.support import forked
 from tests.support.checkpoints import synthesize
 from tests.support.project import ROOT
 
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
 NOT_SET = ("NO_COLOR", "FORCE_COLOR", "GROKPACK_COLOR")
 
 
@@ -145,6 +150,38 @@ def test_a_warning_is_seen_above_a_bar_and_in_lines() -> None:
         for event in (Started("reshard", 10), Warned("slow [disk]"), Finished("reshard", 1.0)):
             listen(event)
         assert "warning: slow [disk]" in stream.getvalue()
+
+
+def test_a_command_that_ends_early_gives_the_cursor_back_before_it_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After Ctrl-C the cursor stayed hidden, and the bar stood below the error."""
+    stream = Stream(tty=True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    def begin_and_stop() -> None:
+        with session("reshard", OutputFlags(progress="bar")) as current:
+            current.listener()(Started("reshard", 10))
+            raise GrokpackError("GP403", "stopped")
+
+    with pytest.raises(typer.Exit):
+        begin_and_stop()
+    *_, bar, end = stream.getvalue().split(HIDDEN)
+    assert "reshard" in bar + end
+    assert end.index(SHOWN) < end.index("stopped")
+
+
+def test_a_second_signal_gives_the_cursor_back() -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as stream:
+        display = progress_display.ProgressBar(stream, coloured=False)
+        display(Started("reshard", 10))
+        os.read(master, 1 << 16)
+        display.leave()
+        assert os.read(master, 1 << 16).endswith(SHOWN.encode())
+        display.end()
+    os.close(master)
 
 
 @pytest.mark.parametrize(("tty", "lines"), [(True, 16), (False, 3)])
