@@ -1,4 +1,4 @@
-"""Codes of groups and sums of their errors, eight columns at a time with their sums in registers.
+"""Codes of groups and sums of their errors, a vector of columns with their sums in registers.
 
 The code is generated: the loop vectorizer takes all columns of a few rows after each other, and
 sums of 64 columns are in memory.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -28,7 +28,9 @@ _Array: TypeAlias = "np.ndarray"
 _Encode: TypeAlias = (
     "Callable[[_Array, int, int, _Array, _Array, _Array, _Array, _Array, int, int], None]"
 )
-_WIDTH, _ROWS = 8, 8
+_WIDTH = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # columns of a vector
+_ROWS = 8
+_FETCHED = _ROWS * _WIDTH // LANES  # lines that are fetched ahead with each vector of a block
 _FLOATS = ir.VectorType(ir.FloatType(), _WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), _WIDTH)
 _BYTES = ir.VectorType(ir.IntType(8), _WIDTH)
@@ -52,7 +54,7 @@ def _floats(x: float) -> _Any:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Eight columns while code for them is generated.
+    """Columns of a vector while code for them is generated.
 
     Attributes:
         builder: Builder of the code.
@@ -178,8 +180,11 @@ def _encoding(bits: int) -> Callable[..., tuple[_Any, _Any]]:
                     builder, factor if coded else None, step, shift, -float(1 << bits - 1), sums
                 )
                 with _range(builder, count) as blocks:
-                    row = builder.add(builder.mul(columns.index, count), blocks.index)
-                    fetch(builder, builder.gep(raw, [builder.mul(row, pitch)]))
+                    for k in range(_FETCHED):
+                        part = builder.mul(columns.index, ir.Constant(_WORD, _FETCHED))
+                        part = builder.add(part, ir.Constant(_WORD, k))
+                        row = builder.add(builder.mul(part, count), blocks.index)
+                        fetch(builder, builder.gep(raw, [builder.mul(row, pitch)]))
                     _encode_rows(own, values, out, at, blocks.index, bits)
                 for start, value in zip(starts[2:], sums, strict=True):
                     builder.store(builder.load(value), start, align=4)
