@@ -133,6 +133,20 @@ def test_the_page_of_two_checkpoints_names_both(
     assert "m and second - grokpack diff" in " ".join(page.text.split())
 
 
+def test_the_page_of_a_generation_has_the_tokens(tmp_path: Path) -> None:
+    """Beside their number, which stood in their place."""
+    np.save(tmp_path / "prompt.npy", np.arange(1, 9))
+    words = ("--tokens", tmp_path / "prompt.npy", "--max-new-tokens", "3")
+    done = CliRunner().invoke(app, ["generate", str(GOLDEN), *map(str, words)])
+    page = report(tmp_path, "generate", GOLDEN, *words)
+    assert done.stdout.splitlines()[0] in page.text
+
+
+def test_the_page_of_a_plan_has_words_for_choices_that_are_made_or_not(tmp_path: Path) -> None:
+    page = report(tmp_path, "synth", tmp_path / "out", "--dry-run")
+    assert "sparseno" in "".join(page.text.split())
+
+
 def test_a_finding_stands_with_its_command_and_with_what_its_code_means() -> None:
     found = Finding("GP101", "file is missing", "a/b").row()
     fix = "hf download x --include 'a/b'"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokpack.report.text import terminal, text_tables
+from grokpack.core.documents.plan_json import AccountJson, AccountsJson
+from grokpack.report.text import quantization_error_text, terminal, text_tables
 from grokpack.report.text.text_tables import Column
 
 COLUMNS = (Column("part", 9, left=True), Column("size", 9), Column("stored as", 12, left=True))
@@ -51,3 +52,22 @@ def test_a_column_of_words_gives_way_first() -> None:
         "  experts  1 GB  int8, bf16 scales,",
         "                 and more",
     ]
+
+
+def test_a_weight_of_no_layer_is_worst_in_none() -> None:
+    figures = AccountJson(
+        weights=1,
+        groups=1,
+        zero_groups=0,
+        relative_error=0.03,
+        sqnr_db=28.7,
+        worst_group=0.05,
+        cosine=0.9,
+        saturated_share=0.0,
+        zeroed_share=0.0,
+    )
+    name = "language_model/in_out_embed/embeddings"
+    shown = quantization_error_text.table(
+        AccountsJson(roles={"embedding": figures}, tensors={name: figures})
+    )
+    assert "layer" not in shown

@@ -11,6 +11,7 @@ from grokpack.report.pages.charts import Histogram, Lines, Points, Series
 from grokpack.report.pages.html import Page
 from grokpack.report.text import numbers
 from grokpack.report.text.evaluation_text import measure, perplexity, states
+from grokpack.report.text.shown_paths import shown_path
 
 if TYPE_CHECKING:
     from grokpack.core.documents.evaluation_json import (
@@ -39,7 +40,7 @@ def page(document: EvaluationAnswer) -> Page:
         findings_section.findings(document["findings"]),
         _errors(data),
     ]
-    return Page(f"{data['source']} and {data['against']}", sections)
+    return Page(f"{data['source']} and {shown_path(data['against'])}", sections)
 
 
 def _overview(data: EvaluationJson, more: list[tuple[str, object]]) -> Html:
@@ -58,7 +59,7 @@ def _overview(data: EvaluationJson, more: list[tuple[str, object]]) -> Html:
 def _distance(data: EvaluationJson) -> list[tuple[str, object]]:
     kl = data["kl"]
     return [
-        (f"perplexity of {data['against']}", perplexity(data["other_loss"])),
+        (f"perplexity of {shown_path(data['against'] or '')}", perplexity(data["other_loss"])),
         ("KL divergence, mean", f"{_figure(kl['mean'])} nats"),
         ("KL divergence, 99% below", f"{_figure(kl['p99'])} nats"),
         ("likeliest token agrees", f"{data['top1']:.2%}"),
@@ -73,7 +74,7 @@ def _candidates(data: EvaluationJson) -> Html:
     source = (data["source"], byte_size(data["nbytes"]), f"{data['bits']:.2f}")
     rows = [
         (
-            row["against"],
+            shown_path(row["against"]),
             byte_size(row["nbytes"]),
             f"{row['bits']:.2f}",
             _figure(row["kl"]["mean"]),
@@ -89,7 +90,10 @@ def _candidates(data: EvaluationJson) -> Html:
         "Divergence by bits",
         "bits per weight",
         "mean KL divergence (nats)",
-        [(row["against"], row["bits"], row["kl"]["mean"]) for row in data["candidates"]],
+        [
+            (shown_path(row["against"]), row["bits"], row["kl"]["mean"])
+            for row in data["candidates"]
+        ],
     )
     return html.section("Candidates", chart_gallery.gallery(chart), table)
 

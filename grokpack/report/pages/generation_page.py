@@ -28,12 +28,12 @@ def page(document: GenerationAnswer) -> Page:
 
 def _sequence(number: int, row: SequenceJson) -> Html:
     """Show the tokens that continue a prompt, as text where there is one."""
-    tokens = " ".join(map(str, row["tokens"]))
+    listed = " ".join(map(str, row["tokens"]))
     by = "the model ended it" if row["ended"] else "the limit of tokens ended it"
-    tokens = counted(len(row["tokens"]), "token")
-    about = f"{tokens} after a prompt of {len(row['prompt']):,}; {by}."
-    ids = html.folded("Tokens", html.element("pre", tokens)) if row["text"] is not None else ""
-    made = tokens if row["text"] is None else row["text"]
+    new = counted(len(row["tokens"]), "token")
+    about = f"{new} after a prompt of {len(row['prompt']):,}; {by}."
+    ids = html.folded("Tokens", html.element("pre", listed)) if row["text"] is not None else ""
+    made = listed if row["text"] is None else row["text"]
     return html.section(
         f"Prompt {number}", html.element("pre", made), html.element("p", about), ids
     )

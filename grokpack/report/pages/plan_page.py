@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grokpack.core.byte_size import byte_size
+from grokpack.planning.plan import in_words
 from grokpack.report.pages import error_statistics_sections, html
 from grokpack.report.pages.html import Page
 from grokpack.report.text import numbers, plan_text
@@ -76,11 +77,9 @@ def _free(nbytes: int) -> str:
     return f", {byte_size(nbytes)} free" if nbytes else ""
 
 
-def _value(value: object) -> object:
+def _value(value: object) -> str:
     """Show the value of an option that changes the output."""
-    if value is None:
-        return "none"
-    return numbers.one_line_json(value) if isinstance(value, dict) else value
+    return numbers.one_line_json(value) if isinstance(value, dict) else in_words(value)
 
 
 def _estimate(guess: EstimateJson) -> Html:

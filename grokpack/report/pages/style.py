@@ -51,6 +51,7 @@ table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
   border-bottom: 1px solid var(--line); }
 th { color: var(--faint); font-weight: 600; vertical-align: bottom; }
+td { overflow-wrap: break-word; max-width: min(24rem, 45vw); }
 td pre { overflow-wrap: anywhere; min-width: 12rem; }
 .number { text-align: right; }
 td.number { white-space: nowrap; }

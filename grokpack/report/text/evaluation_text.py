@@ -9,6 +9,7 @@ from grokpack.core.byte_size import byte_size
 from grokpack.core.counts import counted
 from grokpack.core.escaping import escape_line
 from grokpack.report.text import numbers, text_tables
+from grokpack.report.text.shown_paths import shown_path
 from grokpack.report.text.text_tables import Column
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def render_pair(data: EvaluationJson, seen: list[Finding], word: str) -> str:
     kl = data["kl"]
     lines = [
         f"perplexity     {perplexity(data['loss'])}   {escape_line(data['source'])}",
-        f"               {perplexity(data['other_loss'])}   {escape_line(data['against'])}",
+        f"               {perplexity(data['other_loss'])}   {shown_path(data['against'] or '')}",
         f"KL divergence  mean {_number(kl['mean'])}, 99% below {_number(kl['p99'])} nats",
         f"agreement      likeliest token {data['top1']:.2%}, eight likeliest {data['top8']:.2%}",
         f"weights        {states(data)}",
@@ -98,7 +99,7 @@ def render_candidates(data: EvaluationJson, seen: list[Finding], word: str) -> s
 
 
 def _size(place: str, nbytes: int, bits: float) -> tuple[str, str, str]:
-    return escape_line(place), byte_size(nbytes), f"{bits:.2f}"
+    return shown_path(place), byte_size(nbytes), f"{bits:.2f}"
 
 
 def _candidate(row: CandidateJson) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ def _kinds(statistics: AccountsJson, role: str) -> list[tuple[str, AccountJson]]
         rule = family.rule_of(name)
         if rule.role != role or "relative_error" not in figures:
             continue
-        title = f"{rule.title.rpartition(', ')[2]}, worst in layer {family.layer_of(name)}"
+        title, layer = rule.title.rpartition(", ")[2], family.layer_of(name)
+        title += "" if layer is None else f", worst in layer {layer}"
         kept = worst.get(rule.path)
         if kept is None or figures["relative_error"] > kept[1]["relative_error"]:
             worst[rule.path] = title, figures
