@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MORE_OBJECTS = 50_000
 """New objects after which unreachable ones are looked for: plans make many, and lose few."""
+_TOOLS = 6  # that `sys.monitoring` has numbers for
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
@@ -45,13 +46,21 @@ def _end(status: int) -> NoReturn:
     Python would free each object and unload each library, which takes it 0.05 s, with compiled
     kernels 0.13. A profiler or debugger reports at the end, and is left to.
     """
-    if sys.getprofile() or sys.gettrace():
+    if _is_watched():
         sys.exit(status)
     atexit._run_exitfuncs()  # noqa: SLF001  # there is no public name
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
+
+
+def _is_watched() -> bool:
+    """Return whether a profiler or debugger runs the program, in any of the ways that they have."""
+    if sys.getprofile() or sys.gettrace():
+        return True
+    tools = getattr(sys, "monitoring", None)  # since Python 3.12
+    return tools is not None and any(tools.get_tool(number) for number in range(_TOOLS))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import json
 import os
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -122,8 +123,8 @@ def ask(server: str, request: Request, streams: Sequence[int]) -> int:
 @cache
 def server() -> str:
     """Start this process's server, which ends with it; returns where it listens."""
-    folder = tempfile.TemporaryDirectory(prefix="forked-")
-    place = f"{folder.name}/socket"
+    folder = tempfile.mkdtemp(prefix="forked-")  # which no fork of this process removes
+    place = f"{folder}/socket"
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.forked", place],
         cwd=ROOT,
@@ -137,7 +138,7 @@ def server() -> str:
     @atexit.register
     def end() -> None:
         process.communicate()
-        folder.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)  # with all else of a run that passed
 
     return place
 
