@@ -154,7 +154,7 @@ $(VENV)/.ready-dist: $(VENV)/.ready-run pyproject.toml
 
 $(VENV)/.ready-bench: $(VENV)/.ready-run pyproject.toml
 	@echo "installing what the benchmarks need"
-	@$(INSTALL) --editable '.[dask,evaluate]'
+	@$(INSTALL) --editable '.[dask,evaluate,gguf]'
 	@touch $@
 
 $(VENV)/.ready-docs: $(VENV)/.ready-run pyproject.toml
