@@ -116,6 +116,26 @@ def test_nothing_in_a_bucket_says_so(moto: str, monkeypatch: pytest.MonkeyPatch)
         assert caught.value.code in ("GP201", "GP203")
 
 
+@pytest.mark.parametrize(
+    ("region", "domain"),
+    [
+        ("cn-north-1", "amazonaws.com.cn"),
+        ("eusc-de-east-1", "amazonaws.eu"),
+        ("us-gov-west-1", "amazonaws.com"),
+    ],
+)
+def test_regions_apart_have_the_domains_that_botocore_gives_them(region: str, domain: str) -> None:
+    from botocore.session import Session
+
+    from grokpack.storage.http.aws_credentials import AwsCredentials
+    from grokpack.storage.http.bucket import S3Bucket
+
+    own = S3Bucket("weights", AwsCredentials(anonymous=True), region).base()
+    assert own == f"https://weights.s3.{region}.{domain}"
+    theirs = Session().create_client("s3", region_name=region).meta.endpoint_url
+    assert theirs == f"https://s3.{region}.{domain}"
+
+
 def test_a_bucket_is_asked_in_its_own_region_once_that_is_known() -> None:
     from grokpack.storage.http.aws_credentials import AwsCredentials
     from grokpack.storage.http.bucket import S3Bucket

@@ -48,7 +48,7 @@ def new_client(site: S3Bucket | GoogleBucket) -> Any:  # noqa: ANN401  # botocor
 def _client(site: Bucket, session: Any, **options: Any) -> Any:  # noqa: ANN401  # botocore's
     config = import_extra("botocore.config", EXTRA).Config(
         retries={"mode": "standard", "total_max_attempts": 1},  # `botocore_requests` retries
-        s3={"addressing_style": "path" if site.endpoint else "auto"},
+        s3={"addressing_style": site.addressing or ("path" if site.endpoint else "auto")},
         max_pool_connections=parallel_requests.WIDTH,
         user_agent=AGENT,
         proxies=_proxies(site.base()),

@@ -188,6 +188,22 @@ def find_endpoint() -> str | None:
     return named
 
 
+def find_addressing() -> str:
+    """Find whether the profile's section `s3` wants the bucket's name in the host or the path.
+
+    Raises:
+        GrokpackError: GP346 if it wants what is neither.
+    """
+    if session() is None:
+        return ""
+    with usable():
+        style = session().get_scoped_config().get("s3", {}).get("addressing_style") or "auto"
+    if style not in ("auto", "path", "virtual"):
+        origin = f"addressing_style of profile `{profile_name(session())}`"
+        raise settings.unusable(origin, f"`{style}` is none of auto, path, virtual")
+    return "" if style == "auto" else str(style)
+
+
 def _endpoints_are_ignored() -> bool:
     said = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "")
     if not said and session() is not None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SOMEWHERE = "us-east-1"
 """Region in a signature if none is known."""
+_AMAZON = "amazonaws.com"
+_DOMAINS = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}
+"""Domains of services that are apart from Amazon's others, by the first part of a region's name."""
 _KEY = "/~"  # characters that S3 leaves unquoted in a path, beside letters, digits, - _ and .
 _REGION = re.compile(rb"<Region>([A-Za-z0-9-]{1,60})</Region>")
 _NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
@@ -50,19 +53,25 @@ class Bucket:
         credentials: Credentials of requests.
         region: Its region, if known.
         endpoint: URL of the service; None for AWS.
+        addressing: Where the bucket's name stands: `virtual` for the host, `path`, or empty for
+            the path of an endpoint and the host of AWS.
     """
 
     name: str
     credentials: Credentials
     region: str | None = None
     endpoint: str | None = None
+    addressing: str = ""
 
     def base(self) -> str:
         """Return the bucket's URL."""
-        if self.endpoint:
+        if self.endpoint and self.addressing != "virtual":
             return f"{self.endpoint}/{self.name}"
-        where = f"s3.{self.region}.amazonaws.com" if self.region else "s3.amazonaws.com"
-        if "." in self.name:  # its certificate would not match
+        if self.endpoint:
+            return self.endpoint.replace("://", f"://{self.name}.", 1)
+        domain = _DOMAINS.get((self.region or "").partition("-")[0], _AMAZON)
+        where = f"s3.{self.region}.{domain}" if self.region else f"s3.{domain}"
+        if "." in self.name or self.addressing == "path":  # a certificate matches no dot
             return f"https://{where}/{self.name}"
         return f"https://{self.name}.{where}"
 

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from grokpack.storage.http.bucket import PageMark
 
 GOOGLE = "https://storage.googleapis.com"
+_EMULATOR = "STORAGE_EMULATOR_HOST"
 HUB = "https://huggingface.co"
 _HUB_TOKENS = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
-_HUB_OFFLINE = "HF_HUB_OFFLINE"
+_HUB_OFFLINE = "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"  # the first that is set counts
+_NO_HUB_TOKEN = "HF_HUB_DISABLE_IMPLICIT_TOKEN"  # noqa: S105  # a variable's name
 _PATH = "/~%:@!$&'()*+,;="  # characters that a web address may hold unquoted
 
 
@@ -99,13 +101,20 @@ class Hub:
     def refused_hint(self, reason: str) -> str:
         """Return the hint for refused access."""
         if self.token is None:
-            return "it is private or gated, or does not exist: set HF_TOKEN, or `hf auth login`"
+            return f"it is private or gated, or does not exist: {self.no_token_hint()}"
         origin = self.token_origin()
         if reason.startswith("401"):
             how = f"make another at {self.endpoint}/settings/tokens"
             return f"the token of {origin} is not valid: it has expired, or was revoked; {how}"
         page = f"{self.endpoint}/{self.repo}"
         return f"the token of {origin} may not read this: ask for access at {page}"
+
+    def no_token_hint(self) -> str:
+        """Return what to do where there is no token."""
+        switch = "GROKPACK_ANONYMOUS" if settings.is_anonymous() else _NO_HUB_TOKEN
+        if settings.is_anonymous() or _is_on(_NO_HUB_TOKEN):
+            return f"unset {switch}, which keeps tokens back"
+        return "set HF_TOKEN, or `hf auth login`"
 
     def token_origin(self) -> str:
         """Return where the token comes from, for a hint."""
@@ -149,13 +158,27 @@ def _web_server() -> WebServer:
 
 @cache
 def _s3_bucket(name: str) -> S3Bucket:
-    return S3Bucket(name, _aws(), aws_settings.find_region(), aws_settings.find_endpoint())
+    where = aws_settings.find_region(), aws_settings.find_endpoint()
+    return S3Bucket(name, _aws(), *where, aws_settings.find_addressing())
 
 
 @cache
 def _google_bucket(name: str) -> GoogleBucket:
-    endpoint = settings.endpoint("GROKPACK_GS_ENDPOINT") or GOOGLE
-    return GoogleBucket(name, _google(), "auto", endpoint)
+    endpoint = settings.endpoint("GROKPACK_GS_ENDPOINT")
+    emulator = None if endpoint else _google_emulator()
+    credentials = GoogleCredentials(anonymous=True) if emulator else _google()
+    return GoogleBucket(name, credentials, "auto", endpoint or emulator or GOOGLE)
+
+
+def _google_emulator() -> str | None:
+    """Return the URL of the emulator that Google's own clients ask, whose scheme may be left out.
+
+    Raises:
+        GrokpackError: GP224 if it is no web address.
+    """
+    host = os.environ.get(_EMULATOR, "").strip()
+    url = host if not host or "://" in host else f"http://{host}"
+    return settings.valid_endpoint(url, _EMULATOR) if url else None
 
 
 @cache
@@ -170,17 +193,23 @@ def _google() -> GoogleCredentials:
 
 @cache
 def _hub(repo: str, revision: str) -> Hub:
-    if os.environ.get(_HUB_OFFLINE, "").upper() in settings.TRUE:
-        what, hint = f"{_HUB_OFFLINE} is set: the hub is not asked", "unset it, or name a folder"
+    offline = next(filter(os.environ.get, _HUB_OFFLINE), "")
+    if _is_on(offline):
+        what, hint = f"{offline} is set: the hub is not asked", "unset it, or name a folder"
         raise GrokpackError("GP243", what, Place(f"hf://{repo}"), hint=hint)
     token = _hub_token()
     redaction.add_secrets(token)
     return Hub(repo, revision, settings.endpoint("HF_ENDPOINT") or HUB, token)
 
 
+def _is_on(variable: str) -> bool:
+    """Return whether a variable of huggingface_hub is switched on, by its rules."""
+    return os.environ.get(variable, "").upper() in settings.TRUE
+
+
 def _hub_token() -> str | None:
     """Return the environment's token, else the one that `hf auth login` stored; None without."""
-    if settings.is_anonymous():
+    if settings.is_anonymous() or _is_on(_NO_HUB_TOKEN):
         return None
     token = next(filter(None, map(settings.secret, _HUB_TOKENS)), None)
     if token is not None:

@@ -92,9 +92,7 @@ class HubClient:
             what = "the hub has no repositories of this name"
             raise GrokpackError("GP224", what, Place(self._out), (("rule", str(error)),)) from error
         if self.site.token is None:
-            hint = "set HF_TOKEN, or `hf auth login`"
-            if settings.is_anonymous():
-                hint = "unset GROKPACK_ANONYMOUS, which keeps tokens back"
+            hint = self.site.no_token_hint()
             raise self.refusal("publishing needs a token that may write", None, hint)
 
     def create(self, *, private: bool) -> None:

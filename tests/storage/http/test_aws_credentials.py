@@ -6,9 +6,11 @@ import sys
 import threading
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from grokpack.storage.buckets.bucket_client import new_client
 from grokpack.storage.buckets.bucket_sink import BucketSink
 from grokpack.storage.http import (
     aws_credentials,
@@ -100,6 +102,27 @@ def test_a_profile_counts_for_reading_and_for_writing(
     assert all("/eu-west-3/s3/" in asked.headers["authorization"] for asked in server.asked)
 
 
+@pytest.mark.parametrize("style", ["auto", "path", "virtual"])
+@pytest.mark.parametrize("endpoint", ["", "endpoint_url = https://oss.example:9000\n"])
+def test_a_bucket_is_named_where_its_profile_wants_it(
+    endpoint: str, style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = f"{PROFILE}{endpoint}s3 =\n  addressing_style = {style}\n"
+    setting(tmp_path, monkeypatch, config, OWN.replace("own]", "work]"), AWS_PROFILE="work")
+    bucket = services.bucket(parse(OBJECT))
+    host = "oss.example:9000" if endpoint else "s3.eu-west-3.amazonaws.com"
+    in_host = style == "virtual" or (style == "auto" and not endpoint)
+    assert bucket.base() == (f"https://grok.{host}" if in_host else f"https://{host}/grok")
+    client = new_client(bucket)
+    client.meta.events.register("before-send.s3", _refuse_to_send)
+    with pytest.raises(ConnectionError, match=f"^{bucket.base()}/a$"):
+        client.head_object(Bucket="grok", Key="a")
+
+
+def _refuse_to_send(request: Any, **_: object) -> None:
+    raise ConnectionError(request.url)
+
+
 @pytest.mark.parametrize(
     ("variables", "where"),
     [
@@ -126,6 +149,7 @@ def test_variables_go_before_the_profile(
     ("config", "words"),
     [
         ("[profile work]\nendpoint_url = 127.0.0.1:9000\n", "endpoint_url of profile `work`"),
+        ("[profile work]\ns3 =\n  addressing_style = dns\n", "addressing_style of profile `work`"),
         ("[profile work]\nregion = evil.example/\n", "region of profile `work`"),
         ("[profile work]\naws_access_key_id = AKIAHALF\n", "Partial credentials"),
         ("[profile work\n", "parse config file"),

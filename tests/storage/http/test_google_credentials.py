@@ -128,6 +128,17 @@ def test_a_token_of_the_environment_goes_before_the_file(
     assert tokens(google) == ["given-token", None]
 
 
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_the_emulator_of_googles_own_clients_is_asked_without_a_token(
+    scheme: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", scheme + server.url.partition("://")[2])
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "ya29.of-the-environment")
+    forget()
+    assert http_backend.size(OBJECT) == 2
+    assert {asked.headers.get("authorization") for asked in server.asked} == {None}
+
+
 def test_a_token_goes_to_no_other_host(
     account: Path, google: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

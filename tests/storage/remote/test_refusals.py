@@ -175,9 +175,28 @@ def test_a_token_is_where_the_hubs_client_has_it(
     assert {asked.headers.get("authorization") for asked in far.asked} == {"Bearer hf_mine"}
 
 
-def test_the_hub_is_not_asked_where_that_is_forbidden(
+def test_no_token_is_sent_where_that_is_switched_off(
     far: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = refusal(HUB, {"HF_HUB_OFFLINE": "true"}, monkeypatch)
+    far.route = lambda _: Answer(401, {}, b"{}")
+    switch = {"HF_TOKEN": "hf_mine", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+    error = refusal(HUB, switch, monkeypatch)
+    assert "HF_HUB_DISABLE_IMPLICIT_TOKEN" in str(error.hint)
+    assert {asked.headers.get("authorization") for asked in far.asked} == {None}
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_the_hub_is_not_asked_where_that_is_forbidden(
+    variable: str, far: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = refusal(HUB, {variable: "true"}, monkeypatch)
     assert (error.code, far.asked) == ("GP243", [])
-    assert "HF_HUB_OFFLINE" in error.what
+    assert variable in error.what
+
+
+def test_of_two_variables_that_forbid_to_ask_the_hub_its_own_counts(
+    far: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.route = lambda _: Answer(401, {}, b"{}")
+    switches = {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}
+    assert refusal(HUB, switches, monkeypatch).code == "GP222"
