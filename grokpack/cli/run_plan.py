@@ -151,7 +151,7 @@ class _Run:
         if target.sparse or target.fixed_path is not None:
             return None
         nbytes, at_once = target.layout.nbytes, self.limits.at_once(judged.budget)
-        count = sum(1 for _ in tasks(target, {}, short_task_bytes(nbytes, at_once)))
+        count = sum(1 for _ in tasks(target, {}, short_task_bytes(target.layout, at_once)))
         work = Work(self.plan.reads_bytes, nbytes, count)
         return estimate(work, rates(self.plan, judged.output, judged.budget.buffer_sizes), at_once)
 

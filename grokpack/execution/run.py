@@ -259,7 +259,7 @@ class RunState:
 
     def _task_inputs(self, done: tile_coverage.Tiles, at_once: int) -> Iterator[TaskInput]:
         target = self.plan.target
-        portions = tasks(target, done, short_task_bytes(target.layout.nbytes, at_once))
+        portions = tasks(target, done, short_task_bytes(target.layout, at_once))
         if self._local():
             portions = far_apart(portions, at_once)
         for runs in portions:

@@ -78,16 +78,21 @@ def tasks(
         yield tuple(batch)
 
 
-def short_task_bytes(nbytes: int, at_once: int) -> int:
+def short_task_bytes(layout: Layout, at_once: int) -> int:
     """Return the size of tasks of which each of `at_once` workers does several, if it can.
 
-    Workers are not equally fast, and what is left at the end one does alone.
+    Workers are not equally fast, and what is left at the end one does alone. A task that begins
+    within a large array takes memory for it beside what the one before has not given back, so none
+    is shorter than two of the largest arrays.
 
     Args:
-        nbytes: What all of them write.
+        layout: What all of them write.
         at_once: How many there are.
     """
-    return min(TASK_BYTES, max(_SHORT_BYTES, nbytes // (_TASKS_OF_WORKER * at_once)))
+    groups = (group[0] for group in layout.file_groups if group)
+    largest = max((s.nbytes for file in groups for s in file.segments), default=0)
+    share = layout.nbytes // (_TASKS_OF_WORKER * at_once)
+    return min(TASK_BYTES, max(_SHORT_BYTES, 2 * largest, share))
 
 
 def far_apart(
