@@ -28,6 +28,7 @@ from grokpack.core.errors import UnusableValue
 CommandBody = Callable[..., None]
 
 _PATH = re.compile(r"(SRC|CKPT|PATH|FILE|OUT|OTHER|A|B)\b")  # how the metavar of a path begins
+_TEXT = "TEXT"  # metavar of what may be empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,18 @@ declared: dict[str, Declared] = {}
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Parameter with fixed choices, and the option that sets it."""
+    """Parameter with fixed choices, and the option and the variable that set it."""
 
     name: str
     flag: str
     allowed: tuple[Any, ...]
+    variable: str | None
 
     def check(self, given: Any) -> None:  # noqa: ANN401  # words and numbers
         if given is not None and given not in self.allowed:
-            raise UnusableValue.choice(self.flag, given, self.allowed)
+            from_it = self.variable is not None and os.environ.get(self.variable) == given
+            variable = self.variable if from_it else None
+            raise UnusableValue.choice(self.flag, given, self.allowed, variable)
 
 
 def command(name: str, *examples: str, output: bool = True) -> Callable[[CommandBody], CommandBody]:
@@ -151,9 +155,10 @@ def _flags(parameter: inspect.Parameter) -> tuple[str, ...]:
 
 
 def _refuse_lost(typed: dict[str, Any], shown: list[inspect.Parameter]) -> None:
-    """Refuse an option that was taken for the value of the one before it, and empty paths.
+    """Refuse an option that was taken for the value of the one before it, and empty values.
 
-    `-o --dry-run` would write a folder of that name; a path is empty where a variable is not set.
+    `-o --dry-run` would write a folder of that name; a value is empty where a variable is not set,
+    and would be taken for none given.
 
     Raises:
         UnusableValue: GP346.
@@ -173,8 +178,9 @@ def _refuse_lost(typed: dict[str, Any], shown: list[inspect.Parameter]) -> None:
             file = f"; a file of that name is `./{taken}`" if _is_path(parameter) else ""
             what = f"{name} has no value: `{taken}` is an option"
             raise UnusableValue(what, None, facts, f"give {name} a value{file}")
-        if value == "" and _is_path(parameter):
-            hint = "name a file or folder; a variable that is not set gives an empty name"
+        if "" in values and getattr(declaration, "metavar", None) != _TEXT:
+            wanted = "name a file or folder" if _is_path(parameter) else f"give {name} a value"
+            hint = f"{wanted}; a variable that is not set gives an empty one"
             raise UnusableValue(f"{name} is empty", None, facts, hint)
 
 
@@ -183,7 +189,8 @@ def _choice(parameter: inspect.Parameter) -> _Choice | None:
     option, allowed = _option(parameter), _allowed(parameter)
     if option is None or not allowed:
         return None
-    return _Choice(parameter.name, str(option.default), allowed)  # Typer keeps the name there
+    flag = str(option.default)  # Typer keeps the name there
+    return _Choice(parameter.name, flag, allowed, str(option.envvar) if option.envvar else None)
 
 
 def _for_typer(parameter: inspect.Parameter) -> inspect.Parameter:

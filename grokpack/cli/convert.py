@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from grokpack.cli import options, parsing, target_options
+from grokpack.cli import options, target_options
 from grokpack.cli.command import command
 from grokpack.cli.session import Session
 from grokpack.conversion.writers import writer_registry
@@ -88,10 +88,8 @@ class ConvertFlags:
             type=self.type,
             embedding=self.embedding,
             tp=self.tp,
-            shard_bytes=parsing.parse_bytes("--shard-size", self.shard_size)
-            if self.shard_size
-            else None,
-            tokenizer=self.tokenizer or None,
+            shard_bytes=target_options.shard_bytes(self.shard_size),
+            tokenizer=self.tokenizer,
             compress=self.compress,
             yarn=self.yarn or None,
         )

@@ -35,14 +35,17 @@ def parse_bytes(option: str, text: str) -> int:
         text: Its value.
 
     Raises:
-        GrokpackError: GP346 for anything else.
+        GrokpackError: GP346 for anything else, and for less than a byte.
     """
     match = re.fullmatch(rf"\s*({_NUMBER})\s*([kmgt]?i?b?)\s*", text, re.IGNORECASE)
     unit = match[2].upper() if match else ""
     unit = unit if unit in _UNITS else f"{unit}B"
     if match is None or unit not in _UNITS:
         raise _unusable(option, text, "a size", "512MiB or 2GB")
-    return int(float(match[1]) * _UNITS[unit])
+    nbytes = int(float(match[1]) * _UNITS[unit])
+    if nbytes < 1:
+        raise UnusableValue.below(option, text, "1 byte")
+    return nbytes
 
 
 def _unusable(option: str, text: str, form: str, example: str) -> UnusableValue:
@@ -57,14 +60,18 @@ def parse_seconds(option: str, text: str | None) -> float | None:
     """Parse `90`, `30m`, `2h` into seconds; None stays None.
 
     Raises:
-        GrokpackError: GP346 for anything else.
+        GrokpackError: GP346 for anything else, and for no time at all, which some programs take
+            for no limit.
     """
     if text is None:
         return None
     match = re.fullmatch(rf"\s*({_NUMBER})\s*([smhdw]?)\s*", text)
     if match is None:
         raise _unusable(option, text, "a duration", "90s, 30m or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if not seconds:
+        raise _unusable(option, text, "a duration above zero", "90s, 30m or 2h")
+    return seconds
 
 
 def parse_part(option: str, text: str) -> tuple[int, int]:
@@ -88,10 +95,10 @@ def parse_devices(option: str, text: str) -> tuple[int, int]:
     match = re.fullmatch(
         rf"\s*(?:(\d{{1,4}})\s*[x\u00d7]\s*)?({_NUMBER}\s*[kmgt]i?b?)\s*", text, re.IGNORECASE
     )
-    count, nbytes = (int(match[1] or 1), parse_bytes(option, match[2])) if match else (0, 0)
-    if not count or not nbytes:
+    count = int(match[1] or 1) if match else 0
+    if match is None or not count:
         raise _unusable(option, text, "a number of devices and the memory of each", "8x80GB")
-    return count, nbytes
+    return count, parse_bytes(option, match[2])
 
 
 def parse_percentage(option: str, text: str) -> float:

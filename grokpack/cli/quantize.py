@@ -176,14 +176,12 @@ class QuantizeFlags:
             embedding=self.embedding,
             names=self.names,
             tp=self.tp,
-            shard_bytes=parsing.parse_bytes("--shard-size", self.shard_size)
-            if self.shard_size
-            else None,
-            tokenizer=self.tokenizer or None,
+            shard_bytes=target_options.shard_bytes(self.shard_size),
+            tokenizer=self.tokenizer,
             importance=self.importance,
             yarn=self.yarn or None,
             avg_bits=self.avg_bits,
-            size_bytes=parsing.parse_bytes("--size", self.size) if self.size else None,
+            size_bytes=None if self.size is None else parsing.parse_bytes("--size", self.size),
         )
 
 

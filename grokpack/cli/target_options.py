@@ -34,4 +34,4 @@ Tokenizer = Annotated[
 
 def shard_bytes(text: str | None) -> int | None:
     """Parse `--shard-size`; None stays None."""
-    return parsing.parse_bytes("--shard-size", text) if text else None
+    return None if text is None else parsing.parse_bytes("--shard-size", text)

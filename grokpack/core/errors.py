@@ -234,21 +234,34 @@ class UnusableValue(CaughtError):
     CODE = "GP346"
 
     @classmethod
-    def choice(cls, option: str, given: object, choices: Iterable[object]) -> UnusableValue:
+    def choice(
+        cls,
+        option: str,
+        given: object,
+        choices: Iterable[object],
+        variable: str | None = None,
+    ) -> UnusableValue:
         """Make the error for a value that is none of the choices of an option.
 
         Args:
             option: The option, as `--to`.
             given: The value that was given.
             choices: Those that it takes.
+            variable: Variable of the environment that gave the value, if one did.
         """
         from difflib import get_close_matches  # which only failures load
 
         words = [str(choice) for choice in choices]
         near = get_close_matches(str(given).lower(), words, 1)
         hint = f"did you mean `{option} {near[0]}`?" if near else None
-        what = f"{option} does not take `{given}`"
+        what = f"{option} does not take `{given}`" + (f" of {variable}" if variable else "")
         return cls(what, None, (("option", option), ("takes", ", ".join(words))), hint)
+
+    @classmethod
+    def below(cls, option: str, given: object, least: str) -> UnusableValue:
+        """Make the error for a number that is less than an option takes."""
+        facts = (("option", option), ("takes", f"{least} or more"))
+        return cls(f"{option} does not take `{given}`", None, facts)
 
 
 class WrongUsage(CaughtError):

@@ -56,13 +56,22 @@ def test_a_value_that_an_option_does_not_take(
         (("reshard", "--tp", "many"), "--tp"),
         (("verify", "--data", "--subset", "200%"), "--subset"),
         (("convert", "--to", "hf", "--shard-size", "big"), "--shard-size"),
+        (("convert", "--to", "hf", "--shard-size", "0"), "--shard-size"),
+        (("convert", "--to", "safetensors", "--tp", "0"), "--tp"),
+        (("quantize", "--to", "fp8", "--tp", "0"), "--tp"),
+        (("quantize", "--to", "fp8", "--tp", "-1"), "--tp"),
+        (("quantize", "--to", "gguf", "--size", "0.1B"), "--size"),
+        (("reshard", "--max-duration", "0"), "--max-duration"),
+        (("verify", "--data", "--subset", "0"), "--subset"),
+        (("verify", "--data", "--max-age", "0d"), "--max-age"),
+        (("inspect", "--fit", "8x0GB"), "--fit"),
     ],
 )
 def test_a_number_that_is_none(words: tuple[str, ...], option: str) -> None:
     found = error(*words, GOLDEN)
     assert found["code"] == "GP346"
     assert found["facts"]["option"] == option
-    assert found["hint"]
+    assert found["hint"] or "takes" in found["facts"]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +94,8 @@ def test_a_number_that_an_option_does_not_take(words: tuple[str, ...], takes: st
 def test_a_variable_is_named_that_gave_a_value() -> None:
     found = error("reshard", GOLDEN, GROKPACK_WORKERS="many")
     assert "`many` of GROKPACK_WORKERS" in found["message"]
+    found = error("verify", GOLDEN, GROKPACK_COLOR="blue")
+    assert found["message"] == "--color does not take `blue` of GROKPACK_COLOR"
 
 
 @pytest.mark.parametrize(
@@ -140,11 +151,15 @@ def test_an_option_is_no_value_of_the_one_before_it(
         (("verify", ""), "SRC"),
         (("diff", GOLDEN, ""), "B"),
         (("reshard", GOLDEN, "-o", ""), "--out"),
+        (("quantize", GOLDEN, "--size", ""), "--size"),
+        (("quantize", GOLDEN, "--keep", "experts", "--keep", ""), "--keep"),
+        (("convert", GOLDEN, "--to", "hf", "--shard-size", ""), "--shard-size"),
+        (("convert", GOLDEN, "--to", "hf", "--tokenizer", ""), "--tokenizer"),
+        (("inspect", GOLDEN, ""), "NAME"),
     ],
 )
-def test_an_empty_path_is_not_the_folder_one_is_in(
-    words: tuple[str | Path, ...], name: str
-) -> None:
+def test_an_empty_value_is_not_taken_for_none(words: tuple[str | Path, ...], name: str) -> None:
+    """A variable that is not set gives one; an empty path would be the folder one is in."""
     found = error(*words)
     assert (found["code"], found["message"]) == ("GP346", f"{name} is empty")
 

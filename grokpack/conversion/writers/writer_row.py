@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from grokpack.core.errors import UnusableValue
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -113,6 +115,10 @@ class ReshardingWriter:
     suffix: Callable[[int], str]
 
 
+_COUNTS = {"tp": "--tp", "shard_bytes": "--shard-size"}
+"""Options that are at least 1, and how a command line has them."""
+
+
 class _HasOptions(Protocol[_OptionsRead_co]):
     @property
     def options(self) -> type[_OptionsRead_co]: ...
@@ -124,7 +130,15 @@ def option_names(writer: _HasOptions[Any]) -> frozenset[str]:
 
 
 def options_for(writer: _HasOptions[Options], given: object) -> Options:
-    """Make a writer's options from those of a command; options not given get its defaults."""
+    """Make a writer's options from those of a command; options not given get its defaults.
+
+    Raises:
+        UnusableValue: GP346 for no ranks, and for files of no size.
+    """
+    for name, flag in _COUNTS.items():
+        amount = getattr(given, name, None)
+        if amount is not None and amount < 1:
+            raise UnusableValue.below(flag, amount, "1")
     values = ((name, getattr(given, name)) for name in option_names(writer))
     return writer.options(**{name: _plain(value) for name, value in values if value is not None})
 
