@@ -27,6 +27,7 @@ from grokpack.core.escaping import escape_line, safe_operand, shell_command
 from grokpack.core.finding import of_kinds, only_errors
 from grokpack.formats import ckpt0 as ckpt0_format
 from grokpack.formats import zstd_seekable
+from grokpack.models import config_json
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.readers.reader_row import Reader
@@ -85,7 +86,7 @@ def survey(path: StrPath, head_dim: int | None = None) -> Survey:
 
     Raises:
         GrokpackError: GP201 if there is nothing, GP203 if the format is not known, GP212 for the
-            output of an unfinished run.
+            output of an unfinished run, GP346 for a head size that this model cannot have.
     """
     path = os.fspath(path)
     path = storage.absolute(path) if storage.is_url(path) else path
@@ -104,6 +105,8 @@ def survey(path: StrPath, head_dim: int | None = None) -> Survey:
     if reader.name == "hf" and not storage.is_url(folder):
         _refuse_rank(folder)
     surveyed = expected_counts.against_manifest(reader.survey(folder, head_dim))
+    if head_dim is not None and surveyed.checkpoint is not None:
+        config_json.refuse_head_dim(head_dim, surveyed.checkpoint.geometry)
     return unfinished_downloads.with_unfinished(surveyed)
 
 

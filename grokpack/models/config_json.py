@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from grokpack.core.errors import GrokpackError
+from grokpack.core.errors import GrokpackError, UnusableValue
 from grokpack.models import hyperparameters
 from grokpack.models.geometry_inference import Hints
 from grokpack.models.hyperparameters import shown
@@ -13,6 +13,7 @@ from grokpack.models.hyperparameters import shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from grokpack.models.architecture import Geometry
     from grokpack.models.family import Family, Model
 
 FILE = "config.json"
@@ -59,13 +60,47 @@ def _count(found: object) -> int | None:
 
 
 def hints(config: Mapping[str, Any], family: Family, head_dim: int | None = None) -> Hints:
-    """Return the config's values that shapes do not show; an explicit `head_dim` wins."""
+    """Return the config's values that shapes do not show.
+
+    Args:
+        config: The config; may be empty.
+        family: Family whose keys it has.
+        head_dim: Size of an attention head, as given for a config without it.
+
+    Raises:
+        UnusableValue: GP346 for another size than the config has.
+    """
     layers = value(config, family, "layers")
     return Hints(
-        head_dim=head_dim or value(config, family, "head_dim"),
+        head_dim=agreed_head_dim(head_dim, value(config, family, "head_dim")),
         layers=layers if layers and layers <= _MOST_LAYERS else None,
         scale_groups=value(config, family, "scale_groups"),
     )
+
+
+def agreed_head_dim(given: int | None, stored: int | None) -> int | None:
+    """Return the size of an attention head, given or stored.
+
+    Raises:
+        UnusableValue: GP346 where the two differ.
+    """
+    if given is not None and stored is not None and given != stored:
+        what = f"--head-dim is {given}, and the checkpoint's own config has {_short(stored)}"
+        facts = (("option", "--head-dim"),)
+        hint = "leave --head-dim: it is for a checkpoint whose config lacks the size"
+        raise UnusableValue(what, None, facts, hint)
+    return stored if given is None else given
+
+
+def refuse_head_dim(given: int, geometry: Geometry) -> None:
+    """Refuse a size that the attention of a model cannot have.
+
+    Raises:
+        UnusableValue: GP346.
+    """
+    if _attention_rest(given, geometry):
+        what = f"--head-dim {given} does not divide {_attention_widths(geometry)}"
+        raise UnusableValue(what, None, (("option", "--head-dim"),))
 
 
 def contradictions(config: Mapping[str, Any], model: Model) -> list[str]:
@@ -104,12 +139,17 @@ def _undivided(config: Mapping[str, Any], model: Model) -> list[str]:
             f"{geometry.q_width} and {geometry.ffn}"
         )
     head_dim = geometry.head_dim
-    if head_dim and (geometry.q_width % head_dim or geometry.kv_width % head_dim):
-        wrong.append(
-            f"head size {head_dim} does not divide the attention widths "
-            f"{geometry.q_width} and {geometry.kv_width}"
-        )
+    if head_dim and _attention_rest(head_dim, geometry):
+        wrong.append(f"head size {head_dim} does not divide {_attention_widths(geometry)}")
     return wrong
+
+
+def _attention_rest(head_dim: int, geometry: Geometry) -> int:
+    return geometry.q_width % head_dim or geometry.kv_width % head_dim
+
+
+def _attention_widths(geometry: Geometry) -> str:
+    return f"the attention widths {geometry.q_width} and {geometry.kv_width}"
 
 
 def _short(number: int) -> str:

@@ -48,7 +48,7 @@ from grokpack.core.tensors import (
 )
 from grokpack.formats import file_recognition, safetensors
 from grokpack.formats.header_allowance import Allowance
-from grokpack.models import partition, registry
+from grokpack.models import config_json, partition, registry
 from grokpack.models.architecture import Geometry
 from grokpack.models.family import Model
 from grokpack.transforms.copies import Copy
@@ -74,7 +74,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
 
     Args:
         folder: The folder of the index.
-        head_dim: Ignored if the index has the head size, as it does unless edited.
+        head_dim: Head size, if the index does not give it, as it does unless edited.
 
     Raises:
         GrokpackError: GP212 if there is no index yet, GP209 if it is broken.
@@ -131,8 +131,8 @@ def _parse_index(
             raise ValueError(document["schema"])
         numbers = {"mlp": None, **document["geometry"]}
         numbers = {name: numbers[name] for name in Geometry.__slots__}
-        if numbers["head_dim"] is None:
-            numbers["head_dim"] = head_dim
+        stored_size = _size(numbers["head_dim"], "head_dim")
+        numbers["head_dim"] = config_json.agreed_head_dim(head_dim, stored_size)
         geometry = Geometry(**{name: _size(n, name) for name, n in numbers.items()})
         arrays = {
             name: ArraySpec(tuple(_size(n, name) for n in row["shape"]), DType(row["dtype"]))
