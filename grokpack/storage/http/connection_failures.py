@@ -128,10 +128,18 @@ def _passing(causes: Causes, error: Exception, proxy: str | None) -> RetryableFa
     """Return the failure of a connection that may succeed on a retry."""
     if _first(causes, exceptions.ConnectTimeoutError):
         through = f" through the proxy {proxy}" if proxy else ""
-        return RetryableFailure(f"no connection{through} within {connections.CONNECT_S:.0f} s")
+        return RetryableFailure(f"no connection{through}{_refused(causes)}")
     if _first(causes, exceptions.ReadTimeoutError) or _first(causes, TimeoutError):
         return RetryableFailure(f"nothing came for {connections.SILENCE_S:.0f} s")
     return _cut(causes) or RetryableFailure(_reason(str(error) or type(error).__name__))
+
+
+def _refused(causes: Causes) -> str:
+    """Say why there is no connection: the system's reason, or that the time was over."""
+    system = next((one for one in causes if isinstance(one, OSError) and one.strerror), None)
+    if system is None or isinstance(system, TimeoutError):
+        return f" within {connections.CONNECT_S:.0f} s"
+    return f": {_reason(str(system.strerror))}"
 
 
 def _cut(causes: Causes) -> RetryableFailure | None:
@@ -159,10 +167,18 @@ def _reason(text: str) -> str:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield the errors that an error of urllib3 wraps, innermost first, and then itself."""
     inner = next((part for part in error.args[::-1] if isinstance(part, Exception)), None)
-    cause = inner or error.__cause__
+    cause = inner or error.__cause__ or _socks_cause(error)
     if cause is not None:
         yield from _causes(cause)
     yield error
+
+
+def _socks_cause(error: BaseException) -> BaseException | None:
+    """Return what PySocks met; urllib3 raises anew without naming it as the cause."""
+    if isinstance(error, exceptions.NewConnectionError):
+        return error.__context__
+    cause = getattr(error, "socket_err", None)
+    return cause if isinstance(cause, BaseException) else None
 
 
 def _first(causes: Causes, kind: type[E]) -> E | None:

@@ -252,6 +252,24 @@ def test_a_socks_proxy_resolves_names_and_is_told_who_asks(
     assert b"weights.invalid" in heard[1]
 
 
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+def test_a_proxy_that_is_not_there_is_named_with_the_reason(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if scheme != "http":
+        pytest.importorskip("socks")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"{scheme}://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("all_proxy", address)
+        monkeypatch.setattr(retry_policy, "MAX_ATTEMPTS", 1)
+        with pytest.raises(GrokpackError) as caught:
+            http_backend.size(f"{FAR}/grok/config.json")
+    assert caught.value.code == "GP221"
+    reason = f"no connection through the proxy {address}: Connection refused"
+    assert ("happened", reason) in caught.value.facts
+
+
 def test_a_socks_proxy_that_knows_nobody_is_named_at_once(
     socks: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(GrokpackError) as caught:
         survey(f"{url}/grok")
     assert caught.value.code == "GP221"
+    assert ("happened", "no connection: Connection refused") in caught.value.facts
 
 
 @pytest.mark.parametrize(
