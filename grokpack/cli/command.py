@@ -178,7 +178,8 @@ def _refuse_lost(typed: dict[str, Any], shown: list[inspect.Parameter]) -> None:
             file = f"; a file of that name is `./{taken}`" if _is_path(parameter) else ""
             what = f"{name} has no value: `{taken}` is an option"
             raise UnusableValue(what, None, facts, f"give {name} a value{file}")
-        if "" in values and getattr(declaration, "metavar", None) != _TEXT:
+        may_be_empty = parameter.default == "" or getattr(declaration, "metavar", None) == _TEXT
+        if "" in values and not may_be_empty:
             wanted = "name a file or folder" if _is_path(parameter) else f"give {name} a value"
             hint = f"{wanted}; a variable that is not set gives an empty one"
             raise UnusableValue(f"{name} is empty", None, facts, hint)
