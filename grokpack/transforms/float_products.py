@@ -43,6 +43,25 @@ class FloatScales(Transform):
 
 
 @dataclass(frozen=True, slots=True)
+class UniformScales(Transform):
+    """Scale of a whole matrix as that of each output, `[1, out]`.
+
+    Attributes:
+        array: The scale.
+        axes: Its axes, each of length 1.
+    """
+
+    operation: ClassVar[str] = "uniform scales"
+    array: str
+    axes: int
+
+    def make(self, box: Box, reader: ArraySource) -> np.ndarray:
+        """Repeat the scale."""
+        one = reader.read(self.array, Box((0,) * self.axes, (1,) * self.axes))
+        return np.full(box.shape, np.ascontiguousarray(one).reshape(-1)[0])
+
+
+@dataclass(frozen=True, slots=True)
 class FloatProducts(Transform):
     """Values of codes times the scales of their blocks, `f32[..., in, out]`, rounded once.
 

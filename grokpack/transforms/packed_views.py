@@ -208,7 +208,7 @@ class GroupOfEach(Transform):
 
     Attributes:
         groups: Makes those of the groups, `[group, out]`.
-        array: The group of each input, `i32[in]`.
+        array: The group of each input, `i32[in]` or `i64[in]`.
         count: Number of groups.
     """
 
@@ -222,7 +222,7 @@ class GroupOfEach(Transform):
         (first, column), (inputs, columns) = box.start, box.shape
         made = self.groups.make(Box((0, column), (self.count, columns)), reader)
         of_each = np.ascontiguousarray(reader.read(self.array, Box((first,), (inputs,))))
-        taken: np.ndarray = made[of_each.view(np.int32)]
+        taken: np.ndarray = made[of_each.view(np.dtype(f"i{of_each.itemsize}"))]
         return taken
 
 

@@ -25,8 +25,10 @@ CODES = (DType.F8_E4M3, DType.F8_E5M2)
 _SCALE_DTYPES = (DType.F32, DType.BF16, DType.F16, DType.F8_E8M0)
 _USUAL = (128, 128)
 _ACTIVATIONS = (
-    *(".input_scale", ".input_scale_inv", ".input_global_scale"),
-    *(".activation_scale", ".k_scale", ".v_scale"),
+    *(".input_scale", ".input_scale_inv", ".input_global_scale", ".input_zero_point"),
+    *(".activation_scale", ".output_scale", ".prob_scale", ".prob_output_scale"),
+    *(".q_scale", ".k_scale", ".v_scale", ".kv_scale"),
+    *(".q_zero_point", ".k_zero_point", ".v_zero_point"),
 )
 
 

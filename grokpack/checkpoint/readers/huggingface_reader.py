@@ -32,10 +32,11 @@ from grokpack.checkpoint.readers.matrix_assembly import (
     stored_names,
 )
 from grokpack.checkpoint.readers.packed_weights import PackedWeight
+from grokpack.checkpoint.readers.quantization_settings import HINT
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
-from grokpack.core.errors import GrokpackError, Place
-from grokpack.core.finding import Finding
+from grokpack.core.errors import GrokpackError, Place, UnsupportedLayout
+from grokpack.core.finding import Finding, only_errors
 from grokpack.core.layout import ArraySlice, FileLayout, Layout, Literal, whole_box
 from grokpack.core.tensors import DType, TensorSpec
 from grokpack.models import config_json, registry, tensor_names
@@ -87,10 +88,13 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     joined = _join(found, family, convention, document, settings)
     find = _find(found, folder, scheme)
     hints = config_json.hints(settings, family, head_dim)
-    held = _held(found, convention, hints.layers)
+    spare = packing_variants.zero_biases(folder, found.headers)
+    held = _held(found, convention, hints.layers, spare)
     router = found.arrays.get(convention.full("router", 0))
     layers, experts = matrix_assembly.extent(held, hints.layers, router)
     tensors, views, whole_packed = _assemble(found, family, convention, (layers, experts), find)
+    if not only_errors(found.findings):
+        _refuse_unread(found, folder, convention, views)
     forms = _forms(scheme, whole_packed)
     model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
     if model is None:
@@ -232,11 +236,16 @@ def _compare_head(found: FolderHeaders, checkpoint: Checkpoint, convention: Conv
         found.findings += check_head(checkpoint, embedding, convention.head)
 
 
-def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> list[ParsedName]:
-    """Parse the names; those that the convention lacks become findings."""
+def _held(
+    found: FolderHeaders, convention: Convention, layers: int | None, spare: frozenset[str]
+) -> list[ParsedName]:
+    """Parse the names but those to spare; what the convention lacks becomes findings."""
     held = []
     for path, header in found.headers.items():
+        found.findings += _not_read(path, [name for name in header.arrays if name in spare])
         for name in header.arrays:
+            if name in spare:
+                continue
             parsed = tensor_names.parse(convention, packed_weights.weight_of(name))
             if parsed is None:
                 found.findings += _foreign(convention, path, name)
@@ -247,6 +256,14 @@ def _held(found: FolderHeaders, convention: Convention, layers: int | None) -> l
                 found.findings.append(Finding("GP102", what, path, name))
         found.findings += fp8_weights.unread(path, header.arrays)
     return held
+
+
+def _not_read(path: str, biases: list[str]) -> list[Finding]:
+    """Return a note on a file's biases of zeros, if it has some."""
+    if not biases:
+        return []
+    what = f"{len(biases):,} biases of zeros, which no weight needs: not read"
+    return [Finding("GP102", what, path, biases[0], severity="warning")]
 
 
 def _foreign(convention: Convention, path: str, name: str) -> list[Finding]:
@@ -280,7 +297,10 @@ def _assemble(
     for entry in family.tensors(layers):
         stored = stored_names(entry, convention, experts)
         packed = [find(name) for name in stored]
-        if any(m is not None for m in packed) and entry.rule.quantized:
+        if any(m is not None for m in packed) and not entry.rule.quantized:
+            what = "this tensor is quantized, which is read of projections only"
+            raise UnsupportedLayout(what, None, (("tensor", stored[0]),), HINT)
+        if any(m is not None for m in packed):
             weight = _packed(found, entry, stored, packed)
             if weight is not None:
                 tensors[entry] = weight.tensor(entry.name)
@@ -298,6 +318,25 @@ def _assemble(
         spec, views[entry.name] = assembled
         tensors[entry] = TensorSpec(entry.name, spec)
     return tensors, views, weights
+
+
+def _refuse_unread(
+    found: FolderHeaders, folder: str, convention: Convention, views: Mapping[str, LazyArray]
+) -> None:
+    """Refuse arrays of packed weights that no value depends on: another program would use them.
+
+    Raises:
+        UnsupportedLayout: GP208.
+    """
+    read = {name for view in views.values() for name in view.inputs}
+    for name in found.arrays:
+        weight = packed_weights.weight_of(name)
+        part = name != weight or packed_weights.has_words(found.arrays, weight)
+        if not part or name in read or name.endswith(packed_weights.READ_AHEAD):
+            continue
+        if tensor_names.parse(convention, weight) is not None:
+            what = "a packed weight has an array that has no part in this form of it"
+            raise UnsupportedLayout(what, Place(folder, tensor=name), hint=HINT)
 
 
 def _packed(

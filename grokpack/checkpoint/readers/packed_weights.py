@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from grokpack.core.errors import UnsupportedLayout
 from grokpack.core.tensors import (
     ArraySpec,
     DType,
@@ -22,6 +23,7 @@ from grokpack.core.tensors import (
 from grokpack.kernels.fp4_blocks import MX_BLOCK, NV_BLOCK
 from grokpack.transforms.awq_views import AwqOctets, AwqZeros
 from grokpack.transforms.copies import Copy, Stack, Transposed
+from grokpack.transforms.float_products import FloatScales, UniformScales
 from grokpack.transforms.fp4_views import DividedScales, Fp4CodeColumns, PowerScales
 from grokpack.transforms.packed_views import (
     ColumnOctets,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 _WEIGHT = ".weight"
 _WORD_BITS = 32
 _BITS = (4, 8)
+_MOST_BITS = 8
 _FOUR = 4
 _PAIR = 2
 PARTS = (
@@ -167,6 +170,12 @@ def weight_of(name: str) -> str:
     return name.removesuffix(ending) + _WEIGHT
 
 
+def has_words(arrays: Container[str], weight: str) -> bool:
+    """Return whether a weight has packed words beside what may lie there under its own name."""
+    base = weight.removesuffix(_WEIGHT)
+    return f"{base}.weight_packed" in arrays or f"{base}.qweight" in arrays
+
+
 def find(
     arrays: Mapping[str, ArraySpec],
     weight: str,
@@ -195,6 +204,7 @@ def find(
         made = _floats(arrays, base, "weight_packed")
     elif packed is not None:
         parts = ["weight_packed", "weight_scale", "weight_shape"]
+        parts += ["weight_g_idx"] if f"{base}.weight_g_idx" in arrays else []
         made = _of_matrices(arrays, base, parts) or _rows(arrays, base, numbers)
     elif words is not None and is_awq(arrays, base):
         made = _of_matrices(arrays, base, ["qweight", "scales", "qzeros"]) or _awq(arrays, base)
@@ -204,19 +214,23 @@ def find(
     elif weight in arrays and arrays[weight].dtype is DType.U8:
         made = _floats(arrays, base, "weight")
     elif weight in arrays and arrays[weight].dtype is DType.I8:
-        made = _of_matrices(arrays, base, ["weight", "weight_scale"]) or _outputs(arrays, base)
+        made = _of_matrices(arrays, base, ["weight", "weight_scale"], _INT8) or _outputs(
+            arrays, base
+        )
     return made if order is None or not isinstance(made, PackedWeight) else _unordered(made, order)
 
 
 def is_awq(arrays: Mapping[str, ArraySpec], base: str) -> bool:
     """Return whether the words of a module are packed along its outputs, as AWQ does."""
-    scales = arrays.get(f"{base}.scales")
-    if scales is None or f"{base}.g_idx" in arrays:
+    scales, words = arrays.get(f"{base}.scales"), arrays.get(f"{base}.qweight")
+    if scales is None or words is None or f"{base}.g_idx" in arrays:
         return False
-    return scales.shape[-1:] != arrays[f"{base}.qweight"].shape[-1:]
+    return scales.shape[-1:] != words.shape[-1:]
 
 
 _ORDERS = (".g_idx", ".weight_g_idx")
+READ_AHEAD = (".weight_shape", *_ORDERS)
+"""Endings of arrays whose values are checked with the headers, and perhaps never read again."""
 
 
 def _unordered(made: PackedWeight, order: str) -> PackedWeight:
@@ -238,17 +252,21 @@ def _unordered(made: PackedWeight, order: str) -> PackedWeight:
 _AXES = {
     "weight_shape": (1,),
     "g_idx": (1,),
+    "weight_g_idx": (1,),
     "weight_global_scale": (0, 1),
     "weight_scale_2": (0, 1),
 }
 """Numbers of axes; all others have two."""
 _ONE = ("weight_global_scale", "weight_scale_2")  # arrays of one number
 _WORDS = (DType.I32,)
+_GROUPS = (DType.I32, DType.I64)
 _STEPS = (DType.BF16, DType.F16, DType.F32)
 _PARTS = {
     "weight_packed": _WORDS,
     "qweight": _WORDS,
     "qzeros": _WORDS,
+    "g_idx": _GROUPS,
+    "weight_g_idx": _GROUPS,
     "weight_zero_point": _WORDS,
     "weight_scale": _STEPS,
     "scales": _STEPS,
@@ -260,6 +278,10 @@ _FP4 = {
     "weight_scale_2": (DType.F32,),
 }
 """Dtypes of the arrays of four-bit floats, which are known by that of their codes."""
+
+
+_INT8 = {"weight_scale": _STEPS}
+"""Likewise of int8; their scales may have fewer axes."""
 
 
 def _of_matrices(
@@ -274,7 +296,8 @@ def _of_matrices(
         if spec is None:
             return f"`{name}` of a packed weight is missing"
         alone = name not in _ONE or spec.elements == 1
-        if len(spec.shape) not in _AXES.get(name, (2,)) or 0 in spec.shape or not alone:
+        usual = (0, 1, 2) if dtypes is _INT8 and name in _INT8 else (2,)
+        if len(spec.shape) not in _AXES.get(name, usual) or 0 in spec.shape or not alone:
             return f"`{name}` of a packed weight has the shape {spec.shape}"
         if spec.dtype not in dtypes.get(name, (spec.dtype,)):
             return f"`{name}` of a packed weight is {spec.dtype.label}"
@@ -290,9 +313,12 @@ def _rows(
     shape = numbers(f"{base}.weight_shape")
     groups = scale.shape[1]
     inputs = shape[1] if len(shape) == _PAIR and shape[0] == outputs else 0
-    bits = next((b for b in _BITS if inputs * b == words * _WORD_BITS), 0)
+    bits = _bits(words, inputs, base)
     if not bits or scale.shape[0] != outputs or inputs % groups:
         return "packed codes, scales and shape do not fit one another"
+    order = arrays.get(f"{base}.weight_g_idx")
+    if order is not None and order.shape != (inputs,):
+        return f"`weight_g_idx` of {inputs} inputs has the shape {order.shape}"
     zeros = f"{base}.weight_zero_point"
     if zeros in arrays:
         wanted = ArraySpec((-(-outputs * bits // _WORD_BITS), groups), DType.I32)
@@ -313,7 +339,7 @@ def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> 
     words, outputs = arrays[f"{base}.qweight"].shape
     scale, (inputs,) = arrays[f"{base}.scales"], arrays[f"{base}.g_idx"].shape
     groups = scale.shape[0]
-    bits = next((b for b in _BITS if inputs * b == words * _WORD_BITS), 0)
+    bits = _bits(words, inputs, base)
     if not bits or scale.shape[1] != outputs or inputs % groups:
         return "packed codes, scales and groups do not fit one another"
     if arrays[f"{base}.qzeros"].shape != (groups, outputs * bits // _WORD_BITS):
@@ -327,6 +353,20 @@ def _columns(arrays: Mapping[str, ArraySpec], base: str, *, symmetric: bool) -> 
         ColumnZeros(f"{base}.qzeros", bits),
         symmetric,
     )
+
+
+def _bits(words: int, inputs: int, base: str) -> int:
+    """Return the bits of a code by the words that inputs take; 0 if they do not fit.
+
+    Raises:
+        UnsupportedLayout: GP208 for codes of other bits than are read.
+    """
+    bits, rest = divmod(words * _WORD_BITS, inputs) if inputs else (0, 0)
+    if not rest and 0 < bits < _MOST_BITS and bits not in _BITS:
+        listed = " and ".join(map(str, _BITS))
+        what = f"packed codes of {bits} bits are not read: those of {listed} bits are"
+        raise UnsupportedLayout(what, None, (("weight", base),))
+    return 0 if rest or bits not in _BITS else bits
 
 
 def _awq(arrays: Mapping[str, ArraySpec], base: str) -> PackedWeight | str:
@@ -379,15 +419,25 @@ def _floats(arrays: Mapping[str, ArraySpec], base: str, codes: str) -> PackedWei
 
 
 def _outputs(arrays: Mapping[str, ArraySpec], base: str) -> PackedWeight | str:
-    """Read w8a8-int8: codes `[out, in]`, scales `[out, group]`; groups are those of the ranks."""
+    """Read int8: codes `[out, in]`, scales `[out, group]`, `[out]`, or one of them all.
+
+    Groups of w8a8-int8 are those of the ranks.
+    """
     outputs, inputs = arrays[f"{base}{_WEIGHT}"].shape
-    scale = arrays[f"{base}.weight_scale"]
-    if scale.shape[0] != outputs or inputs % scale.shape[1]:
+    name = f"{base}.weight_scale"
+    scale, axes = arrays[name], len(arrays[name].shape)
+    groups = scale.shape[1] if axes == _PAIR and outputs == scale.shape[0] else 1
+    view: LazyArray = Transposed(name)
+    if scale.elements == 1 and outputs > 1:
+        view = UniformScales(name, axes)
+    elif scale.shape == (outputs,):
+        view = FloatScales(name, axes)
+    elif axes != _PAIR or scale.shape[0] != outputs or inputs % groups:
         return "codes and scales do not fit one another"
     return PackedWeight(
         8,
         ArraySpec((inputs, outputs), DType.I8),
-        ArraySpec((scale.shape[1], outputs), scale.dtype),
+        ArraySpec((groups, outputs), scale.dtype),
         Transposed(f"{base}{_WEIGHT}"),
-        Transposed(f"{base}.weight_scale"),
+        view,
     )

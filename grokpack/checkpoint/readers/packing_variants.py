@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from grokpack import storage
+from grokpack.checkpoint.readers.packed_weights import is_awq
 from grokpack.core.errors import MalformedInput, Place, UnsupportedLayout
 from grokpack.core.tensors import DType
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from grokpack.core.tensors import ArraySpec
+    from grokpack.formats.pickle import StoredArray
     from grokpack.formats.safetensors import SafetensorsHeader
 
     ReadIntegers = Callable[[str, int, int], np.ndarray]
@@ -29,6 +31,7 @@ _ORDERS = {".g_idx": (".scales", -2), ".weight_g_idx": (".weight_scale", -1)}
 """Arrays that give each input its group, and the axis of the scales that counts groups."""
 _INTEGERS = (DType.I32, DType.I64)
 _BLOCK = 1 << 18  # inputs that are compared at a time
+_ZEROS, _BIAS = ".qzeros", ".bias"
 _SAMPLES = 16  # weights whose zero points are sampled
 _SAMPLE_WORDS = 1024  # of each
 _MIDDLES = {4: 0x88888888, 8: 0x80808080}
@@ -42,7 +45,7 @@ class InputOrder:
     """Order of a weight's inputs: the group of each.
 
     Attributes:
-        name: The array, `i32[in]`.
+        name: The array, `i32[in]` or `i64[in]`.
         inputs: Its length.
         groups: Number of groups of the scales.
     """
@@ -104,6 +107,28 @@ def integer_reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> Rea
     return read
 
 
+def zero_biases(folder: str, headers: Mapping[str, SafetensorsHeader]) -> frozenset[str]:
+    """Find biases of GPTQ weights that hold zeros alone, which some tools write for all layers.
+
+    Engines leave them out for a model without biases.
+    """
+    words = {name for header in headers.values() for name in header.arrays}
+    found = [
+        (name, path, stored)
+        for path, header in headers.items()
+        for name, stored in header.arrays.items()
+        if name.endswith(_BIAS) and f"{name.removesuffix(_BIAS)}.qweight" in words
+    ]
+
+    def is_zero(place: tuple[str, str, StoredArray]) -> bool:
+        _, path, stored = place
+        data = storage.FileBytes(os.path.join(folder, path))
+        return not any(data.read(stored.offset, stored.spec.nbytes))
+
+    zeros = storage.map_all(folder, is_zero, found)
+    return frozenset(name for (name, *_), zero in zip(found, zeros, strict=True) if zero)
+
+
 def find_orders(folder: str, arrays: Mapping[str, ArraySpec], read: ReadIntegers) -> frozenset[str]:
     """Find the arrays that give each input its group, if inputs of any weight are out of order.
 
@@ -132,7 +157,7 @@ def orders(arrays: Mapping[str, ArraySpec]) -> list[InputOrder]:
     for name, spec in arrays.items():
         for ending, (scales, axis) in _ORDERS.items():
             other = arrays.get(name.removesuffix(ending) + scales)
-            if not name.endswith(ending) or len(spec.shape) != 1 or spec.dtype is not DType.I32:
+            if not name.endswith(ending) or len(spec.shape) != 1 or spec.dtype not in _INTEGERS:
                 continue
             groups = other.shape[axis] if other and len(other.shape) > 1 else 0
             if groups and spec.shape[0] >= groups:
@@ -143,12 +168,19 @@ def orders(arrays: Mapping[str, ArraySpec]) -> list[InputOrder]:
 def refuse_whole_zeros(folder: str, arrays: Mapping[str, ArraySpec], read: ReadIntegers) -> None:
     """Refuse GPTQ's zero points in the second form, where the words prove it.
 
-    Symmetric codes have all zero points in the middle, which the first form stores less one.
+    Symmetric codes have all zero points in the middle, which the first form stores less one. Those
+    of AWQ are stored as they are.
 
     Raises:
         GrokpackError: GP208 if every sampled word is the middle itself.
     """
-    names = [name for name in arrays if name.endswith(".qzeros") and arrays[name].elements]
+    names = [
+        name
+        for name in arrays
+        if name.endswith(_ZEROS)
+        and arrays[name].elements
+        and not is_awq(arrays, name.removesuffix(_ZEROS))
+    ]
     chosen = names[:: max(1, len(names) // _SAMPLES)]
     words = [read(name, 0, min(arrays[name].elements, _SAMPLE_WORDS)) for name in chosen]
     for bits, middle in _MIDDLES.items():

@@ -69,7 +69,7 @@ _METHODS = {  # by the ending of the arrays of codes, and their form: the method
     ".weight_packed": ("compressed-tensors",),
     _FP4: ("compressed-tensors",),
     ".weight": ("w8a8_int8", "compressed-tensors"),
-    _MODELOPT: ("modelopt", "modelopt_fp4"),
+    _MODELOPT: ("modelopt",),
     _FP8: ("fp8", "compressed-tensors", "modelopt"),
 }
 _CODES = {
@@ -77,6 +77,8 @@ _CODES = {
     DType.U8: _MODELOPT,
     **dict.fromkeys(fp8_weights.CODES, _FP8),
 }  # dtypes of codes whose arrays are `.weight`
+_ALIASES = {"modelopt_fp4": "modelopt", "modelopt_fp8": "modelopt"}
+"""Methods as engines call them, and as the tools that wrote the folders do."""
 _FORMATS = {  # by method
     "gptq": ("gptq",),
     "awq": ("gemm",),
@@ -86,7 +88,8 @@ _FORMATS = {  # by method
     ),
 }
 _ORDERED = ("group", "dynamic", "true")
-_HINT = "take a copy in bfloat16 or float16, or quantize the release: `grokpack quantize`"
+HINT = "take a copy in bfloat16 or float16, or quantize the release: `grokpack quantize`"
+"""What to do about a packing that is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,8 @@ class PackingSettings:
                 raise _contradiction(place, "symmetric is false", name, "no zero points stored")
             inputs, groups = weight.inputs, weight.groups
             for place, bits, size in self._shapes():
-                if bits is not None and bits != weight.bits:
+                fewer = weight.codes.dtype is DType.I8 and bits is not None and bits < weight.bits
+                if bits is not None and bits != weight.bits and not fewer:
                     raise _contradiction(place, f"bits {bits}", name, f"bits {weight.bits}")
                 fits = groups == 1 if size < 0 or size >= inputs else groups * size == inputs
                 if size and not fits:
@@ -192,6 +196,7 @@ def read(
         uniform &= not document.get("dynamic")
         own = _weight_groups(document)
         groups += [(place, group) for group in own]
+        _refuse_rotation(folder, place, document)
         for key, value in _settings(place, document).items():
             earlier = said.setdefault(key, (place, value))
             if earlier[1] != value:
@@ -265,11 +270,14 @@ def _typed(setting: str, value: object, key: str, place: str) -> object:
         return switch
     if not isinstance(value, str):
         raise _no_setting(place, f"{key} is no name")
-    return value.lower()
+    name = value.lower()
+    return _ALIASES.get(name, name) if setting == "method" else name
 
 
 def _sizes(value: object, key: str, place: str) -> tuple[int, int]:
-    """Return outputs and inputs of a block."""
+    """Return outputs and inputs of a block: `[128, 128]`, or `128x128`."""
+    if isinstance(value, str):
+        value = [int(n) if n.isdecimal() and len(n) < 9 else n for n in value.lower().split("x")]  # noqa: PLR2004  # digits of any real one
     if isinstance(value, list) and len(value) == 2 and all(type(n) is int and n > 0 for n in value):  # noqa: PLR2004  # axes
         return value[0], value[1]
     raise _no_setting(place, f"{key} is no pair of sizes")
@@ -306,9 +314,8 @@ def _held(arrays: Mapping[str, ArraySpec]) -> set[str]:
 
 def _types(held: set[str]) -> tuple[str, ...]:
     """Return the types of weights that compressed-tensors may name for these forms of codes."""
-    if _FP8 in held:
-        return "int", "float"
-    return ("float",) if held & {_FP4, _MODELOPT} else ("int",)
+    floats = held & {_FP4, _MODELOPT, _FP8}
+    return (*(("float",) if floats else ()), *(("int",) if held - floats or _FP8 in held else ()))
 
 
 def _refuse_packings(folder: str, arrays: Iterable[str]) -> None:
@@ -316,7 +323,7 @@ def _refuse_packings(folder: str, arrays: Iterable[str]) -> None:
         for ending, packing in _ENDINGS.items():
             if name.endswith(ending) or f"{ending}." in name:
                 what = f"the weights are those of {packing}, which is not read"
-                raise UnsupportedLayout(what, Place(folder, tensor=name), hint=_HINT)
+                raise UnsupportedLayout(what, Place(folder, tensor=name), hint=HINT)
 
 
 def _refuse_methods(folder: str, scheme: PackingSettings, held: set[str]) -> None:
@@ -328,7 +335,7 @@ def _refuse_methods(folder: str, scheme: PackingSettings, held: set[str]) -> Non
         if method in known:
             raise _contradiction(place, f"quant_method {method}", folder, f"{', '.join(held)}")
         what = f"weights that are packed by `{method[:40]}` are not read"
-        raise UnsupportedLayout(what, Place(folder), ((place, f"quant_method {method}"),), _HINT)
+        raise UnsupportedLayout(what, Place(folder), ((place, f"quant_method {method}"),), HINT)
     usual = "gptq" if ".qweight" in held else "awq" if _AWQ in held else "compressed-tensors"
     known_forms = _FORMATS.get(method or usual)
     if form is not None and known_forms is not None and form not in known_forms:
@@ -336,7 +343,14 @@ def _refuse_methods(folder: str, scheme: PackingSettings, held: set[str]) -> Non
         what = f"weights that are packed as `{form[:40]}` are not read"
         if form == "gptq_v2":
             what = "GPTQ weights are read in the first form only, whose zero points are less one"
-        raise UnsupportedLayout(what, Place(folder), ((place, f"format {form}"),), _HINT)
+        raise UnsupportedLayout(what, Place(folder), ((place, f"format {form}"),), HINT)
+
+
+def _refuse_rotation(folder: str, place: str, document: Mapping[str, Any]) -> None:
+    """Refuse weights that were rotated for their quantization: engines rotate activations back."""
+    if document.get("transform_config"):
+        what = "weights that were rotated for quantization are not read"
+        raise UnsupportedLayout(what, Place(folder), ((place, "transform_config"),), HINT)
 
 
 def _refuse_groups(
@@ -347,12 +361,12 @@ def _refuse_groups(
     for place, own in scheme.groups:
         if own.get("type", "int") not in types:
             what = f"weights of the type {str(own['type'])[:20]} are not read"
-            raise UnsupportedLayout(what, Place(folder), ((place, "type"),), _HINT)
+            raise UnsupportedLayout(what, Place(folder), ((place, "type"),), HINT)
         order = str(own.get("actorder")).lower()
         if order in _ORDERED and not ordered:
             what = "weights in act-order (actorder) are not read without their weight_g_idx"
             facts = ((place, f"actorder {order}"),)
-            raise UnsupportedLayout(what, Place(folder), facts, _HINT)
+            raise UnsupportedLayout(what, Place(folder), facts, HINT)
 
 
 def _disagreement(

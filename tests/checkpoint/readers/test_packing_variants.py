@@ -38,7 +38,15 @@ def swap_two(arrays: Arrays) -> None:
     arrays[name][[0, -1]] = arrays[name][[-1, 0]]
 
 
-@pytest.mark.parametrize("edit", [permute, turn_groups, swap_two])
+def as_64_bits(arrays: Arrays) -> None:
+    """Permute the inputs, and give their groups as older tools do."""
+    permute(arrays)
+    for name in arrays:
+        if name.endswith(".g_idx"):
+            arrays[name] = arrays[name].astype(np.int64)
+
+
+@pytest.mark.parametrize("edit", [permute, turn_groups, swap_two, as_64_bits])
 @pytest.mark.parametrize("form", ["gptq", "gptq 8"])
 @pytest.mark.parametrize("said", [True, False])
 def test_inputs_in_any_order_have_the_scales_of_their_groups(
