@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint.readers import packed_weights, weight_files
+from grokpack.checkpoint.readers import packed_arrays, weight_files
 from grokpack.core.finding import Finding
 from grokpack.formats.header_allowance import Allowance
 from grokpack.models import registry, tensor_names
@@ -84,7 +84,7 @@ def _leave_copies(found: FolderHeaders) -> None:
 
 
 def _is_known(name: str) -> bool:
-    weight = packed_weights.weight_of(name)
+    weight = packed_arrays.weight_of(name)
     return any(tensor_names.parse(convention, weight) for _, convention in registry.conventions())
 
 
@@ -98,7 +98,7 @@ def index_findings(found: FolderHeaders, convention: Convention) -> Iterator[Fin
             yield Finding("GP105", what, path, name)
     for path, header in found.headers.items():
         for name in header.arrays:
-            weight = packed_weights.weight_of(name)
+            weight = packed_arrays.weight_of(name)
             if name not in found.placed and tensor_names.parse(convention, weight):
                 what = "the index does not list this tensor: who goes by it leaves it out"
                 yield Finding("GP102", what, path, name)

@@ -18,6 +18,7 @@ from grokpack.checkpoint.readers import (
     fp8_weights,
     kind_files,
     matrix_assembly,
+    packed_arrays,
     packed_weights,
     packing_variants,
     quantization_settings,
@@ -182,7 +183,7 @@ def _convention(
         GrokpackError: GP217 with the nearest known names.
     """
     listed = [
-        packed_weights.weight_of(n) for header in found.headers.values() for n in header.arrays
+        packed_arrays.weight_of(n) for header in found.headers.values() for n in header.arrays
     ]
     recognized = registry.by_convention(listed, settings)
     if recognized is None:
@@ -246,7 +247,7 @@ def _held(
         for name in header.arrays:
             if name in spare:
                 continue
-            parsed = tensor_names.parse(convention, packed_weights.weight_of(name))
+            parsed = tensor_names.parse(convention, packed_arrays.weight_of(name))
             if parsed is None:
                 found.findings += _foreign(convention, path, name)
                 continue
@@ -330,9 +331,9 @@ def _refuse_unread(
     """
     read = {name for view in views.values() for name in view.inputs}
     for name in found.arrays:
-        weight = packed_weights.weight_of(name)
-        part = name != weight or packed_weights.has_words(found.arrays, weight)
-        if not part or name in read or name.endswith(packed_weights.READ_AHEAD):
+        weight = packed_arrays.weight_of(name)
+        part = name != weight or packed_arrays.has_words(found.arrays, weight)
+        if not part or name in read or name.endswith(packed_arrays.READ_AHEAD):
             continue
         if tensor_names.parse(convention, weight) is not None:
             what = "a packed weight has an array that has no part in this form of it"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.layouts import kind_files_layout
-from grokpack.checkpoint.readers.packed_weights import weight_of
+from grokpack.checkpoint.readers.packed_arrays import weight_of
 from grokpack.core.finding import Finding
 from grokpack.models import config_json
 from grokpack.models.tensor_names import parse, rank_axis

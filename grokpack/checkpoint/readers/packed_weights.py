@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from grokpack.checkpoint.readers.packed_arrays import FP4, INT8, ORDERS, WEIGHT, is_awq, misfit
 from grokpack.core.errors import UnsupportedLayout
 from grokpack.core.tensors import (
     ArraySpec,
@@ -41,27 +42,11 @@ if TYPE_CHECKING:
 
     from grokpack.transforms.protocols import LazyArray
 
-_WEIGHT = ".weight"
 _WORD_BITS = 32
 _BITS = (4, 8)
 _MOST_BITS = 8
 _FOUR = 4
 _PAIR = 2
-PARTS = (
-    ".weight_packed",
-    ".weight_scale",
-    ".weight_global_scale",
-    ".weight_scale_2",
-    ".weight_scale_inv",
-    ".weight_zero_point",
-    ".weight_shape",
-    ".qweight",
-    ".qzeros",
-    ".scales",
-    ".g_idx",
-    ".weight_g_idx",
-)
-"""Endings of the arrays of a packed weight, after the module's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +147,6 @@ def values_of(packing: Packing, unsigned: UnsignedCodes, scales: LazyArray) -> L
     )
 
 
-def weight_of(name: str) -> str:
-    """Return the weight that an array belongs to; the name itself if it is no part of one."""
-    if not name.endswith(PARTS):
-        return name
-    ending = next(ending for ending in PARTS if name.endswith(ending))
-    return name.removesuffix(ending) + _WEIGHT
-
-
-def has_words(arrays: Container[str], weight: str) -> bool:
-    """Return whether a weight has packed words beside what may lie there under its own name."""
-    base = weight.removesuffix(_WEIGHT)
-    return f"{base}.weight_packed" in arrays or f"{base}.qweight" in arrays
-
-
 def find(
     arrays: Mapping[str, ArraySpec],
     weight: str,
@@ -196,8 +167,8 @@ def find(
     Returns:
         Its packed form; a sentence if its arrays do not fit one another; None if it is not packed.
     """
-    base = weight.removesuffix(_WEIGHT)
-    order = next((name for end in _ORDERS if (name := base + end) in orders), None)
+    base = weight.removesuffix(WEIGHT)
+    order = next((name for end in ORDERS if (name := base + end) in orders), None)
     packed, words = (arrays.get(f"{base}.{name}") for name in ("weight_packed", "qweight"))
     made: PackedWeight | str | None = None
     if packed is not None and packed.dtype is DType.U8:
@@ -205,32 +176,17 @@ def find(
     elif packed is not None:
         parts = ["weight_packed", "weight_scale", "weight_shape"]
         parts += ["weight_g_idx"] if f"{base}.weight_g_idx" in arrays else []
-        made = _of_matrices(arrays, base, parts) or _rows(arrays, base, numbers)
+        made = misfit(arrays, base, parts) or _rows(arrays, base, numbers)
     elif words is not None and is_awq(arrays, base):
-        made = _of_matrices(arrays, base, ["qweight", "scales", "qzeros"]) or _awq(arrays, base)
+        made = misfit(arrays, base, ["qweight", "scales", "qzeros"]) or _awq(arrays, base)
     elif words is not None:
         parts = ["qweight", "scales", "qzeros", "g_idx"]
-        made = _of_matrices(arrays, base, parts) or _columns(arrays, base, symmetric=symmetric)
+        made = misfit(arrays, base, parts) or _columns(arrays, base, symmetric=symmetric)
     elif weight in arrays and arrays[weight].dtype is DType.U8:
         made = _floats(arrays, base, "weight")
     elif weight in arrays and arrays[weight].dtype is DType.I8:
-        made = _of_matrices(arrays, base, ["weight", "weight_scale"], _INT8) or _outputs(
-            arrays, base
-        )
+        made = misfit(arrays, base, ["weight", "weight_scale"], INT8) or _outputs(arrays, base)
     return made if order is None or not isinstance(made, PackedWeight) else _unordered(made, order)
-
-
-def is_awq(arrays: Mapping[str, ArraySpec], base: str) -> bool:
-    """Return whether the words of a module are packed along its outputs, as AWQ does."""
-    scales, words = arrays.get(f"{base}.scales"), arrays.get(f"{base}.qweight")
-    if scales is None or words is None or f"{base}.g_idx" in arrays:
-        return False
-    return scales.shape[-1:] != words.shape[-1:]
-
-
-_ORDERS = (".g_idx", ".weight_g_idx")
-READ_AHEAD = (".weight_shape", *_ORDERS)
-"""Endings of arrays whose values are checked with the headers, and perhaps never read again."""
 
 
 def _unordered(made: PackedWeight, order: str) -> PackedWeight:
@@ -247,61 +203,6 @@ def _unordered(made: PackedWeight, order: str) -> PackedWeight:
         zeros_view=None if made.zeros_view is None else of_each(made.zeros_view),
         groups_apart=groups,
     )
-
-
-_AXES = {
-    "weight_shape": (1,),
-    "g_idx": (1,),
-    "weight_g_idx": (1,),
-    "weight_global_scale": (0, 1),
-    "weight_scale_2": (0, 1),
-}
-"""Numbers of axes; all others have two."""
-_ONE = ("weight_global_scale", "weight_scale_2")  # arrays of one number
-_WORDS = (DType.I32,)
-_GROUPS = (DType.I32, DType.I64)
-_STEPS = (DType.BF16, DType.F16, DType.F32)
-_PARTS = {
-    "weight_packed": _WORDS,
-    "qweight": _WORDS,
-    "qzeros": _WORDS,
-    "g_idx": _GROUPS,
-    "weight_g_idx": _GROUPS,
-    "weight_zero_point": _WORDS,
-    "weight_scale": _STEPS,
-    "scales": _STEPS,
-}
-"""Dtypes of the arrays of a packed weight."""
-_FP4 = {
-    "weight_scale": (DType.U8, DType.F8_E4M3),
-    "weight_global_scale": (DType.F32,),
-    "weight_scale_2": (DType.F32,),
-}
-"""Dtypes of the arrays of four-bit floats, which are known by that of their codes."""
-
-
-_INT8 = {"weight_scale": _STEPS}
-"""Likewise of int8; their scales may have fewer axes."""
-
-
-def _of_matrices(
-    arrays: Mapping[str, ArraySpec],
-    base: str,
-    names: list[str],
-    dtypes: Mapping[str, tuple[DType, ...]] = _PARTS,
-) -> str | None:
-    """Describe what is wrong with the arrays of a weight, each on its own."""
-    for name in names:
-        spec = arrays.get(f"{base}.{name}")
-        if spec is None:
-            return f"`{name}` of a packed weight is missing"
-        alone = name not in _ONE or spec.elements == 1
-        usual = (0, 1, 2) if dtypes is _INT8 and name in _INT8 else (2,)
-        if len(spec.shape) not in _AXES.get(name, usual) or 0 in spec.shape or not alone:
-            return f"`{name}` of a packed weight has the shape {spec.shape}"
-        if spec.dtype not in dtypes.get(name, (spec.dtype,)):
-            return f"`{name}` of a packed weight is {spec.dtype.label}"
-    return None
 
 
 def _rows(
@@ -397,7 +298,7 @@ def _floats(arrays: Mapping[str, ArraySpec], base: str, codes: str) -> PackedWei
     scales = f"{base}.weight_scale"
     micro = scales in arrays and arrays[scales].dtype is DType.U8
     whole = "weight_scale_2" if codes == "weight" else "weight_global_scale"
-    wrong = _of_matrices(arrays, base, [codes, "weight_scale", *([] if micro else [whole])], _FP4)
+    wrong = misfit(arrays, base, [codes, "weight_scale", *([] if micro else [whole])], FP4)
     if wrong is not None:
         return wrong
     outputs, pairs = arrays[f"{base}.{codes}"].shape
@@ -423,7 +324,7 @@ def _outputs(arrays: Mapping[str, ArraySpec], base: str) -> PackedWeight | str:
 
     Groups of w8a8-int8 are those of the ranks.
     """
-    outputs, inputs = arrays[f"{base}{_WEIGHT}"].shape
+    outputs, inputs = arrays[f"{base}{WEIGHT}"].shape
     name = f"{base}.weight_scale"
     scale, axes = arrays[name], len(arrays[name].shape)
     groups = scale.shape[1] if axes == _PAIR and outputs == scale.shape[0] else 1
@@ -438,6 +339,6 @@ def _outputs(arrays: Mapping[str, ArraySpec], base: str) -> PackedWeight | str:
         8,
         ArraySpec((inputs, outputs), DType.I8),
         ArraySpec((groups, outputs), scale.dtype),
-        Transposed(f"{base}{_WEIGHT}"),
+        Transposed(f"{base}{WEIGHT}"),
         view,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from grokpack import storage
-from grokpack.checkpoint.readers.packed_weights import is_awq
+from grokpack.checkpoint.readers.packed_arrays import is_awq
 from grokpack.core.errors import MalformedInput, Place, UnsupportedLayout
 from grokpack.core.tensors import DType
 

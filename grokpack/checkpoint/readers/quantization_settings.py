@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack import storage
 from grokpack.checkpoint.readers import fp8_weights
-from grokpack.checkpoint.readers.packed_weights import is_awq
+from grokpack.checkpoint.readers.packed_arrays import is_awq
 from grokpack.core.errors import GrokpackError, MalformedInput, Place, UnsupportedLayout
 from grokpack.core.tensors import DType
 from grokpack.formats import bounded_json
@@ -89,7 +89,7 @@ _FORMATS = {  # by method
 }
 _ORDERED = ("group", "dynamic", "true")
 HINT = "take a copy in bfloat16 or float16, or quantize the release: `grokpack quantize`"
-"""What to do about a packing that is not read."""
+"""Advice about a packing that is not read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grokpack.checkpoint.readers import packed_weights
+from grokpack.checkpoint.readers import packed_arrays
 from grokpack.checkpoint.readers.expected_counts import UNKNOWN_RANKS
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Box, whole_box
@@ -186,4 +186,4 @@ def _rank(path: str) -> int | None:
 
 def _axis(convention: Convention, name: str) -> int | None:
     """Return the axis of a matrix that ranks share; None if they hold it whole."""
-    return tensor_names.rank_axis(convention, packed_weights.weight_of(name))
+    return tensor_names.rank_axis(convention, packed_arrays.weight_of(name))

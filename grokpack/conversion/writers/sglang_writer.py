@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack.checkpoint.layouts import kind_files_layout
-from grokpack.checkpoint.readers.packed_weights import weight_of
+from grokpack.checkpoint.readers.packed_arrays import weight_of
 from grokpack.conversion.writers import huggingface_config, huggingface_folder, losslessness
 from grokpack.conversion.writers.engine_arrays import engine_arrays
 from grokpack.conversion.writers.huggingface_folder import INDEX, SHARD_BYTES, ModelCard
