@@ -106,7 +106,8 @@ def survey(path: StrPath, head_dim: int | None = None) -> Survey:
         _refuse_rank(folder)
     surveyed = expected_counts.against_manifest(reader.survey(folder, head_dim))
     if head_dim is not None and surveyed.checkpoint is not None:
-        config_json.refuse_head_dim(head_dim, surveyed.checkpoint.geometry)
+        own = surveyed.checkpoint
+        config_json.refuse_head_dim(head_dim, own.model, own.config)
     return unfinished_downloads.with_unfinished(surveyed)
 
 

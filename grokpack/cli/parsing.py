@@ -59,19 +59,17 @@ def _unusable(option: str, text: str, form: str, example: str) -> UnusableValue:
 def parse_seconds(option: str, text: str | None) -> float | None:
     """Parse `90`, `30m`, `2h` into seconds; None stays None.
 
+    No time at all is one as well: a script that has none left stops at once, to go on later.
+
     Raises:
-        GrokpackError: GP346 for anything else, and for no time at all, which some programs take
-            for no limit.
+        GrokpackError: GP346 for anything else.
     """
     if text is None:
         return None
     match = re.fullmatch(rf"\s*({_NUMBER})\s*([smhdw]?)\s*", text)
     if match is None:
         raise _unusable(option, text, "a duration", "90s, 30m or 2h")
-    seconds = float(match[1]) * _SECONDS[match[2]]
-    if not seconds:
-        raise _unusable(option, text, "a duration above zero", "90s, 30m or 2h")
-    return seconds
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def parse_part(option: str, text: str) -> tuple[int, int]:

@@ -58,8 +58,12 @@ def introduce(session: Session, checkpoint: Checkpoint, options: EvaluateOptions
     family = checkpoint.model.family
     gelu = options.gelu_of(family)
     session.say(f"network of {family.title}, GELU by {gelu}")
-    lacking = hyperparameters.lacking(checkpoint.config, checkpoint.model)
-    for note in (*lacking, *config_comparison.ignored_switches(checkpoint)):
+    notes = (
+        *hyperparameters.lacking(checkpoint.config, checkpoint.model),
+        *hyperparameters.disagreeing(checkpoint.config, family),
+        *config_comparison.ignored_switches(checkpoint),
+    )
+    for note in notes:
         session.say(note)
     return {"family": checkpoint.model.title, "gelu": gelu}
 

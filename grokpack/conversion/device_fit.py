@@ -69,7 +69,7 @@ def fit(source: Checkpoint, devices: Devices) -> FitJson:
         GrokpackError: GP211 where the head size is unknown.
     """
     if source.geometry.head_dim is None:
-        raise config_json.unknown_head_size()
+        raise config_json.unknown_head_size(source.model.family)
     formats = _in_order([_format(source, form, devices) for form in serving_formats(source)])
     return {
         "devices": devices.count,

@@ -69,7 +69,7 @@ def plan_convert(
     _refuse_foreign(writer, options)
     source = opened(source)
     if source.geometry.head_dim is None and writer.needs_head_size:
-        raise config_json.unknown_head_size()
+        raise config_json.unknown_head_size(source.model.family)
     source = with_groups(source)
     target = writer.make(source, options_for(writer, options))
     target = replace(target, notes=(*target.notes, *float16_notes(source, target.ops)))

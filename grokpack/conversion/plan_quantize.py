@@ -160,7 +160,7 @@ def plan_quantize(
     _refuse_foreign(options, writer)
     source = opened(source)
     if source.geometry.head_dim is None:
-        raise config_json.unknown_head_size()
+        raise config_json.unknown_head_size(source.model.family)
     least = min(source.bits.values(), default=_COARSE)
     if least < _COARSE:
         form = next(iter(source.floats.values()), f"int{least}")

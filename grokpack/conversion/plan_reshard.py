@@ -51,7 +51,7 @@ def plan_reshard(
     source = with_groups(opened(source))
     to = to or writer_registry.DEFAULT_RESHARDING[source.model.family.release_layout.format]
     if source.geometry.head_dim is None:
-        raise config_json.unknown_head_size()
+        raise config_json.unknown_head_size(source.model.family)
     if to not in writer_registry.RESHARDING:
         raise UnusableValue.choice("--to", to, writer_registry.RESHARDING)
     options = ReshardOptions(tp, hosts, scales, forward_only)

@@ -186,6 +186,7 @@ def _refuse(model: Model) -> None:
         raise GrokpackError("GP305", f"{geometry.layers} layers do not fit five-digit file names")
     head_dim, groups = geometry.head_dim or 1, geometry.scale_groups or 1
     checks = (
+        (geometry.head_dim and head_dim % 2, "the head size is odd, and a rotation turns pairs"),
         (geometry.q_width % head_dim, "the head size does not divide the query width"),
         (geometry.kv_width % head_dim, "the head size does not divide the key/value width"),
         (geometry.q_width % geometry.kv_width, "key/value heads do not divide the query heads"),

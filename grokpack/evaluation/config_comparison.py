@@ -31,6 +31,7 @@ _OPTIONAL = ("context",)
 """Constants that many formats cannot hold; they are compared only if both checkpoints have them."""
 _TOKENS = ("pad", "bos", "eos")
 """Constants that tokenizers have as well; they are compared with these."""
+_ROTATION = "rope_scaling"
 _SWITCHES: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "attn_factor": (),
@@ -44,7 +45,7 @@ _SWITCHES: dict[str, tuple[Any, ...]] = {
     "original_max_position_embeddings": (),
     "partial_rotary_factor": (1,),
     "residual_moe": (False,),
-    "rope_scaling": ("none",),
+    _ROTATION: ("none",),
     "rope_type": ("original", "default"),
     "router_logit_softcapping": (0,),
     "scaling_factor": (),
@@ -58,7 +59,6 @@ any, the key is compared only if both checkpoints have it.
 """
 _SYNONYMS = ("rope_type", "sliding_window", "sliding_window_size")
 """Switches whose usual values all mean the same."""
-_PLAIN_ROTATIONS = (None, "default", "original")
 _LONGEST = 80  # characters of a value that a finding shows
 _ROUNDING = 1e-6  # relative; the rounding of a decimal in a config, or of float32 in a GGUF
 
@@ -117,12 +117,13 @@ def refuse_other_network(*checkpoints: Checkpoint) -> None:
 def ignored_switches(checkpoint: Checkpoint) -> list[str]:
     """Describe switches of a config that differ from the release's and are ignored."""
     family = checkpoint.model.family
+    refused = {*family.switches, *([_ROTATION] if "rope_type" in family.switches else [])}
     found = {key: _entry(checkpoint.config, key) for key in _switches(family)}
     return [
         f"config.json of the source has {key} {_shown(found[key], usual)}: the network runs with "
         f"the release's {_shown(None, usual)}"
         for key, usual in _switches(family).items()
-        if usual and not _alike(key, found[key], None, usual) and key not in family.switches
+        if usual and not _alike(key, found[key], None, usual) and key not in refused
     ]
 
 
@@ -139,18 +140,7 @@ def _switches(family: Family) -> dict[str, tuple[Any, ...]]:
 
 def _entry(config: Mapping[str, Any], key: str) -> object:
     """Return an entry of a config; None where it has none, or null."""
-    return _scaled_rotation(config) if key == "rope_scaling" else config.get(key)
-
-
-def _scaled_rotation(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return how a config has rotations scaled; None for plain ones, however they are spelled."""
-    for key in ("rope_parameters", "rope_scaling"):  # the first since transformers 5
-        rows = config.get(key)
-        rows = {} if not isinstance(rows, dict) else rows
-        scaled = {name: value for name, value in rows.items() if name != "rope_theta"}
-        if scaled and scaled.get("rope_type", scaled.get("type", "")) not in _PLAIN_ROTATIONS:
-            return scaled
-    return None
+    return hyperparameters.scaled_rotation(config) if key == _ROTATION else config.get(key)
 
 
 def _alike(key: str, one: object, other: object, usual: tuple[Any, ...]) -> bool:

@@ -73,6 +73,8 @@ def hints(config: Mapping[str, Any], family: Family, head_dim: int | None = None
     layers = value(config, family, "layers")
     return Hints(
         head_dim=agreed_head_dim(head_dim, value(config, family, "head_dim")),
+        q_heads=value(config, family, "q_heads"),
+        kv_heads=value(config, family, "kv_heads"),
         layers=layers if layers and layers <= _MOST_LAYERS else None,
         scale_groups=value(config, family, "scale_groups"),
     )
@@ -92,15 +94,22 @@ def agreed_head_dim(given: int | None, stored: int | None) -> int | None:
     return stored if given is None else given
 
 
-def refuse_head_dim(given: int, geometry: Geometry) -> None:
-    """Refuse a size that the attention of a model cannot have.
+def refuse_head_dim(given: int, model: Model, config: Mapping[str, Any]) -> None:
+    """Refuse a size that the attention of a model cannot have, or that its config contradicts.
 
     Raises:
         UnusableValue: GP346.
     """
+    geometry, heads = model.geometry, value(config, model.family, "q_heads")
     if _attention_rest(given, geometry):
         what = f"--head-dim {given} does not divide {_attention_widths(geometry)}"
-        raise UnusableValue(what, None, (("option", "--head-dim"),))
+    elif given % 2:
+        what = f"--head-dim {given} is odd, and a rotation turns pairs"
+    elif heads is not None and heads * given != geometry.q_width:
+        what = f"--head-dim {given} gives {geometry.q_width // given} heads, and the config {heads}"
+    else:
+        return
+    raise UnusableValue(what, None, (("option", "--head-dim"),))
 
 
 def contradictions(config: Mapping[str, Any], model: Model) -> list[str]:
@@ -141,6 +150,8 @@ def _undivided(config: Mapping[str, Any], model: Model) -> list[str]:
     head_dim = geometry.head_dim
     if head_dim and _attention_rest(head_dim, geometry):
         wrong.append(f"head size {head_dim} does not divide {_attention_widths(geometry)}")
+    elif head_dim and head_dim % 2:
+        wrong.append(f"head size {head_dim} is odd, and a rotation turns pairs")
     return wrong
 
 
@@ -165,7 +176,7 @@ def render(model: Model, source: Mapping[str, Any]) -> bytes:
     """
     family = model.family
     if model.geometry.head_dim is None:
-        raise unknown_head_size()
+        raise unknown_head_size(family)
     if family.config:
         return rendered(as_released(model, source), sort=False)
     config: dict[str, Any] = {
@@ -185,14 +196,14 @@ def rendered(config: Mapping[str, Any], *, sort: bool = True) -> bytes:
 def as_released(model: Model, source: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with the keys of the release: the source's values, in the source's order.
 
-    Keys that the source lacks come last, as the shapes or the release have them. Those that tell
-    how the source's files hold its weights are left out.
+    Keys that the source lacks come last, as the shapes, other keys of the source or the release
+    have them. Those that tell how the source's files hold its weights are left out.
     """
     family = model.family
     stated = {
         key: family.marks.get(key, said) for key, said in source.items() if key not in _OF_FILES
     }
-    ours = _dimensions(model) | hyperparameters.named(hyperparameters.defaults(model), family)
+    ours = _dimensions(model) | hyperparameters.named(hyperparameters.read(source, model), family)
     added = {
         key: said if said == ours.get(key, said) else ours[key]
         for key, said in family.config.items()
@@ -238,8 +249,9 @@ def _dimensions(model: Model) -> dict[str, int]:
     }
 
 
-def unknown_head_size() -> GrokpackError:
+def unknown_head_size(family: Family) -> GrokpackError:
     """Return the error for a model whose head size is not known."""
     what = "the size of an attention head is not known: shapes do not tell it"
-    hint = "give `--head-dim N`, or put a config.json with `key_size` beside the checkpoint"
+    key = family.dimensions["head_dim"][0]
+    hint = f"give `--head-dim N`, or put a config.json with `{key}` beside the checkpoint"
     return GrokpackError("GP211", what, hint=hint)

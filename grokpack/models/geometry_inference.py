@@ -21,6 +21,8 @@ class Hints:
     """Values of a config.json that shapes may not show, all optional."""
 
     head_dim: int | None = None
+    q_heads: int | None = None
+    kv_heads: int | None = None
     layers: int | None = None
     scale_groups: int | None = None
 
@@ -72,8 +74,17 @@ def infer(
     if dims.keys() != needed:
         return None
     stored = stored_groups([(e, t) for e, t in voters if _named(e, t)["d_model"] == width])
-    geometry = Geometry(**dims, layers=layers, head_dim=hints.head_dim, scale_groups=stored)
+    head_dim = hints.head_dim or _by_heads(dims, hints)
+    geometry = Geometry(**dims, layers=layers, head_dim=head_dim, scale_groups=stored)
     return _with_assumptions(Model(family, geometry), hints)
+
+
+def _by_heads(dims: Mapping[str, int], hints: Hints) -> int | None:
+    """Return the head size that both numbers of heads give; None where they give none."""
+    if not hints.q_heads or not hints.kv_heads or dims["q_width"] % hints.q_heads:
+        return None
+    size = dims["q_width"] // hints.q_heads
+    return size if size * hints.kv_heads == dims["kv_width"] else None
 
 
 def _is_release_without_embedding(family: Family, dims: Mapping[str, int]) -> bool:

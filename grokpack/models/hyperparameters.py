@@ -19,6 +19,14 @@ _LARGEST_REAL = 3.4028234e38  # of float32
 _COUNTS = ("context", "selected_experts")
 _TOKENS = ("pad", "bos", "eos")  # some write -1 for a missing token
 _NO_TOKEN = -1
+_LEAST_WHOLE = {
+    **dict.fromkeys(_COUNTS, 1),
+    **dict.fromkeys((*_TOKENS, "temperature_context"), _NO_TOKEN),  # which some switch off by -1
+}
+_ABOVE_ZERO = ("rope_theta", "embedding_multiplier", "output_multiplier", "attn_output_multiplier")
+_FROM_ZERO = ("rms_norm_eps", "attn_logit_cap", "router_logit_cap", "final_logit_cap")
+_DECIMALS = 1e-6  # what a number may lose as a decimal in a config
+_PLAIN_ROTATIONS = (None, "default", "original")
 _LONGEST = 24  # characters of a value that a message shows
 
 
@@ -55,16 +63,28 @@ def stated(config: Mapping[str, Any], family: Family) -> dict[str, dict[str, flo
 
 
 def impossible(config: Mapping[str, Any], family: Family) -> list[str]:
-    """Describe constants of a config that no program can hold, or that are no numbers."""
+    """Describe constants of a config that no network can have, or that are no numbers."""
     wrong, keys = [], family.hyperparameters
     for field in fields(Constants):
         for key in keys.get(field.name, ()):
             found, number = _held(config, key), _stated(config, key)
             if number is not None and not _possible(number, field.name):
-                wrong.append(f"{key} is {shown(number)} there, which no program can hold")
+                wrong.append(f"{key} is {shown(number)} there, which no network can have")
             elif found is not None and number is None and field.name not in _TOKENS:
                 wrong.append(f"{key} is {shown(found)} there, which is no number")
     return wrong
+
+
+def disagreeing(config: Mapping[str, Any], family: Family) -> list[str]:
+    """Describe constants that a config gives differently by several keys: programs read one."""
+    given = ((name, rows) for name, rows in stated(config, family).items() if len(rows) > 1)
+    return [
+        ", ".join(f"{key} {number:g}" for key, number in rows.items())
+        + " in config.json: programs differ in which they read"
+        for name, rows in given
+        if name not in ("context", *_TOKENS)
+        and not math.isclose(min(rows.values()), max(rows.values()), rel_tol=_DECIMALS)
+    ]
 
 
 def _number(config: Mapping[str, Any], key: str, name: str) -> float | None:
@@ -89,10 +109,15 @@ def _held(config: Mapping[str, Any], key: str) -> object:
 
 
 def _possible(number: float, name: str) -> bool:
-    """Return whether a constant fits engines' 32 bits; infinity and NaN do not."""
-    if name in _COUNTS or name in _TOKENS:
-        least = 1 if name in _COUNTS else _NO_TOKEN
+    """Return whether a network can have a constant, and it fits engines' 32 bits.
+
+    Infinity and NaN do not.
+    """
+    least = _LEAST_WHOLE.get(name)
+    if least is not None:
         return least <= number <= _LARGEST_WHOLE and number == int(number)
+    if (name in _ABOVE_ZERO and number <= 0) or (name in _FROM_ZERO and number < 0):
+        return False
     return abs(number) <= _LARGEST_REAL
 
 
@@ -150,21 +175,36 @@ def notes(config: Mapping[str, Any], model: Model) -> list[str]:
         *(
             f"config.json of the source has {name} {found!r}, not {wanted!r}; it is carried over"
             for name, found, wanted in pairs
-            # Precision that a decimal in a config may lose.
-            if not math.isclose(found, wanted, rel_tol=1e-6)
+            if not math.isclose(found, wanted, rel_tol=_DECIMALS)
         ),
         *lacking(config, model),
         *switched(config, model.family),
+        *disagreeing(config, model.family),
     ]
 
 
 def switched(config: Mapping[str, Any], family: Family) -> list[str]:
     """Name the entries of a config that ask for another network than the family's."""
+    rotation = scaled_rotation(config) if "rope_type" in family.switches else None
     return [
-        f"{key} is {found!r} in config.json, not {usual[0]!r}: that is another network"
-        for key, usual in family.switches.items()
-        if (found := config.get(key)) is not None and found not in usual
+        *(
+            f"{key} is {found!r} in config.json, not {usual[0]!r}: that is another network"
+            for key, usual in family.switches.items()
+            if (found := config.get(key)) is not None and found not in usual
+        ),
+        *([] if rotation is None else [f"rotations are scaled by {rotation!r}: another network"]),
     ]
+
+
+def scaled_rotation(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how a config has rotations scaled; None for plain ones, however they are spelled."""
+    for key in ("rope_parameters", "rope_scaling"):  # the first since transformers 5
+        rows = config.get(key)
+        rows = {} if not isinstance(rows, dict) else rows
+        scaled = {name: value for name, value in rows.items() if name != "rope_theta"}
+        if scaled and scaled.get("rope_type", scaled.get("type", "")) not in _PLAIN_ROTATIONS:
+            return scaled
+    return None
 
 
 def lacking(config: Mapping[str, Any], model: Model) -> list[str]:

@@ -233,7 +233,7 @@ def test_xais_layout_needs_no_vocabulary_or_groups_that_its_ranks_divide(tmp_pat
     [
         {"vocab": 33},
         {"d_model": 36},
-        {"kv_width": 28, "q_width": 112, "head_dim": 7},
+        {"kv_width": 24, "q_width": 96, "head_dim": 6},
         {"kv_width": 24, "q_width": 96, "head_dim": 8},
     ],
 )

@@ -295,7 +295,8 @@ def test_a_config_without_head_size_is_refused(wide: Path, tmp_path: Path) -> No
 
     shutil.copytree(wide, tmp_path / "m")
     config = json.loads((tmp_path / "m" / FILE).read_text(encoding="utf-8"))
-    config.pop("key_size")
+    for name in ("key_size", "num_q_heads"):  # either tells the size
+        config.pop(name)
     (tmp_path / "m" / FILE).write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(GrokpackError, match="size of an attention head"):
         logits(tmp_path / "m", random_tokens(WIDE.vocab, (3,)))

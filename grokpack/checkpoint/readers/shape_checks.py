@@ -44,6 +44,10 @@ def contradictions(
             Finding("GP133", text, file, severity="warning")
             for text in hyperparameters.switched(settings, model.family)
         ),
+        *(
+            Finding("GP130", text, file, severity="warning")
+            for text in hyperparameters.disagreeing(settings, model.family)
+        ),
     ]
 
 

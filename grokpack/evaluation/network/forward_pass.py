@@ -98,7 +98,7 @@ class Network:
     def __init__(self, checkpoint: Checkpoint, settings: NetworkSettings) -> None:
         geometry = checkpoint.geometry
         if geometry.head_dim is None:
-            raise unknown_head_size()
+            raise unknown_head_size(checkpoint.model.family)
         family = checkpoint.model.family
         supported_parts.refuse_unknown_parts(family)
         self.geometry: Geometry = geometry
