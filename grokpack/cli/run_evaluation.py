@@ -117,7 +117,8 @@ class _Evaluation:
             if calibration is not None:
                 calibration.write(self.inputs, str(self.wanted.text or self.wanted.tokens))
         data = evaluation_results.document(about, found, self.wanted, self.options)
-        self.session.result(shown.render(data), data)
+        seen = network_verdict.findings_of_loss(found.loss)
+        self._answer(data, shown.render(data, seen), seen, "beyond" if seen else "ok")
 
     def _run_pair(self, about: NetworkJson, other: Checkpoint) -> None:
         """Hold one network against the source, part by part."""

@@ -82,8 +82,8 @@ def generate(
         stops: Tokens that end a sequence; none for the one of the model's constants.
 
     Raises:
-        GrokpackError: GP342 for an empty prompt or what are no tokens; GP211, GP312, GP341, and
-            errors of reading.
+        GrokpackError: GP342 for an empty prompt or what are no tokens; GP120 where the network
+            gives no numbers; GP211, GP312, GP341, and errors of reading.
     """
     options, checkpoint = options or EvaluateOptions(), opened(checkpoint)
     prompts = prompts_of(prompts)
@@ -186,7 +186,14 @@ def _of(cache: KVCache, going: list[int]) -> KVCache:
 
 
 def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) -> int:
-    """Choose the next token from its logits `f32[vocab]`."""
+    """Choose the next token from its logits `f32[vocab]`.
+
+    Raises:
+        GrokpackError: GP120 for logits that are no numbers: any token would be as good.
+    """
+    if np.isnan(logits).any():
+        hint = "`grokpack verify SRC --values` finds weights that are no numbers"
+        raise GrokpackError("GP120", "the logits of the next token are no numbers", hint=hint)
     if sampling.temperature == 0:
         return int(logits.argmax())
     scaled = (logits.astype(np.float64) - logits.max()) / sampling.temperature

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from grokpack.evaluation.network_distance import NetworkDistance
     from grokpack.evaluation.pair_evaluation import PairEvaluation
     from grokpack.evaluation.part_comparison import PartComparison
+    from grokpack.evaluation.results import Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ def findings(found: PairEvaluation, limits: Thresholds) -> list[Finding]:
     for part in found.parts:
         rows += _of_weights(part.weights)
     return rows + (_of_limits(found, limits) if limits.given else _of_parts(found))
+
+
+def findings_of_loss(loss: Loss) -> list[Finding]:
+    """Make a finding where one network gives no numbers."""
+    if not loss.lost:
+        return []
+    what = f"the loss of {loss.lost:,} of {loss.tokens:,} predicted tokens is no number"
+    return [Finding("GP120", what, None, None, "numbers", "NaN")]
 
 
 def findings_of_candidate(found: CandidateDistance, limits: Thresholds) -> list[Finding]:

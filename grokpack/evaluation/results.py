@@ -25,15 +25,17 @@ class Loss:
 
     Attributes:
         tokens: Number of predicted tokens.
-        mean: Mean negative log probability, in nats; NaN without tokens.
+        mean: Mean negative log probability, in nats; NaN without tokens, or where one has NaN.
         error: Standard error of that mean; NaN for fewer than two tokens.
         top1: Share of tokens that were the likeliest.
+        lost: Number of predicted tokens whose loss is NaN.
     """
 
     tokens: int
     mean: float
     error: float
     top1: float
+    lost: int = 0
 
     @property
     def perplexity(self) -> float:
@@ -114,14 +116,14 @@ class Evaluation:
 
 def loss_of(scores: Scores) -> Loss:
     """Compute the loss over all tokens that have a next token."""
-    losses = scores.losses
-    known = losses[~np.isnan(losses)]
+    held = scores.targets >= 0
+    known = scores.losses[held]
     if not len(known):
         return Loss(0, math.nan, math.nan, math.nan)
     error = float(known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else math.nan
-    held = scores.targets >= 0
     top1 = float(np.mean(scores.best[held, 0] == scores.targets[held]))
-    return Loss(len(known), float(known.mean()), error, top1)
+    lost = int(np.count_nonzero(np.isnan(known)))
+    return Loss(len(known), float(known.mean()), error, top1, lost)
 
 
 def sum_squares(

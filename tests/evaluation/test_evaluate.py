@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from grokpack.cli.app import app
@@ -307,3 +307,32 @@ def test_the_answer_for_people(tmp_path: Path) -> None:
     )  # fmt: skip
     assert both.stdout.splitlines()[-2].startswith("within  error of ")
     assert "Relative error by layer" in (tmp_path / "pair.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkpoint with NaN in a norm, through which every token passes."""
+    folder = tmp_path_factory.mktemp("broken") / "m"
+    convert(GOLDEN, folder, "hf", dtype="f32", tokenizer="none")
+    (path,) = folder.glob("*.safetensors")
+    arrays = load_file(path)
+    arrays["model.norm.weight"][3] = np.nan
+    save_file(arrays, path, {"format": "pt"})
+    (folder / "grokpack.json").unlink()
+    return folder
+
+
+def test_a_network_that_gives_no_numbers_is_no_success(broken: Path) -> None:
+    """`perplexity none: no token has a successor` was said, with exit status 0."""
+    done = run("evaluate", broken, "--tokens", TOKENS, "--layers", "1")
+    assert done.returncode == 1
+    assert "perplexity  not finite" in done.stdout
+    assert "error[GP120]" in done.stdout
+
+
+def test_no_token_is_chosen_where_there_are_no_numbers(broken: Path) -> None:
+    """Token 0 was, for any prompt."""
+    done = run("generate", broken, "--tokens", TOKENS, "--max-new-tokens", "2")
+    assert done.returncode == 1
+    assert "error[GP120]: the logits of the next token are no numbers" in done.stderr
+    assert not done.stdout.strip()

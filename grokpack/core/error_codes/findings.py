@@ -152,7 +152,7 @@ FINDINGS = (
         "GP120",
         "tensor holds NaN",
         ExitStatus.ANSWER_IS_NO,
-        "At least one value is not a number.",
+        "At least one value is not a number, or nothing that the network computes from them is.",
         _FETCH,
     ),
     Code(

@@ -104,4 +104,4 @@ def _badness(row: DifferenceJson) -> float:
 
 
 def _figure(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:.4g}"
+    return "not finite" if value is None else f"{value:.4g}"

@@ -194,4 +194,4 @@ def _losses(data: EvaluationJson) -> list[Html]:
 
 
 def _figure(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:.4g}"
+    return "not finite" if value is None else f"{value:.4g}"

@@ -52,11 +52,11 @@ _TINY = 1e-3  # below it, decimals would all be zero
 _MOST_FINDINGS = 12  # that are shown; the document and the page have all
 
 
-def render(data: EvaluationJson) -> str:
-    """Render one network: perplexity, layers, cost."""
+def render(data: EvaluationJson, seen: list[Finding]) -> str:
+    """Render one network: perplexity, layers, findings, cost."""
     lines = [f"perplexity  {perplexity(data['loss'])}", f"            {_loss(data['loss'])}", ""]
     lines += text_tables.table(_LAYER, [_layer(row) for row in data["layers"]], indent="")
-    lines += ["", _cost(data)]
+    lines += ["", *_findings(seen), _cost(data)]
     lines += [f"logits       {escape_line(data['logits'])}"] if data["logits"] else []
     lines += [f"calibration  {escape_line(data['calibration'])}"] if data["calibration"] else []
     return "\n".join(lines)
@@ -196,7 +196,7 @@ def perplexity(loss: LossJson) -> str:
     if not loss["tokens"]:
         return "none: no token has a successor to predict"
     if loss["perplexity"] is None:
-        return "infinite"
+        return "not finite"
     error = loss["perplexity_error"]
     return f"{loss['perplexity']:.4g}" + ("" if error is None else f" +- {error:.2g}")
 
@@ -205,7 +205,7 @@ def _loss(loss: LossJson) -> str:
     if not loss["tokens"]:
         return ""
     error = "" if loss["error"] is None else f" +- {loss['error']:.2g}"
-    mean = "infinite" if loss["mean"] is None else f"{loss['mean']:.4f}{error}"
+    mean = "not finite" if loss["mean"] is None else f"{loss['mean']:.4f}{error}"
     over = counted(loss["tokens"], "token")
     return f"loss {mean} nats over {over}, {loss['top1']:.1%} were the likeliest"
 
