@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from grokpack.core.tensors import DType
-from grokpack.formats.zarr_shards import FLOATS, LEVEL, NAMES
+from grokpack.formats.zarr_shards import FLOATS, LEVEL, NAMES, NAMES_OF_OCTETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,11 +62,13 @@ def inline_array(
     The fill value of missing chunks is chosen to be noticed: NaN, or the value at the end of the
     range. Zeros could pass for weights.
     """
+    floats = spec.dtype in (*FLOATS, *NAMES_OF_OCTETS)
+    noticed = None if floats else _NOTICED.get(spec.dtype, -1)
     return _on_one_line(
         _array(spec, chunk)
         | {
             "codecs": [_bytes_codec(spec.dtype)],
-            "fill_value": "NaN" if spec.dtype in FLOATS else _NOTICED.get(spec.dtype, -1),
+            "fill_value": "NaN" if noticed is None else noticed,
             "attributes": dict(attributes or {}),
         }
     )
@@ -83,7 +85,7 @@ def _array(spec: ArraySpec, file: Shape) -> dict[str, Any]:
         "zarr_format": 3,
         "node_type": "array",
         "shape": spec.shape,
-        "data_type": NAMES[spec.dtype],
+        "data_type": (NAMES | NAMES_OF_OCTETS)[spec.dtype],
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": file}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
     }

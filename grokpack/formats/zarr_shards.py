@@ -40,6 +40,12 @@ NAMES = {
     DType.F16: "float16",
     DType.F32: "float32",
 }
+NAMES_OF_OCTETS = {
+    DType.F8_E4M3: "float8_e4m3fn",
+    DType.F8_E5M2: "float8_e5m2",
+    DType.F8_E8M0: "float8_e8m0fnu",
+}
+"""Names of floats of 8 bits, likewise TensorStore's: in views alone, of codes and scales."""
 FLOATS = (DType.BF16, DType.F16, DType.F32)
 LEVEL = 1  # of zstd: higher ones gain nothing on weights
 

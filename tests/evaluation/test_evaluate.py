@@ -316,8 +316,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     convert(GOLDEN, folder, "hf", dtype="f32", tokenizer="none")
     for path in folder.glob("*.safetensors"):
         arrays = load_file(path)
-        if "model.norm.weight" in arrays:
-            arrays["model.norm.weight"][3] = np.nan
+        if "model.norm.scale" in arrays:
+            arrays["model.norm.scale"][3] = np.nan
             save_file(arrays, path, {"format": "pt"})
     (folder / "grokpack.json").unlink()
     return folder

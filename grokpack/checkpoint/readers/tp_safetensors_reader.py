@@ -180,8 +180,9 @@ def _one(
     entry: ModelTensor, model: TensorSpec, arrays: Mapping[str, ArraySpec], bits: int | None
 ) -> StoredTensor:
     """Return a tensor, packed or not; `model` is its counterpart in the release."""
-    scales = arrays.get(scales_name(entry.name)) if model.scales else None
-    codes = arrays.get(codes_name(entry.name)) if model.scales else None
+    scaled = entry.rule.quantized  # in some release or by a tool
+    scales = arrays.get(scales_name(entry.name)) if scaled else None
+    codes = arrays.get(codes_name(entry.name)) if scaled else None
     stored: StoredTensor
     if codes is not None and scales is not None:
         zeros = arrays.get(zeros_name(entry.name))

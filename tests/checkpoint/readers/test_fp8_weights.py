@@ -22,9 +22,10 @@ from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support import packed_formula
 from tests.support.checkpoints import synthesize
-from tests.support.conversions import convert, gguf_values, hf_values
+from tests.support.conversions import attach, convert, gguf_values, hf_values
 from tests.support.evaluated_pairs import errors, evaluated
 from tests.support.quantized_checkpoints import quantize
+from tests.support.virtual_stores import printed_spec, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +148,16 @@ def test_stores_of_it_are_near(folders: dict[str, Path], tmp_path: Path, to: str
     options = {"tp": 2} if to == "ckpt-0" else {}
     convert(folders["blocks"], tmp_path / "out", to, **options)
     assert errors(evaluated(folders["blocks"], tmp_path / "out")) == []
+
+
+@pytest.mark.parametrize("form", ["blocks", "outputs"])
+def test_a_view_of_it_opens_in_tensorstore(
+    folders: dict[str, Path], tmp_path: Path, form: str
+) -> None:
+    view = attach(shutil.copytree(folders[form], tmp_path / "in"))
+    found, stored = read_all(printed_spec(view)), packed_formula.arrays(folders[form])
+    for name in (f"{QUERY}.weight", *(name for name in stored if "_scale" in name)):
+        assert found[name].tobytes() == stored[name].tobytes()
 
 
 def test_it_can_be_quantized_again(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -206,3 +206,12 @@ def test_there_is_no_ckpt_0_which_is_said_with_the_reason() -> None:
     with pytest.raises(GrokpackError, match="JAX") as caught:
         plan_convert(open_checkpoint(str(RELEASE)), "ckpt-0", ConvertOptions())
     assert caught.value.code == "GP306"
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_ranks_hold_what_is_packed(packed: Checkpoint, tmp_path: Path, tp: int) -> None:
+    """They were written, and could not be opened: no release of Grok-2 has scales."""
+    execute(plan_reshard(packed, tp, "safetensors"), str(tmp_path / "ranks"))
+    found = open_checkpoint(str(tmp_path / "ranks"))
+    assert (found.ranks, found.bits) == (tp, packed.bits)
+    assert compare(packed, found).state == "equal"
