@@ -35,6 +35,10 @@ class Copy(Transform):
         """Read the box into an array, which saves a copy."""
         reader.read(self.array, box, values)
 
+    def trace(self, index: Shape) -> tuple[str, Shape] | None:
+        """Return the array and the same index."""
+        return self.array, index
+
 
 @dataclass(frozen=True, slots=True)
 class Transposed(Transform):
@@ -46,6 +50,10 @@ class Transposed(Transform):
     def make(self, box: Box, reader: ArraySource) -> np.ndarray:
         """Read the box transposed; the result is not contiguous."""
         return reader.read_ahead(self.array, _turned(box)).swapaxes(-1, -2)
+
+    def trace(self, index: Shape) -> tuple[str, Shape] | None:
+        """Return the array, and the index with the last two axes exchanged."""
+        return self.array, (*index[:-2], index[-1], index[-2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,10 @@ class Stack(Transform):
     def locate(self, index: Shape) -> str | None:
         """Return the file that holds an element; None if not known."""
         return self.arrays[index[0]].locate(index[1:])
+
+    def trace(self, index: Shape) -> tuple[str, Shape] | None:
+        """Return the array of an expert's element, and its index there."""
+        return self.arrays[index[0]].trace(index[1:])
 
 
 @dataclass(frozen=True, slots=True)

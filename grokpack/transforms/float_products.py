@@ -13,7 +13,7 @@ from grokpack.kernels.group_index import group_index
 from grokpack.transforms.transform import Transform
 
 if TYPE_CHECKING:
-    from grokpack.core.tensors import DType
+    from grokpack.core.tensors import DType, Shape
     from grokpack.transforms.array_source import ArraySource
     from grokpack.transforms.protocols import LazyArray
 
@@ -93,6 +93,10 @@ class FloatProducts(Transform):
                 rows = slice(max(0, begin - first), min(begin + inputs, last) - first)
                 values[..., rows, :] *= by_output[..., number : number + 1, :]
         return values.view(np.uint32)
+
+    def trace(self, index: Shape) -> tuple[str, Shape] | None:
+        """Return the array of an element's code, and its index there."""
+        return self.codes.trace(index)
 
     def _blocks(self, box: Box) -> Box:
         """Return the box of the blocks that a box meets."""

@@ -38,6 +38,12 @@ class LazyArray(Protocol):
     def locate(self, index: Shape) -> str | None:
         """Return the file that holds an element; None if not known."""
 
+    def trace(self, index: Shape) -> tuple[str, Shape] | None:
+        """Return the array of the files that an element comes from, and its index there.
+
+        None if it is computed from several, or from an array that is held encoded.
+        """
+
     def describe(self) -> list[object]:
         """Return the array as JSON, for the plan's digest."""
 

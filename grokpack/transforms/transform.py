@@ -46,6 +46,10 @@ class Transform:
         """Return the file that holds an element; None if not known."""
         return None
 
+    def trace(self, index: Shape) -> tuple[str, Shape] | None:  # noqa: ARG002  # likewise
+        """Return the array that an element comes from, and its index there; None if not known."""
+        return None
+
     def describe(self) -> list[object]:
         """Return the operation and the values of all fields, as JSON."""
         values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]

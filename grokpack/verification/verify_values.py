@@ -21,7 +21,7 @@ from grokpack.verification.value_statistics import ArrayTally, tally_all
 from grokpack.verification.verify_structure import Verdict, verify_structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.core.documents.inspection_json import StatisticsJson
@@ -112,7 +112,7 @@ def verify_values(
                 findings.append(_undecoded(checkpoint, _weight(array), failed[array]))
             if array not in tallies:
                 continue
-            held = tuple(p for name in checkpoint.stored(array) for p in pieces[name])
+            held = {name: pieces[name] for name in checkpoint.stored(array)}
             view = checkpoint.views.get(array)
             findings += _findings(array, tallies[array], held, view)
     stopped = limits is not None and limits.stopping()
@@ -179,10 +179,13 @@ def _undecoded(checkpoint: Checkpoint, tensor: str, error: GrokpackError) -> Fin
 def _findings(
     array: str,
     counted: ArrayTally,
-    pieces: tuple[Piece, ...],
+    pieces: Mapping[str, tuple[Piece, ...]],
     view: LazyArray | None,
 ) -> Iterator[Finding]:
-    """Yield the findings of one array, each with file and index of the first bad values."""
+    """Yield the findings of one array, each with file and index of the first bad values.
+
+    Indices are those of the whole array; rows and columns are as files have them.
+    """
     if not isinstance(counted.tally, FloatTally):
         return
     name = _weight(array)
@@ -192,10 +195,28 @@ def _findings(
         if not count:
             continue
         locations = counted.locations.found[kind]
-        places = "; ".join(describe_index(index, scales=of_scales) for index in locations)
+        stored = locations if of_scales else [_stored(index, view) for index in locations]
+        places = "; ".join(describe_index(index, scales=of_scales) for index in stored)
         more = "; .." if count > len(locations) else ""
-        file = (view and view.locate(locations[0])) or _file_of(locations[0], pieces)
+        file = _holder(locations[0], pieces, view)
         yield Finding(code, message, file, name, None, f"{count:,} {of}: {places}{more}")
+
+
+def _stored(index: Shape, view: LazyArray | None) -> Shape:
+    """Return the index of an element with the last axes as files have them."""
+    traced = None if view is None else view.trace(index)
+    return index if traced is None else (*index[: len(index) - len(traced[1])], *traced[1])
+
+
+def _holder(
+    index: Shape, pieces: Mapping[str, tuple[Piece, ...]], view: LazyArray | None
+) -> str | None:
+    """Return the file that holds an element."""
+    traced = None if view is None else view.trace(index)
+    if traced is not None and traced[0] in pieces:
+        return _file_of(traced[1], pieces[traced[0]])
+    every = tuple(piece for own in pieces.values() for piece in own)
+    return (view and view.locate(index)) or _file_of(index, every)
 
 
 def _file_of(index: Shape, pieces: tuple[Piece, ...]) -> str | None:
