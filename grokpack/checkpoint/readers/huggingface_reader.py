@@ -87,6 +87,8 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     family, convention = _convention(found, folder, settings)
     document = manifest_file.load(folder)
     joined = _join(found, family, convention, document, settings)
+    if found.kinds is not None:
+        found.findings += shape_checks.odd_dtypes(found.headers)
     find = _find(found, folder, scheme)
     hints = config_json.hints(settings, family, head_dim)
     spare = packing_variants.zero_biases(folder, found.headers)

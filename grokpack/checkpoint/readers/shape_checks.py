@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from grokpack.checkpoint.readers.packed_arrays import PARTS
 from grokpack.core.finding import Finding
+from grokpack.core.tensors import DType
 from grokpack.models import config_json, hyperparameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from grokpack.core.tensors import DType, Shape
+    from grokpack.core.tensors import Shape
+    from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import Geometry, ModelTensor
     from grokpack.models.family import Model
+
+_FLOATS = (DType.BF16, DType.F16, DType.F32)
 
 
 def contradictions(
@@ -81,3 +87,30 @@ def other_groups(wanted: str, found: Shape, name: str, file: str | None = None) 
     """Make the finding for scales whose groups do not divide the tensor."""
     what = "scale groups do not fit the tensor"
     return Finding("GP107", what, file, name, wanted, str(found))
+
+
+def odd_dtypes(headers: Mapping[str, SafetensorsHeader]) -> list[Finding]:
+    """Find floats of another dtype than most in the files of a release, which has one for all.
+
+    Norms and routers may be more precise: they are the arrays of few elements. Codes and their
+    scales have dtypes of their own.
+    """
+    arrays = [
+        (path, name, stored.spec)
+        for path, header in headers.items()
+        for name, stored in header.arrays.items()
+        if stored.spec.dtype in _FLOATS and not name.endswith(PARTS)
+    ]
+    if not arrays:
+        return []
+    usual = Counter(spec.dtype for *_, spec in arrays).most_common(1)[0][0]
+    return [
+        other_dtype(usual, spec.dtype, name, path)
+        for path, name, spec in arrays
+        if spec.dtype is not usual and not (spec.dtype is DType.F32 and _is_precise(name))
+    ]
+
+
+def _is_precise(name: str) -> bool:
+    """Return whether a tensor of a release's files is a norm or a router."""
+    return "norm" in name or name.endswith(".gate.weight")
