@@ -46,7 +46,7 @@ def render(
     """Render the manifest.
 
     Args:
-        description: Format, plan, source, model: JSON values that are the same in every run.
+        description: Licence, format, plan, source: JSON values that are the same in every run.
         files: Size and checksum (xxh3_128, hex) of each tile, by path.
         framings: Pickle framing that differs from the release's, by tensor.
         decoded: Decompressed size and checksums of compressed files, by the same path.
@@ -67,7 +67,6 @@ def render_rows(
     document: dict[str, object] = {
         "schema": SCHEMA,
         "tool": {"name": "grokpack", "version": __version__},
-        "licence": "Apache-2.0",
         **description,
         "tile_bytes": TILE_BYTES,
         "checksum": "xxh3_128",

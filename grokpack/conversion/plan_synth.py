@@ -158,7 +158,7 @@ def plan_synth_model(
     parameters = {**own, **model.geometry.document(), "seed": seed, "sparse": sparse}
     weights = SyntheticWeights(model.geometry, seed, uneven)
     target = synthetic_release.target(model, weights, sparse=sparse)
-    return Plan("synth", parameters, None, target)
+    return Plan("synth", parameters, None, target, model.family.publication.spdx)
 
 
 def _refuse_foreign(family: Family, geometry: Geometry) -> None:

@@ -97,6 +97,7 @@ def _refuse_loss(
 def _description(plan: Plan, error_stats: Mapping[str, Any]) -> dict[str, Any]:
     finals = sorted(plan.target.finals.items())
     return {
+        "licence": plan.spdx,
         "plan": plan.digest(),
         **plan.description(),
         "finals": {name: manifest_file.row_of(data) for name, data in finals},

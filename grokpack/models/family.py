@@ -88,6 +88,12 @@ class Publication:
         """Address of the repository."""
         return f"{self.host}/{self.repository}"
 
+    @property
+    def spdx(self) -> str:
+        """The licence as an SPDX identifier."""
+        named = self.license_name
+        return f"LicenseRef-{named}" if named else self.license.capitalize()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:

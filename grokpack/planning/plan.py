@@ -31,12 +31,14 @@ class Plan:
         parameters: Its options that change the output, as JSON values.
         source: The checkpoint that is read; None for a synthetic one.
         target: The files that are written.
+        licence: SPDX identifier of the weights' licence; None for that of the source's.
     """
 
     command: str
     parameters: Mapping[str, Any]
     source: Checkpoint | None
     target: Target
+    licence: str | None = None
     _digest: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,6 +50,13 @@ class Plan:
         count = sum(1 for _ in self.target.layout.files())
         size = byte_size(self.target.layout.nbytes)
         return f"<Plan {self.command}({options}): {counted(count, 'file')}, {size}>"
+
+    @property
+    def spdx(self) -> str:
+        """The licence of the output's weights, as an SPDX identifier."""
+        assert self.licence or self.source  # noqa: S101  # a synthetic one has its own
+        own = self.source.model.family.publication.spdx if self.source else ""
+        return self.licence or own
 
     def description(self) -> OriginJson:
         """Describe the output's origin, for the manifest."""

@@ -77,6 +77,7 @@ def record(
             raise Interrupted("stopped; no manifest was written")
         description = {"command": "manifest", "format": checkpoint.format}
         description |= {"source": checkpoint.identity()}
+        description |= {"licence": checkpoint.model.family.publication.spdx}
         rendered = manifest_file.render_rows(description, rows, {})
         storage.write_whole(storage.absolute(place), rendered, replace=False)
     return RecordedManifest(place, len(rows), total)

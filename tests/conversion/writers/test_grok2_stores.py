@@ -112,6 +112,15 @@ def test_a_store_is_sound_and_leads_back_to_the_release(
     assert hashed(tmp_path / "hf") == listed()
 
 
+@pytest.mark.parametrize("name", STORES)
+def test_nothing_in_a_store_names_another_licence(stores: dict[str, Path], name: str) -> None:
+    """Every manifest named Grok-1's."""
+    held = tree(stores[name])
+    assert not [path for path, data in held.items() if b"apache" in data.lower()]
+    manifest = json.loads(held["grokpack.json"])
+    assert manifest["licence"] == "LicenseRef-grok-2-community"
+
+
 @pytest.fixture(scope="module", params=[4, 8])
 def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """Codes of four or of eight bits, from rounding alone."""
