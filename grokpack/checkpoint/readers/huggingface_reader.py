@@ -40,6 +40,7 @@ from grokpack.core.errors import GrokpackError, Place, UnsupportedLayout
 from grokpack.core.finding import Finding, only_errors
 from grokpack.core.layout import ArraySlice, FileLayout, Layout, Literal, whole_box
 from grokpack.core.tensors import DType, TensorSpec
+from grokpack.formats import zstd_seekable
 from grokpack.models import config_json, registry, tensor_names
 from grokpack.models.geometry_inference import infer
 from grokpack.transforms.copies import Copy, Transposed
@@ -217,8 +218,9 @@ def _join(
 ) -> JoinedArrays:
     """Compare the files with their index, join those of ranks, and add both to the folder."""
     found.findings += folder_headers.index_findings(found, convention)
-    listed = [*(found.files if found.count_source else ()), *((document or {}).get("files", ()))]
-    kinds = kind_files.examine(found.headers, family, convention, [*found.files, *listed], settings)
+    recorded = [n.removesuffix(zstd_seekable.SUFFIX) for n in (document or {}).get("files", ())]
+    listed = [*(found.files if found.count_source else ()), *recorded]
+    kinds = kind_files.examine(found.headers, family, convention, found.files, recorded, settings)
     if kinds is not None:
         found.take(kinds)
     joined = sglang_rank_files.join(

@@ -6,19 +6,19 @@ that one under another's name is found.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.layouts import kind_files_layout
+from grokpack.checkpoint.readers import release_ranks
 from grokpack.checkpoint.readers.packed_arrays import weight_of
 from grokpack.core.finding import Finding
-from grokpack.models import config_json
-from grokpack.models.tensor_names import parse, rank_axis
+from grokpack.models.tensor_names import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
+    from grokpack.checkpoint.readers.release_ranks import Numbered, RankCount
     from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import TensorRule
     from grokpack.models.family import Family
@@ -30,13 +30,13 @@ class KindFiles:
     """Files that a release of some number of ranks has, and what is wrong with those that exist.
 
     Attributes:
-        ranks: Number of ranks.
+        ranks: Number of ranks, and whether it is known from more than the existing files.
         expected: The kind of tensor by the name of each file.
         misplaced: Files that hold another kind than their names say, or that no release has.
         findings: What is wrong with names and kinds.
     """
 
-    ranks: int
+    ranks: RankCount
     expected: Mapping[str, TensorRule]
     misplaced: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
@@ -51,6 +51,7 @@ def examine(
     family: Family,
     convention: Convention,
     listed: Collection[str],
+    recorded: Collection[str],
     settings: Mapping[str, Any],
 ) -> KindFiles | None:
     """Compare the files of a folder with those of a release; None for a folder of another form.
@@ -59,19 +60,19 @@ def examine(
         headers: Headers of the readable files.
         family: The family of the model.
         convention: The naming convention.
-        listed: Files that exist, readable or not, and those that a manifest names.
+        listed: Files that exist, readable or not.
+        recorded: Files that a manifest names.
         settings: The config, or nothing.
     """
-    known = {path: kind_files_layout.numbers(family, path) for path in (*headers, *listed)}
-    numbered = {path: found for path, found in known.items() if found is not None}
-    if not numbered:
+    numbered, noted = _numbered(family, listed), _numbered(family, recorded)
+    if not numbered and not noted:
         return None
-    ranks = _ranks(headers, numbered, family, convention, settings)
-    found = KindFiles(ranks, kind_files_layout.paths(family, ranks))
-    for path, header in headers.items():
-        if path in numbered:
-            _examine_file(found, path, header, family, convention)
-    unread = {*listed} - headers.keys()
+    own = {path: header for path, header in headers.items() if path in numbered}
+    ranks = release_ranks.count(own, numbered, noted, family, convention, settings)
+    found = KindFiles(ranks, kind_files_layout.paths(family, ranks.total))
+    for path, header in own.items():
+        _examine_file(found, path, header, family, convention)
+    unread = {*listed, *noted} - headers.keys()
     found.findings += [
         Finding("GP101", "file is missing", path)
         for path in found.expected
@@ -80,13 +81,19 @@ def examine(
     return found
 
 
+def _numbered(family: Family, paths: Iterable[str]) -> Numbered:
+    """Return the numbers of kind and rank of those files that are named as a release's are."""
+    known = {path: kind_files_layout.numbers(family, path) for path in paths}
+    return {path: found for path, found in known.items() if found is not None}
+
+
 def _examine_file(
     found: KindFiles, path: str, header: SafetensorsHeader, family: Family, convention: Convention
 ) -> None:
     """Compare what a file holds with what its name says."""
     if path not in found.expected:
         found.misplaced.add(path)
-        what = f"no release for {found.ranks} ranks has a file of this name"
+        what = f"no release for {found.ranks.total} ranks has a file of this name"
         found.findings.append(Finding("GP102", what, path))
         return
     wanted = found.expected[path]
@@ -97,38 +104,3 @@ def _examine_file(
         titles = sorted(rule.title for rule in family.rules if rule.part in held)
         what = "file holds another kind of tensor than its name says: swapped, or copied over"
         found.findings.append(Finding("GP108", what, path, None, wanted.title, ", ".join(titles)))
-
-
-def _ranks(
-    headers: Mapping[str, SafetensorsHeader],
-    numbered: Mapping[str, tuple[int, int | None]],
-    family: Family,
-    convention: Convention,
-    settings: Mapping[str, Any],
-) -> int:
-    """Return the number of ranks.
-
-    Files that are exactly those of the release are its. Otherwise the config tells, by the width of
-    an expert; without it a release has as many as the family's.
-    """
-    held: dict[int, set[int]] = defaultdict(set)
-    for number, rank in numbered.values():
-        if rank is not None:
-            held[number].add(rank)
-    released = family.release_layout.ranks
-    stacked = [number for number, rule in enumerate(family.rules) if rule.stacked]
-    if all(held[number] == set(range(released)) for number in stacked):
-        return released
-    shares = {
-        stored.spec.shape[-2]
-        for path, header in headers.items()
-        if path in numbered
-        for name, stored in header.arrays.items()
-        if len(stored.spec.shape) > 1 and rank_axis(convention, weight_of(name)) == -2  # noqa: PLR2004  # a matrix
-    }
-    width = config_json.value(settings, family, "ffn")
-    if width and len(shares) == 1:
-        (share,) = shares
-        if share and width % share == 0:
-            return width // share
-    return released

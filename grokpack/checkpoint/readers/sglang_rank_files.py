@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.readers import packed_arrays
 from grokpack.checkpoint.readers.expected_counts import UNKNOWN_RANKS
+from grokpack.checkpoint.readers.release_ranks import is_release
+from grokpack.core.counts import counted
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Box, whole_box
 from grokpack.core.tensors import ArraySpec
@@ -20,6 +22,7 @@ from grokpack.models import config_json, tensor_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from grokpack.checkpoint.readers.release_ranks import RankCount
     from grokpack.core.tensors import Shape
     from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import Geometry
@@ -57,7 +60,7 @@ def join(
     convention: Convention,
     listed: Collection[str],
     settings: Mapping[str, Any],
-    ranks: int | None = None,
+    ranks: RankCount | None = None,
 ) -> JoinedArrays:
     """Join the slices of ranks; files without a rank hold whole arrays.
 
@@ -67,13 +70,14 @@ def join(
         convention: The naming convention.
         listed: Files that an index or a manifest names.
         settings: The config, or nothing.
-        ranks: Number of ranks, where the names of all files tell; None to find it.
+        ranks: Number of ranks of a release's files; None to find it.
     """
     joined = JoinedArrays()
     held = {rank for path in headers if (rank := _rank(path)) is not None}
     if held:
-        stated = ranks or _stated_ranks(headers, family, convention, listed, settings)
-        joined.ranks, joined.ranks_known = max(stated, 1 + max(held)), stated > 0
+        stated = _stated_ranks(headers, family, convention, listed, settings)
+        fewest, joined.ranks_known = ranks or (stated, stated > 0)
+        joined.ranks = max(fewest, 1 + max(held))
     holders: dict[str, dict[int, str]] = {}
     for path, header in headers.items():
         rank = _rank(path)
@@ -110,20 +114,10 @@ def _stated_ranks(
         if len(stored.spec.shape) > 1 and _axis(convention, name) == -2  # noqa: PLR2004  # a matrix
     }
     ffn = config_json.value(settings, family, "ffn") or (
-        family.release.ffn if _is_release(headers, family, convention) else 0
+        family.release.ffn if is_release(headers, family, convention) else 0
     )
     counted = [ffn // share for share in shares if share and ffn % share == 0]
     return max([*named, *(counted if len(shares) == 1 else [])], default=0)
-
-
-def _is_release(
-    headers: Mapping[str, SafetensorsHeader], family: Family, convention: Convention
-) -> bool:
-    """Return whether vocabulary and width are those of the release."""
-    name = convention.table["embedding"]
-    found = (header.arrays.get(name) for header in headers.values())
-    shape = (family.release.vocab, family.release.d_model)
-    return any(stored is not None and stored.spec.shape == shape for stored in found)
 
 
 def _miss(
@@ -161,7 +155,8 @@ def doubts(
     if geometry.q_width % joined.ranks:
         what = f"file is missing: {joined.ranks} ranks cannot share {geometry.q_width} of attention"
         return [Finding("GP101", what, _sibling(path, f"{joined.ranks:03d}")) for path in last]
-    what = f"files of {joined.ranks} ranks are here, and nothing says that there were no more"
+    ranks = counted(joined.ranks, "rank")
+    what = f"files of {ranks} are here, and nothing says that there were no more"
     return [Finding(UNKNOWN_RANKS, what, path, severity="warning") for path in last[:1]]
 
 
