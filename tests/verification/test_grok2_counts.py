@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from safetensors import deserialize
 
 from grokpack.checkpoint.open_checkpoint import survey
 from grokpack.conversion.plan_synth import plan_synth, preset
@@ -15,11 +16,13 @@ from grokpack.execution.run import execute
 from grokpack.models.grok2 import GROK2
 from grokpack.verification.verify_structure import Verdict, verify_structure
 from tests.support.checkpoints import reshard
+from tests.support.grok2 import RELEASE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ANY = (1, 2, 4, 8, 16, 32)
+KEYS = "pytorch_model-00009-TP-common.safetensors"
 
 
 def ranked(kind: int, rank: int) -> str:
@@ -103,3 +106,55 @@ def test_a_rank_file_too_many_is_foreign_and_one_too_few_missing(
     shutil.copy(folder / ranked(6, 0), folder / ranked(6, ranks))
     (folder / ranked(8, 1)).unlink()
     assert found(folder) == [("GP102", ranked(6, ranks)), ("GP101", ranked(8, 1))]
+
+
+def drop_layer(path: Path, layer: int) -> None:
+    """Write a file anew without the tensors of a layer."""
+    rows = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    kept = {name: row for name, row in rows if f".layers.{layer}." not in name}
+    header: dict[str, dict[str, Any]] = {}
+    end = 0
+    for name, row in kept.items():
+        begin, end = end, end + len(row["data"])
+        header[name] = {"dtype": "BF16", "shape": row["shape"], "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    payload = b"".join(row["data"] for row in kept.values())
+    path.write_bytes(len(text).to_bytes(8, "little") + text + payload)
+
+
+@pytest.mark.parametrize("layers", [2, 4])
+def test_all_files_know_the_layers_better_than_a_config(tmp_path: Path, layers: int) -> None:
+    folder = copied(RELEASE, tmp_path)
+    edit_config(folder, num_hidden_layers=layers)
+    (finding,) = verdict(folder).findings
+    assert (finding.code, finding.file) == ("GP130", "config.json")
+    assert finding.message == f"num_hidden_layers is {layers} there, 3 by the shapes"
+
+
+@pytest.mark.parametrize("layers", [2, 3, 4])
+@pytest.mark.parametrize("name", [KEYS, ranked(6, 3)])
+def test_a_file_that_alone_lacks_a_layer_is_damaged(tmp_path: Path, name: str, layers: int) -> None:
+    folder = copied(RELEASE, tmp_path)
+    drop_layer(folder / name, 2)
+    edit_config(folder, num_hidden_layers=layers)
+    wrong = {("GP101", name)} | ({("GP130", "config.json")} if layers != 3 else set())
+    assert set(found(folder)) == wrong
+
+
+def test_a_layer_that_one_kind_lacks_is_missed_in_each_of_its_files(tmp_path: Path) -> None:
+    folder = copied(RELEASE, tmp_path)
+    lacking = [ranked(7, rank) for rank in range(8)]
+    for name in lacking:
+        drop_layer(folder / name, 2)
+    assert found(folder) == [("GP101", name) for name in lacking]
+
+
+def test_a_layer_that_one_file_alone_holds_is_foreign(tmp_path: Path) -> None:
+    folder = copied(RELEASE, tmp_path)
+    for path in folder.glob("*.safetensors"):
+        if path.name != KEYS:
+            drop_layer(path, 2)
+    edit_config(folder, num_hidden_layers=2)
+    (finding,) = verdict(folder).findings
+    assert (finding.code, finding.file) == ("GP102", KEYS)
+    assert finding.message == "the other files hold 2 layers"

@@ -48,8 +48,8 @@ class FolderHeaders:
         """Add a finding for an array of a tensor that is missing, unless its file's says so."""
         holders = self.kinds.holders(entry.rule) if self.kinds else []
         if not any(finding.file in holders for finding in self.findings):
-            path = holders[0] if len(holders) == 1 else None
-            self.findings.append(Finding("GP101", "tensor is missing", path, name))
+            what = "tensor is missing"
+            self.findings += [Finding("GP101", what, path, name) for path in holders or (None,)]
 
 
 def read_headers(folder: str) -> FolderHeaders:

@@ -36,6 +36,7 @@ from grokpack.checkpoint.readers.packed_weights import PackedWeight
 from grokpack.checkpoint.readers.quantization_settings import HINT
 from grokpack.checkpoint.readers.reader_row import Reader
 from grokpack.checkpoint.readers.tied_head import check_head
+from grokpack.core.counts import counted
 from grokpack.core.errors import GrokpackError, Place, UnsupportedLayout
 from grokpack.core.finding import Finding, only_errors
 from grokpack.core.layout import ArraySlice, FileLayout, Layout, Literal, whole_box
@@ -93,9 +94,12 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     find = _find(found, folder, scheme)
     hints = config_json.hints(settings, family, head_dim)
     spare = packing_variants.zero_biases(folder, found.headers)
-    held = _held(found, convention, hints.layers, spare)
+    shown = found.kinds and found.kinds.layers
+    stated = shown or hints.layers
+    teller = "the other files hold" if shown else "the config tells of"
+    held = _held(found, convention, stated, teller, spare)
     router = found.arrays.get(convention.full("router", 0))
-    layers, experts = matrix_assembly.extent(held, hints.layers, router)
+    layers, experts = matrix_assembly.extent(held, stated, router)
     tensors, views, whole_packed = _assemble(found, family, convention, (layers, experts), find)
     if not only_errors(found.findings):
         _refuse_unread(found, folder, convention, views)
@@ -242,7 +246,11 @@ def _compare_head(found: FolderHeaders, checkpoint: Checkpoint, convention: Conv
 
 
 def _held(
-    found: FolderHeaders, convention: Convention, layers: int | None, spare: frozenset[str]
+    found: FolderHeaders,
+    convention: Convention,
+    layers: int | None,
+    teller: str,
+    spare: frozenset[str],
 ) -> list[ParsedName]:
     """Parse the names but those to spare; what the convention lacks becomes findings."""
     held = []
@@ -257,7 +265,7 @@ def _held(
                 continue
             held.append(parsed)
             if layers is not None and (parsed.layer or 0) >= layers:
-                what = f"the config tells of {layers} layers"
+                what = f"{teller} {counted(layers, 'layer')}"
                 found.findings.append(Finding("GP102", what, path, name))
         found.findings += fp8_weights.unread(path, header.arrays)
     return held

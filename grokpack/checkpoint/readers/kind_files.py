@@ -6,6 +6,7 @@ that one under another's name is found.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,14 @@ class KindFiles:
     Attributes:
         ranks: Number of ranks, and whether it is known from more than the existing files.
         expected: The kind of tensor by the name of each file.
+        layers: Number of layers in most of these files, if it is that of more than half; else None.
         misplaced: Files that hold another kind than their names say, or that no release has.
         findings: What is wrong with names and kinds.
     """
 
     ranks: RankCount
     expected: Mapping[str, TensorRule]
+    layers: int | None = None
     misplaced: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
@@ -72,6 +75,7 @@ def examine(
     found = KindFiles(ranks, kind_files_layout.paths(family, ranks.total))
     for path, header in own.items():
         _examine_file(found, path, header, family, convention)
+    found.layers = _usual_layers(found, own, family, convention)
     unread = {*listed, *noted} - headers.keys()
     found.findings += [
         Finding("GP101", "file is missing", path)
@@ -104,3 +108,21 @@ def _examine_file(
         titles = sorted(rule.title for rule in family.rules if rule.part in held)
         what = "file holds another kind of tensor than its name says: swapped, or copied over"
         found.findings.append(Finding("GP108", what, path, None, wanted.title, ", ".join(titles)))
+
+
+def _usual_layers(
+    found: KindFiles, own: Mapping[str, SafetensorsHeader], family: Family, convention: Convention
+) -> int | None:
+    """Return the number of layers that more than half of the release's files hold, or None.
+
+    A config that says otherwise is wrong; one file that does so is damaged.
+    """
+    votes: Counter[int] = Counter()
+    for path, header in own.items():
+        parsed = (parse(convention, weight_of(name)) for name in header.arrays)
+        numbers = [one.layer for one in parsed if one is not None and one.layer is not None]
+        if numbers and path not in found.misplaced:
+            votes[1 + max(numbers)] += 1
+    of_layers = sum(rule in family.layer_rules for rule in found.expected.values())
+    layers, files = votes.most_common(1)[0] if votes else (0, 0)
+    return layers if files * 2 > of_layers else None

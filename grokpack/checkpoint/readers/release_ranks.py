@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from grokpack.checkpoint.readers.packed_weights import weight_of
+from grokpack.checkpoint.readers.packed_arrays import weight_of
 from grokpack.models import config_json
 from grokpack.models.tensor_names import rank_axis
 
