@@ -31,7 +31,37 @@ def fixes(verdict: Verdict) -> list[str | None]:
     """Return for each finding the command that repairs it, or None."""
     bad = [f.file if f.file and f.severity == "error" else None for f in verdict.findings]
     known = set(_fetchable(verdict, [name for name in bad if name]))
-    return [_fetching(verdict, [name]) if name in known and name else None for name in bad]
+    renamed = _renamings(verdict)
+    return [
+        renamed.get(name) or (_fetching(verdict, [name]) if name in known else None)
+        if name
+        else None
+        for name in bad
+    ]
+
+
+def renaming_commands(verdict: Verdict) -> list[str]:
+    """Return the commands that give files the release's names, where they have others."""
+    return list(dict.fromkeys(filter(None, _renamings(verdict).values())))
+
+
+def _renamings(verdict: Verdict) -> dict[str, str | None]:
+    """Return the command for each misnamed file, by its name and by the one that it should have."""
+    checkpoint = verdict.survey.checkpoint
+    if checkpoint is None or storage.is_url(checkpoint.folder):
+        return {}
+    commands: dict[str, str | None] = {}
+    for name, meant in _misnamed(verdict).items():
+        paths = [os.path.relpath(checkpoint.path(one)) for one in (name, meant)]
+        command = shell_command("mv", *map(safe_operand, paths))
+        commands |= {name: command, meant: command}
+    return commands
+
+
+def _misnamed(verdict: Verdict) -> dict[str, str]:
+    """Return the right name of each file that is here under another."""
+    foreign = of_kinds(verdict.findings, "GP102")
+    return {f.file: f.expected for f in foreign if f.file and f.expected and not f.tensor}
 
 
 def _fetchable(verdict: Verdict, names: Sequence[str]) -> list[str]:
@@ -40,6 +70,7 @@ def _fetchable(verdict: Verdict, names: Sequence[str]) -> list[str]:
     if checkpoint is None:
         return []
     foreign = {finding.file for finding in of_kinds(verdict.findings, "GP102")}
+    foreign |= {*_misnamed(verdict).values()}
     released = _released(checkpoint)
     return [
         name

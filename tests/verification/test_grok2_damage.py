@@ -16,6 +16,7 @@ from grokpack.report.text import verification_text
 from grokpack.verification.layer_states import layers
 from grokpack.verification.repair import fixes, repair_command
 from grokpack.verification.verify_structure import Verdict, verify_structure
+from tests.support.checkpoints import reshard
 from tests.support.grok2 import RELEASE
 
 if TYPE_CHECKING:
@@ -183,3 +184,43 @@ def test_a_config_of_another_network_is_told(release: Path) -> None:
     said = "rope_type is 'yarn' in config.json, not 'original': that is another network"
     assert finding.message == said
     assert said in plan_convert(open_checkpoint(str(release)), "hf").target.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        (ranked(6, 3), "pytorch_model-0006-TP-003.safetensors"),
+        (ranked(6, 3), "pytorch_model-00018-TP-003.safetensors"),
+        (KEYS, "pytorch_model-00009-common.safetensors"),
+        (KEYS, "pytorch_model-00019-TP-common.safetensors"),
+    ],
+)
+def test_a_file_of_another_name_is_to_be_renamed(
+    release: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: str
+) -> None:
+    monkeypatch.chdir(release)
+    (release / name).rename(release / other)
+    spoilt = verdict(release)
+    misnamed, missing = spoilt.findings
+    assert (misnamed.code, misnamed.file, misnamed.expected) == ("GP102", other, name)
+    assert (missing.code, missing.file) == ("GP101", name)
+    assert fixes(spoilt) == [f"mv {other} {name}"] * 2
+    text = verification_text.render(spoilt, 0)
+    assert "damaged: 1 of 39 files; the other 38 are as they should be" in text
+    assert text.endswith(f"then verify\n      mv {other} {name}")
+    monkeypatch.setattr(Model, "is_release", property(lambda _: True))
+    assert repair_command(spoilt) is None
+
+
+def test_a_file_of_another_name_and_rank_is_not_taken_for_a_missing_one(release: Path) -> None:
+    (release / ranked(6, 3)).rename(release / ranked(6, 8))
+    assert found(release) == [("GP102", ranked(6, 8)), ("GP101", ranked(6, 3))]
+    assert verdict(release).findings[0].expected is None
+
+
+def test_a_missing_file_is_named_with_a_manifest_too(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    reshard(RELEASE, folder, 4, "sglang")
+    (folder / KEYS).unlink()
+    (finding,) = verdict(folder).findings
+    assert (finding.message, finding.file) == ("file is missing", KEYS)

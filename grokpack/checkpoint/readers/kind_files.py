@@ -6,6 +6,7 @@ that one under another's name is found.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from grokpack.checkpoint.layouts import kind_files_layout
 from grokpack.checkpoint.readers import release_ranks
 from grokpack.checkpoint.readers.packed_arrays import weight_of
 from grokpack.core.finding import Finding
+from grokpack.formats.safetensors import SUFFIX
 from grokpack.models.tensor_names import parse
 
 if TYPE_CHECKING:
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
     from grokpack.checkpoint.readers.release_ranks import Numbered, RankCount
     from grokpack.formats.safetensors import SafetensorsHeader
-    from grokpack.models.architecture import TensorRule
+    from grokpack.models.architecture import NetworkPart, TensorRule
     from grokpack.models.family import Family
     from grokpack.models.tensor_names import Convention
+
+_RANK = re.compile(r"TP\D?(\d{1,4})", re.IGNORECASE)  # as people write it who name files anew
 
 
 @dataclass(slots=True)
@@ -43,6 +47,12 @@ class KindFiles:
     layers: int | None = None
     misplaced: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
+
+    def misplace(self, finding: Finding) -> None:
+        """Leave out the file that a finding is about."""
+        assert finding.file is not None  # noqa: S101  # these are about files
+        self.misplaced.add(finding.file)
+        self.findings.append(finding)
 
     def holders(self, rule: TensorRule) -> list[str]:
         """Return the files that should hold a kind of tensor."""
@@ -73,15 +83,22 @@ def examine(
     own = {path: header for path, header in headers.items() if path in numbered}
     ranks = release_ranks.count(own, numbered, noted, family, convention, settings)
     found = KindFiles(ranks, kind_files_layout.paths(family, ranks.total))
-    for path, header in own.items():
-        _examine_file(found, path, header, family, convention)
+    lost = [path for path in found.expected if path not in {*headers, *listed}]
+    for path, header in headers.items():
+        held = _parts(header, convention)
+        meant = None if path in found.expected else _meant(found, path, held, family, lost)
+        if path in found.expected:
+            _examine_kind(found, path, held, family)
+        elif meant:
+            lost.remove(meant)
+            what = "file has another name than in the release: rename it"
+            found.misplace(Finding("GP102", what, path, None, meant))
+            found.findings.append(Finding("GP101", "file is missing under its name", meant))
+        elif path in numbered:
+            what = f"no release for {ranks.total} ranks has a file of this name"
+            found.misplace(Finding("GP102", what, path))
     found.layers = _usual_layers(found, own, family, convention)
-    unread = {*listed, *noted} - headers.keys()
-    found.findings += [
-        Finding("GP101", "file is missing", path)
-        for path in found.expected
-        if path not in headers and path not in unread
-    ]
+    found.findings += [Finding("GP101", "file is missing", path) for path in lost]
     return found
 
 
@@ -91,23 +108,33 @@ def _numbered(family: Family, paths: Iterable[str]) -> Numbered:
     return {path: found for path, found in known.items() if found is not None}
 
 
-def _examine_file(
-    found: KindFiles, path: str, header: SafetensorsHeader, family: Family, convention: Convention
-) -> None:
-    """Compare what a file holds with what its name says."""
-    if path not in found.expected:
-        found.misplaced.add(path)
-        what = f"no release for {found.ranks.total} ranks has a file of this name"
-        found.findings.append(Finding("GP102", what, path))
-        return
-    wanted = found.expected[path]
+def _parts(header: SafetensorsHeader, convention: Convention) -> set[NetworkPart]:
+    """Return the kinds of tensor that a file holds."""
     parsed = (parse(convention, weight_of(name)) for name in header.arrays)
-    held = {one.part for one in parsed if one is not None}
+    return {one.part for one in parsed if one is not None}
+
+
+def _meant(
+    found: KindFiles, path: str, held: set[NetworkPart], family: Family, lost: Collection[str]
+) -> str | None:
+    """Return the missing file that one of another name looks like, by its kind and its rank."""
+    rules = [rule for rule in family.rules if rule.part in held]
+    if len(rules) != 1:
+        return None
+    missing = [name for name in found.holders(rules[0]) if name in lost]
+    ranked = _RANK.search(path)
+    if ranked and rules[0].stacked:
+        missing = [name for name in missing if name.endswith(f"-TP-{int(ranked[1]):03d}{SUFFIX}")]
+    return missing[0] if len(missing) == 1 else None
+
+
+def _examine_kind(found: KindFiles, path: str, held: set[NetworkPart], family: Family) -> None:
+    """Compare what a file holds with what its name says."""
+    wanted = found.expected[path]
     if held and wanted.part not in held:
-        found.misplaced.add(path)
         titles = sorted(rule.title for rule in family.rules if rule.part in held)
         what = "file holds another kind of tensor than its name says: swapped, or copied over"
-        found.findings.append(Finding("GP108", what, path, None, wanted.title, ", ".join(titles)))
+        found.misplace(Finding("GP108", what, path, None, wanted.title, ", ".join(titles)))
 
 
 def _usual_layers(

@@ -23,7 +23,8 @@ FINDINGS = (
         "file does not belong here",
         ExitStatus.ANSWER_IS_NO,
         "The name begins like a tensor file's, but no tensor of this model has it.",
-        "Move it out of the folder, or find out which download put it there.",
+        "Rename it if the finding names the file that it looks like. Otherwise move it out of the "
+        "folder, or find out which download put it there.",
     ),
     Code(
         "GP103",

@@ -17,7 +17,7 @@ from grokpack.report.text import numbers
 from grokpack.report.text.name_ranges import name_ranges
 from grokpack.report.text.shown_paths import shown_path
 from grokpack.verification.download_state import progress
-from grokpack.verification.repair import repair_command
+from grokpack.verification.repair import renaming_commands, repair_command
 
 if TYPE_CHECKING:
     from grokpack.core.finding import Finding
@@ -38,7 +38,14 @@ def render(verdict: Verdict, seconds: float) -> str:
     more = sum(map(len, kinds[_MOST_SHOWN:]))
     lines += [f"{numbers.others(more, 'finding')} (`--json` has all)", ""] if more else []
     lines += _verdict(verdict, seconds)
-    fix = repair_command(verdict)
+    return "\n".join([*lines, *_advice(verdict)])
+
+
+def _advice(verdict: Verdict) -> list[str]:
+    """Say what to do about what is wrong."""
+    fix, renaming = repair_command(verdict), renaming_commands(verdict)
+    lines = ["", "hint: rename what is here under another name, then verify"] if renaming else []
+    lines += [f"      {command}" for command in renaming[:_MOST_SHOWN]]
     if fix and progress(verdict) is not None:
         lines += ["", "hint: go on with the download; what is whole stays", f"      {fix}"]
     elif fix:
@@ -50,9 +57,9 @@ def render(verdict: Verdict, seconds: float) -> str:
         lines += [f"      {command}" for command in registry.downloads().splitlines()]
     elif of_kinds(verdict.findings, "GP116"):
         lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
-    elif not verdict.whole:
+    elif not verdict.whole and not renaming:
         lines += ["", "hint: fetch the files named above again from where they came from"]
-    return "\n".join(lines)
+    return lines
 
 
 def _together(verdict: Verdict, kind: list[Finding]) -> str:
