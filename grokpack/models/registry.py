@@ -23,9 +23,10 @@ UNKNOWN = GROK1.name + OTHER_DIMENSIONS
 """Name for the model of a checkpoint whose dimensions are not known."""
 
 
-def downloads() -> str:
-    """Return the command that fetches each family's release, a line for each."""
-    published = [family.publication for family in FAMILIES.values()]
+def downloads(family: Family | None = None) -> str:
+    """Return the command that fetches a family's release, or that of each, a line for each."""
+    families = FAMILIES.values() if family is None else (family,)
+    published = [family.publication for family in families]
     return "\n".join(f"hf download {own.repository} {own.download}".rstrip() for own in published)
 
 

@@ -11,6 +11,7 @@ from grokpack.core.escaping import safe_operand, shell_command
 from grokpack.core.finding import of_kinds
 from grokpack.formats import ckpt0
 from grokpack.formats.tokenizers.tokenizer_kinds import KINDS
+from grokpack.models import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,6 +44,21 @@ def fixes(verdict: Verdict) -> list[str | None]:
 def renaming_commands(verdict: Verdict) -> list[str]:
     """Return the commands that give files the release's names, where they have others."""
     return list(dict.fromkeys(filter(None, _renamings(verdict).values())))
+
+
+def release_downloads(verdict: Verdict) -> list[str]:
+    """Return the command that fetches the release of the checkpoint's family; else that of each.
+
+    Where no header can be read, the names of its files tell the family.
+    """
+    if verdict.survey.checkpoint is not None:
+        return [registry.downloads(verdict.survey.checkpoint.model.family)]
+    named = (
+        family
+        for family in registry.FAMILIES.values()
+        if any(kind_files_layout.numbers(family, name) for name in verdict.bad_files)
+    )
+    return registry.downloads(next(named, None)).splitlines()
 
 
 def _renamings(verdict: Verdict) -> dict[str, str | None]:

@@ -224,3 +224,12 @@ def test_a_missing_file_is_named_with_a_manifest_too(tmp_path: Path) -> None:
     (folder / KEYS).unlink()
     (finding,) = verdict(folder).findings
     assert (finding.message, finding.file) == ("file is missing", KEYS)
+
+
+@pytest.mark.parametrize("names", ["*-00017-*", "*.safetensors"])
+def test_no_download_of_another_family_is_offered(release: Path, names: str) -> None:
+    for path in release.glob(names):
+        path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    text = verification_text.render(verdict(release), 0)
+    assert "hf download xai-org/grok-2 --local-dir grok-2" in text
+    assert "grok-1" not in text

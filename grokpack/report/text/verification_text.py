@@ -12,12 +12,11 @@ from grokpack.core.counts import counted
 from grokpack.core.errors import OtherFormat, SourceUnreadable
 from grokpack.core.escaping import escape_line
 from grokpack.core.finding import alike, of_kinds, only_errors
-from grokpack.models import registry
 from grokpack.report.text import numbers
 from grokpack.report.text.name_ranges import name_ranges
 from grokpack.report.text.shown_paths import shown_path
 from grokpack.verification.download_state import progress
-from grokpack.verification.repair import renaming_commands, repair_command
+from grokpack.verification.repair import release_downloads, renaming_commands, repair_command
 
 if TYPE_CHECKING:
     from grokpack.core.finding import Finding
@@ -54,7 +53,7 @@ def _advice(verdict: Verdict) -> list[str]:
         lines += ["", "hint: look at permissions, links and mounts; then verify again"]
     elif of_kinds(verdict.findings, OtherFormat.CODE):
         lines += ["", "hint: fetch the files themselves: `git lfs pull` in a clone; or a release"]
-        lines += [f"      {command}" for command in registry.downloads().splitlines()]
+        lines += [f"      {command}" for command in release_downloads(verdict)]
     elif of_kinds(verdict.findings, "GP116"):
         lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
     elif not verdict.whole and not renaming:
