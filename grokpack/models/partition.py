@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 PartitionStyle = Literal["engines", "jax"]
 """Partition as engines cut a model, or as xAI's JAX code does."""
 
+Cutter = Literal[PartitionStyle, "sglang"]
+"""Who cuts: a partition's style, or SGLang, for which files hold all but the experts whole."""
+
 
 def shares(
     geometry: Geometry,
@@ -56,11 +59,12 @@ def cut_axis(rule: TensorRule, style: PartitionStyle) -> int | None:
     return {"columns": -1, "rows": -2, "none": None}[rule.cut]
 
 
-def remainders(geometry: Geometry, ranks: int, style: PartitionStyle = "engines") -> list[str]:
+def remainders(geometry: Geometry, ranks: int, cutter: Cutter = "engines") -> list[str]:
     """Explain why the model cannot be cut into `ranks` equal parts; empty if it can.
 
     Engines cut the embedding by rows and use the scale groups as they are. xAI's code cuts the
-    embedding by features, and accepts a scale row per weight row.
+    embedding by features, and accepts a scale row per weight row. SGLang takes the embedding whole
+    and pads it for its ranks, and weights without scales: neither leaves a remainder there.
 
     Raises:
         ValueError: The head size is not known.
@@ -75,11 +79,11 @@ def remainders(geometry: Geometry, ranks: int, style: PartitionStyle = "engines"
         (geometry.ffn % ranks, f"expert width {geometry.ffn}"),
         ((geometry.mlp or 0) % ranks, f"width {geometry.mlp} of the dense MLP"),
     ]
-    if style == "engines":
+    if cutter == "engines":
         checks.append((geometry.vocab % ranks, f"vocabulary {geometry.vocab}"))
         if groups is not None:  # with a scale for each row, the expert's width decides
             checks.append((groups % ranks and ranks % groups, f"{groups} scale groups"))
-    else:
+    elif cutter == "jax":
         checks.append((geometry.d_model % ranks, f"{geometry.d_model} features of the embedding"))
     return [f"{what} / {ranks}" for rest, what in checks if rest]
 
@@ -87,20 +91,20 @@ def remainders(geometry: Geometry, ranks: int, style: PartitionStyle = "engines"
 WIDEST = 64  # most ranks that `legal_widths` tries: no release can be cut into more
 
 
-def legal_widths(geometry: Geometry, style: PartitionStyle = "engines") -> list[int]:
+def legal_widths(geometry: Geometry, cutter: Cutter = "engines") -> list[int]:
     """Return the numbers of ranks that the model can be cut into."""
-    return [n for n in range(1, WIDEST + 1) if not remainders(geometry, n, style)]
+    return [n for n in range(1, WIDEST + 1) if not remainders(geometry, n, cutter)]
 
 
-def refuse_width(geometry: Geometry, tp: int, style: PartitionStyle = "engines") -> None:
+def refuse_width(geometry: Geometry, tp: int, cutter: Cutter = "engines") -> None:
     """Refuse a width that the model cannot be cut into.
 
     Raises:
         GrokpackError: GP301 with the remainders, and the widths that leave none.
     """
-    wrong = remainders(geometry, tp, style) if tp > 0 else []
+    wrong = remainders(geometry, tp, cutter) if tp > 0 else []
     if wrong or tp < 1:
-        legal = ", ".join(map(str, legal_widths(geometry, style)))
+        legal = ", ".join(map(str, legal_widths(geometry, cutter)))
         facts = tuple(("remainder", text) for text in wrong)
         raise GrokpackError(
             "GP301", f"the model cannot be cut into {tp} equal ranks", None, facts, f"--tp {legal}"

@@ -68,7 +68,7 @@ def to_sglang(source: Checkpoint, options: SglangOptions) -> Target:
             files that are as large as their kind of tensor.
     """
     tp = options.ranks
-    refuse_width(source.geometry, tp)
+    refuse_width(source.geometry, tp, "sglang")
     convention = huggingface_config.convention(source.model.family, NAME)
     arrays, ops = engine_arrays(source, convention, options.dtype)
     kept = losslessness.judge(source, ops)

@@ -14,7 +14,7 @@ from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
 from grokpack.conversion.plan_quantize import QuantizeOptions, plan_quantize
 from grokpack.conversion.plan_reshard import plan_reshard
-from grokpack.conversion.plan_synth import plan_synth_model
+from grokpack.conversion.plan_synth import plan_synth, plan_synth_model, preset
 from grokpack.core.errors import GrokpackError
 from grokpack.core.tensors import DType
 from grokpack.execution.run import execute
@@ -181,6 +181,17 @@ def test_what_cannot_be_is_refused(release: Checkpoint) -> None:
     assert "GP304" in refusal(plan_reshard, 8, scales="expanded")
     assert "GP301" in refusal(plan_reshard, 16)
     assert "GP306" in refusal(plan_convert, "hf", ConvertOptions(names="hpcai"))
+
+
+def test_a_vocabulary_that_ranks_do_not_share_is_no_obstacle(tmp_path: Path) -> None:
+    geometry = replace(preset(GROK2.name, "tiny"), layers=1, vocab=1023)
+    execute(plan_synth(geometry, model=GROK2.name), str(tmp_path / "release"))
+    source = open_checkpoint(str(tmp_path / "release"))
+    made(plan_reshard(source, 4), tmp_path / "four")
+    made(plan_reshard(open_checkpoint(str(tmp_path / "four")), 8), tmp_path / "back")
+    assert weights(tmp_path / "back") == weights(tmp_path / "release")
+    with pytest.raises(GrokpackError, match="cannot be cut into 4"):
+        plan_reshard(source, 4, "safetensors")
 
 
 def test_the_licence_goes_along_or_is_missed(release: Checkpoint, tmp_path: Path) -> None:
