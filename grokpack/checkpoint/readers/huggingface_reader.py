@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from grokpack.models.architecture import ModelTensor
     from grokpack.models.family import Family, Model
     from grokpack.models.geometry_inference import Hints
-    from grokpack.models.tensor_names import Convention, ParsedName
+    from grokpack.models.tensor_names import Convention
     from grokpack.transforms.protocols import LazyArray
 
     Packed = PackedWeight | FloatWeight
@@ -89,17 +89,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     family, convention = _convention(found, folder, settings)
     document = manifest_file.load(folder)
     joined = _join(found, family, convention, document, settings)
-    if found.kinds is not None:
-        found.findings += shape_checks.odd_dtypes(found.headers)
     find = _find(found, folder, scheme)
     hints = config_json.hints(settings, family, head_dim)
     spare = packing_variants.zero_biases(folder, found.headers)
-    shown = found.kinds and found.kinds.layers
-    stated = shown or hints.layers
-    teller = "the other files hold" if shown else "the config tells of"
-    held = _held(found, convention, stated, teller, spare)
-    router = found.arrays.get(convention.full("router", 0))
-    layers, experts = matrix_assembly.extent(held, stated, router)
+    layers, experts = _extent(found, convention, hints, spare)
     tensors, views, whole_packed = _assemble(found, family, convention, (layers, experts), find)
     if not only_errors(found.findings):
         _refuse_unread(found, folder, convention, views)
@@ -231,6 +224,8 @@ def _join(
         found.headers, family, convention, listed, settings, kinds.ranks if kinds else None
     )
     found.arrays, found.boxes = joined.arrays, joined.boxes
+    if found.kinds is not None:
+        found.findings += shape_checks.odd_dtypes(found.headers)
     known = {finding.file for finding in found.findings}
     found.findings += [finding for finding in joined.findings if finding.file not in known]
     found.files += [path for path in joined.missing if path not in found.files]
@@ -245,15 +240,16 @@ def _compare_head(found: FolderHeaders, checkpoint: Checkpoint, convention: Conv
         found.findings += check_head(checkpoint, embedding, convention.head)
 
 
-def _held(
-    found: FolderHeaders,
-    convention: Convention,
-    layers: int | None,
-    teller: str,
-    spare: frozenset[str],
-) -> list[ParsedName]:
-    """Parse the names but those to spare; what the convention lacks becomes findings."""
-    held = []
+def _extent(
+    found: FolderHeaders, convention: Convention, hints: Hints, spare: frozenset[str]
+) -> tuple[int, int]:
+    """Return the numbers of layers and experts by the names, all but those to spare.
+
+    What the convention lacks, and layers beyond those that are told of, become findings.
+    """
+    shown = found.kinds and found.kinds.layers
+    layers, held = shown or hints.layers, []
+    teller = "the other files hold" if shown else "the config tells of"
     for path, header in found.headers.items():
         found.findings += _not_read(path, [name for name in header.arrays if name in spare])
         for name in header.arrays:
@@ -268,7 +264,7 @@ def _held(
                 what = f"{teller} {counted(layers, 'layer')}"
                 found.findings.append(Finding("GP102", what, path, name))
         found.findings += fp8_weights.unread(path, header.arrays)
-    return held
+    return matrix_assembly.extent(held, layers, found.arrays.get(convention.full("router", 0)))
 
 
 def _not_read(path: str, biases: list[str]) -> list[Finding]:
