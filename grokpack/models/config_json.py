@@ -77,7 +77,17 @@ def hints(config: Mapping[str, Any], family: Family, head_dim: int | None = None
         kv_heads=value(config, family, "kv_heads"),
         layers=layers if layers and layers <= _MOST_LAYERS else None,
         scale_groups=value(config, family, "scale_groups"),
+        dims=_dims(config, family),
     )
+
+
+def _dims(config: Mapping[str, Any], family: Family) -> dict[str, int]:
+    """Return the dimensions of tensors that a config states, widths of attention among them."""
+    said = {name: value(config, family, name) for name in _COMPARED}
+    heads = value(config, family, "head_dim") or 0
+    said["q_width"] = heads * (said["q_heads"] or 0)
+    said["kv_width"] = heads * (said["kv_heads"] or 0)
+    return {name: size for name, size in said.items() if size}
 
 
 def agreed_head_dim(given: int | None, stored: int | None) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grokpack.models.architecture import Geometry, ModelTensor
@@ -18,13 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Values of a config.json that shapes may not show, all optional."""
+    """Values of a config.json that shapes may not show, all optional.
+
+    Attributes:
+        head_dim: Size of an attention head.
+        layers: Number of decoder layers.
+        scale_groups: Scale rows of row-parallel weights.
+        dims: Other dimensions, which decide where the votes of shapes are equal.
+    """
 
     head_dim: int | None = None
     q_heads: int | None = None
     kv_heads: int | None = None
     layers: int | None = None
     scale_groups: int | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
 
 
 def infer_layers(family: Family, indices: Collection[int]) -> int:
@@ -47,7 +55,7 @@ def infer_layers(family: Family, indices: Collection[int]) -> int:
 def infer(
     family: Family, found: Mapping[int, TensorSpec], layers: int, hints: Hints
 ) -> Model | None:
-    """Let the shapes vote on each dimension; return None if one gets no vote.
+    """Let the shapes vote on each dimension, and the config with them; None if one gets no vote.
 
     The width of the residual stream is settled first, because nearly every tensor shows it. A
     tensor that contradicts it (a file in another's place) has no vote on the rest.
@@ -67,6 +75,9 @@ def infer(
         if named["d_model"] == width:
             for dim, size in named.items():
                 votes.setdefault(dim, Counter())[size] += 1
+    for dim, counts in votes.items():
+        if hints.dims.get(dim) in counts:  # which alone outvotes no shape
+            counts[hints.dims[dim]] += 1
     dims = {dim: _majority(counts) for dim, counts in votes.items()}
     needed = {dim for rule in family.rules for dim in rule.dims}
     if dims.keys() == needed - {"vocab"} and _is_release_without_embedding(family, dims):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,21 @@ class FolderHeaders:
         if not any(finding.file in holders for finding in self.findings):
             what = "tensor is missing"
             self.findings += [Finding("GP101", what, path, name) for path in holders or (None,)]
+
+    def located(self) -> tuple[Finding, ...]:
+        """Return the findings, those that name a tensor alone with each file that holds it."""
+        return tuple(
+            replace(finding, file=file)
+            for finding in self.findings
+            for file in self._holders(finding)
+        )
+
+    def _holders(self, finding: Finding) -> list[str | None]:
+        """Return the file of a finding, or those that hold its tensor; None stands for no file."""
+        if finding.file:
+            return [finding.file]
+        holders = (path for path, header in self.headers.items() if finding.tensor in header.arrays)
+        return [*holders] or [None]
 
 
 def read_headers(folder: str) -> FolderHeaders:

@@ -83,7 +83,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     """
     found = folder_headers.read_headers(folder)
     if not found.headers:
-        return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
+        return Survey(folder, NAME, len(found.files), found.located(), None)
     settings, _ = config_file.find([folder])
     scheme = _scheme(found, folder, settings)
     family, convention = _convention(found, folder, settings)
@@ -99,7 +99,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     forms = _forms(scheme, whole_packed)
     model = infer(family, {e.index: t for e, t in tensors.items()}, layers, hints)
     if model is None:
-        return Survey(folder, NAME, len(found.files), tuple(found.findings), None)
+        return Survey(folder, NAME, len(found.files), found.located(), None)
     found.findings += expected_counts.other_layers(model, hints, partial(first_name, convention))
     found.findings += sglang_rank_files.doubts(joined, found.headers, model.geometry)
     if forms["bits"]:  # they have groups of their own, which ranks do not share as the release's
@@ -123,7 +123,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         **forms,
     )
     _compare_head(found, checkpoint, convention)
-    files, findings = len(found.files), tuple(found.findings)
+    files, findings = len(found.files), found.located()
     source = _count_source(found, joined, model, hints)
     return Survey(folder, NAME, files, findings, checkpoint, count_source=source)
 
@@ -264,7 +264,8 @@ def _extent(
                 what = f"{teller} {counted(layers, 'layer')}"
                 found.findings.append(Finding("GP102", what, path, name))
         found.findings += fp8_weights.unread(path, header.arrays)
-    return matrix_assembly.extent(held, layers, found.arrays.get(convention.full("router", 0)))
+    router = found.arrays.get(convention.full("router", 0))
+    return matrix_assembly.extent(held, layers, router, hints.dims.get("experts"))
 
 
 def _not_read(path: str, biases: list[str]) -> list[Finding]:

@@ -80,7 +80,10 @@ def first_name(convention: Convention, entry: ModelTensor) -> str:
 
 
 def extent(
-    held: Iterable[ParsedName], layers: int | None, router: ArraySpec | None
+    held: Iterable[ParsedName],
+    layers: int | None,
+    router: ArraySpec | None,
+    stated: int | None = None,
 ) -> tuple[int, int]:
     """Return the number of layers and experts, bounded against hostile names and configs.
 
@@ -88,9 +91,11 @@ def extent(
         held: Meanings of the names that are there.
         layers: Number of layers by a config; None without.
         router: The first layer's router, `[expert, in]`; None if it is missing.
+        stated: Number of experts by a config; None without.
     """
     found = list(held)
     routed = router.shape[0] if router is not None and len(router.shape) > 1 else 0
-    experts = min(max(1 + max((n.expert or 0 for n in found), default=0), routed), MOST)
+    named = 1 + max((n.expert or 0 for n in found), default=0)
+    experts = min(named if named == stated else max(named, routed), MOST)
     claimed = 1 + max((-1 if n.layer is None else n.layer for n in found), default=-1)
     return min(layers or claimed, MOST), experts

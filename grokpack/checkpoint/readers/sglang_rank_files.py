@@ -7,6 +7,7 @@ dimensions do; without any of them a model with missing ranks would look like a 
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ def join(
         fewest, joined.ranks_known = ranks or (stated, stated > 0)
         joined.ranks = max(fewest, 1 + max(held))
     holders: dict[str, dict[int, str]] = {}
+    usual = _usual_slices(headers, convention)
     for path, header in headers.items():
         rank = _rank(path)
         for name, stored in header.arrays.items():
@@ -87,14 +89,27 @@ def join(
             spec = ArraySpec(shape, stored.spec.dtype)
             if axis is None and name in joined.arrays:
                 joined.findings.append(Finding("GP109", "tensor stands in two files", path, name))
-            elif joined.arrays.setdefault(name, spec) != spec:
+            elif axis is not None and stored.spec != usual[name]:
                 joined.findings.append(Finding("GP105", "ranks hold unequal slices", path, name))
             else:
-                joined.boxes[path, name] = box
+                joined.arrays[name], joined.boxes[path, name] = spec, box
             if axis is not None:
                 holders.setdefault(name, {})[rank or 0] = path
     _miss(joined, headers, holders)
     return joined
+
+
+def _usual_slices(
+    headers: Mapping[str, SafetensorsHeader], convention: Convention
+) -> dict[str, ArraySpec]:
+    """Return shape and dtype of the slices that most ranks have, for each array that they share."""
+    votes: dict[str, Counter[ArraySpec]] = defaultdict(Counter)
+    for path, header in headers.items():
+        if _rank(path) is not None:
+            for name, stored in header.arrays.items():
+                if _axis(convention, name) is not None:
+                    votes[name][stored.spec] += 1
+    return {name: specs.most_common(1)[0][0] for name, specs in votes.items()}
 
 
 def _stated_ranks(
