@@ -41,8 +41,9 @@ def manifest(
 ) -> None:
     """Record the checksums of a checkpoint that has none.
 
-    Reads every file. `verify --data` finds by them whatever changes later; whether the files are
-    right now, only sums from their publisher can tell (`verify --against`).
+    Reads every file, and the config, tokenizer and LICENSE beside them. `verify --data` finds by
+    the sums whatever changes later; whether the files are right now, only sums from their
+    publisher can tell (`verify --against`).
     """
     import time
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from grokpack import storage
 from grokpack.checkpoint import tokenizer_files
+from grokpack.checkpoint.companion_files import LICENSE
 from grokpack.models import config_json
 
 if TYPE_CHECKING:
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.planning.target import Target
-
-LICENSE = "LICENSE"
 
 
 def carried(source: Checkpoint, target: Target, *, tokenizer: bool) -> Target:

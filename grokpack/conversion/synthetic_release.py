@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.checkpoint import companion_files
 from grokpack.checkpoint.layouts import ckpt0_layout, kind_files_layout
-from grokpack.conversion import carried_files, synthetic_tokenizer, synthetic_weights
+from grokpack.conversion import synthetic_tokenizer, synthetic_weights
 from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec
@@ -84,7 +85,7 @@ def _kind_files(model: Model, weights: SyntheticWeights, *, sparse: bool) -> Tar
         )
     finals = {
         config_json.FILE: config_json.render(model, {}),
-        carried_files.LICENSE: _LICENSE,
+        companion_files.LICENSE: _LICENSE,
         **synthetic_tokenizer.files(geometry.vocab),
     }
     return Target(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint import manifest_file, manifest_paths
+from grokpack.checkpoint import companion_files, manifest_file, manifest_paths
 from grokpack.core.errors import GrokpackError, Interrupted, Place
 from grokpack.core.events import Listener, Started, ignore_event
 from grokpack.core.progress import phase, watching
@@ -46,7 +46,7 @@ def record(
     listen: Listener = ignore_event,
     workers: int | None = None,
 ) -> RecordedManifest:
-    """Read every file of a checkpoint and write a manifest of it.
+    """Read every file of a checkpoint, and those beside its weights, and write a manifest of it.
 
     The manifest says what the files are now. Whether that is right, it cannot know.
 
@@ -64,7 +64,8 @@ def record(
     """
     _refuse_second(checkpoint, out)
     place = out or manifest_paths.writable(manifest_paths.manifests(checkpoint))
-    held = _stored_files(checkpoint)
+    beside = companion_files.present(checkpoint)
+    held = _stored_files(checkpoint) | beside
     sizes = {name: storage.stamp(path)[0] for name, path in held.items()}
     total = sum(sizes.values())
     # The largest first, so that no thread is left alone with one at the end.
@@ -75,10 +76,17 @@ def record(
         rows = dict(map_unordered(job, order, pool, watching(listen, stopping)))
         if stopping():
             raise Interrupted("stopped; no manifest was written")
-        description = {"command": "manifest", "format": checkpoint.format}
-        description |= {"source": checkpoint.identity()}
-        description |= {"licence": checkpoint.model.family.publication.spdx}
-        rendered = manifest_file.render_rows(description, rows, {})
+        rendered = manifest_file.render_rows(
+            {
+                "command": "manifest",
+                "format": checkpoint.format,
+                "licence": checkpoint.model.family.publication.spdx,
+                "source": checkpoint.identity(),
+                "finals": {name: rows[name] for name in sorted(beside)},
+            },
+            {name: row for name, row in rows.items() if name not in beside},
+            {},
+        )
         storage.write_whole(storage.absolute(place), rendered, replace=False)
     return RecordedManifest(place, len(rows), total)
 

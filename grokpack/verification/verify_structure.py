@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint import manifest_records, open_checkpoint, unparsed_files
+from grokpack.checkpoint import (
+    companion_files,
+    manifest_records,
+    open_checkpoint,
+    unparsed_files,
+)
 from grokpack.checkpoint.checkpoint import Survey, array_slices
 from grokpack.checkpoint.readers import expected_counts
 from grokpack.core.counts import counted
@@ -23,7 +28,7 @@ from grokpack.core.exit_status import ExitStatus
 from grokpack.core.finding import Finding, of_kinds, only_errors
 from grokpack.core.tiles import SAMPLE_BYTES, tile_count, tile_range
 from grokpack.formats import zstd_seekable
-from grokpack.models import config_json, registry
+from grokpack.models import registry
 from grokpack.storage import hashing
 from grokpack.verification import content_findings, tokenizer_findings
 
@@ -120,7 +125,7 @@ class Verdict:
         """Files with an error that hold weights: no config, no tokenizer, and no foreign file."""
         strange = {f.file for f in of_kinds(self.findings, "GP102") if not f.tensor}
         strange |= {f.file for f in of_kinds(self.findings, tokenizer_findings.CODE)}
-        own = [f for f in self.bad_files if f not in strange and f != config_json.FILE]
+        own = [f for f in self.bad_files if f not in strange and not companion_files.is_one(f)]
         return own[: self.survey.expected]
 
 

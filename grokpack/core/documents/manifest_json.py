@@ -81,7 +81,7 @@ class ManifestJson(TypedDict):
     files: dict[str, FileRowJson]
     """By path below the manifest's folder."""
     finals: NotRequired[dict[str, FileRowJson]]
-    """Small files that were written last: configs, indices, the tokenizer."""
+    """Small files that go with them: configs, indices, the tokenizer, the LICENSE."""
     framings: NotRequired[FramingsJson]
 
 
