@@ -33,12 +33,13 @@ NAMES = tuple(
         )
     )
 )
-"""Their names. A README.md is not among them: people write notes of their own into it."""
+"""Names of those that a manifest of files from elsewhere lists."""
+_CARD = "README.md"  # people write notes of their own into it
 
 
 def is_one(path: str) -> bool:
-    """Return whether a file of a checkpoint is one of them, by its name."""
-    return os.path.basename(path) in NAMES
+    """Return whether a file of a checkpoint holds no weights, by its name."""
+    return os.path.basename(path) in (*NAMES, _CARD)
 
 
 def present(checkpoint: Checkpoint) -> dict[str, str]:

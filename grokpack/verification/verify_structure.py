@@ -259,9 +259,9 @@ def _equal(checkpoint: Checkpoint, one: FileLayout, other: FileLayout) -> bool:
 def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -> list[Finding]:
     """Find sizes and tiles that differ from the manifest's; none without a manifest.
 
-    The last tile of every file is read. If something is wrong, small files beside are read too; if
-    no finding names a file, first tiles as well. A file with an unreadable header has its finding
-    already.
+    The last tile of every file is read, and of small files beside them the size. If something is
+    wrong, these are read too; if no finding names a file, first tiles as well. A file with an
+    unreadable header has its finding already.
 
     Args:
         files: The files to compare.
@@ -272,17 +272,23 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
         return []
     bad = {f.file for f in only_errors(findings)}
     bad |= {name + zstd_seekable.SUFFIX for name in bad if name}  # its compressed form
-    gone = [r for r in known.sidecars if r.file.path not in bad and not storage.exists(r.path)]
     rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
-    named = {os.path.basename(name) for name in bad if name}
-    small = [r for r in known.sidecars if bad and os.path.basename(r.path) not in named]
-    small = [record for record in small if record not in gone]
+    beside = [r for r in known.sidecars if not {r.file.path, os.path.basename(r.path)} & bad]
+    sizes = _sizes(beside)
+    small = [r for r in beside if bad and sizes[r.path] == r.nbytes]
     return [
-        *(content_findings.missing(record.file.path) for record in gone),
+        *content_findings.size_findings(beside, sizes),
         *content_findings.unlisted_finding(known.unknown),
         *_ends([*rows, *small]),
         *_beginnings([*rows, *small] if None in bad else ()),
     ]
+
+
+def _sizes(records: Sequence[Record]) -> dict[str, int | None]:
+    """Return the size of each file by its path; None for one that is gone."""
+    paths = [record.path for record in records]
+    found = storage.map_all(paths[0], storage.size_of, paths) if paths else []
+    return dict(zip(paths, found, strict=True))
 
 
 def _beginnings(rows: Iterable[Record]) -> Iterator[Finding]:

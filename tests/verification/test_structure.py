@@ -15,6 +15,8 @@ from grokpack.verification.repair import fixes, repair_command
 from grokpack.verification.verify_structure import Verdict, verify_structure
 from grokpack.verification.verify_values import verify_values
 from tests.support.checkpoints import GOLDEN, reshard, synthesize
+from tests.support.conversions import convert
+from tests.support.grok2 import RELEASE
 
 
 @pytest.fixture
@@ -234,3 +236,24 @@ def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
         assert row["elements"] == values.size
         assert row["rms"] == pytest.approx(np.sqrt(np.square(values, dtype=np.float64).mean()))
         assert sum(row["histogram"]["counts"]) == values.size
+
+
+@pytest.mark.parametrize(
+    ("to", "names"),
+    [
+        ("hf", ("LICENSE", "README.md", "generation_config.json", "tokenizer.json")),
+        ("safetensors", ("chat_template.jinja", "tokenizer.tok.json")),
+    ],
+)
+def test_small_files_of_another_size_than_the_manifests_are_named(
+    tmp_path: Path, to: str, names: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    convert(RELEASE, out, to)
+    assert found(out) == set()
+    for name in names:
+        with (out / name).open("ab") as file:
+            file.write(b"\n")
+    looked = verify(out)
+    assert [(f.code, f.file) for f in looked.findings] == [("GP112", name) for name in names]
+    assert (looked.word, looked.damaged_files) == ("damaged", [])
