@@ -165,6 +165,17 @@ def _generation_config(held: Tokenizer, own: TokenizerTable) -> dict[str, bytes]
     return {GENERATION_CONFIG: (json.dumps(ids, indent=2) + "\n").encode()}
 
 
+def notes(made: Mapping[str, bytes], family: Family) -> list[str]:
+    """Note that the tokenizer among files of an output lacks tokens that end an answer."""
+    stops = family.tokenizer.stops
+    if KINDS[family.tokenizer.kind].file not in made or not stops:
+        return []
+    told = json.loads(made.get(GENERATION_CONFIG, b"{}")).get("eos_token_id", [])
+    if len(told) == len(stops):
+        return []
+    return [f"the tokenizer has {len(told)} of the {len(stops)} tokens that end an answer"]
+
+
 def _config(held: Tokenizer, own: TokenizerTable) -> bytes | None:
     """Make tokenizer_config.json without tokens that the tokenizer does not have.
 

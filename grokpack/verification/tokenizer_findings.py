@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from grokpack import storage
 from grokpack.checkpoint import manifest_file, manifest_paths, tokenizer_files
@@ -12,9 +12,14 @@ from grokpack.core.finding import Finding
 from grokpack.formats.tokenizers.tokenizer_kinds import KINDS, refuse_another
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from grokpack.checkpoint.checkpoint import Checkpoint
+    from grokpack.formats.tokenizers.tokenizer_kinds import Tokenizer
+    from grokpack.models.tokenizer_table import TokenizerTable
 
 CODE = "GP132"
+_LEAST_SHARE = 7 / 8  # of the rows; embeddings are padded by less, to a multiple that chips like
 
 
 def findings(checkpoint: Checkpoint) -> list[Finding]:
@@ -33,6 +38,7 @@ def findings(checkpoint: Checkpoint) -> list[Finding]:
         if others or _is_told(checkpoint, kind.file):
             return []
         return [Finding(CODE, "tokenizer is missing", kind.file, severity="warning")]
+    file = os.path.relpath(path, checkpoint.folder)
     try:
         read = kind.read(tokenizer_files.read_small(path), path)
         read.check()
@@ -40,10 +46,37 @@ def findings(checkpoint: Checkpoint) -> list[Finding]:
     except GrokpackError as error:
         if isinstance(error, NO_FAULT_OF_FILES) and not isinstance(error, InputTooLarge):
             raise
-        file, facts = os.path.relpath(path, checkpoint.folder), dict(error.facts)
+        facts = dict(error.facts)
         wanted, found = facts.get("embedding"), facts.get("tokenizer")
         return [Finding(CODE, error.what, file, None, wanted, found)]
-    return []
+    return [*_too_few(read, checkpoint.geometry.vocab, file), *_without_specials(read, own, file)]
+
+
+def _too_few(read: Tokenizer, rows: int, file: str) -> Iterator[Finding]:
+    """Warn about a tokenizer with far fewer pieces than the embedding has rows."""
+    if read.rows < _LEAST_SHARE * rows:
+        what = "the tokenizer is smaller than the embedding: perhaps another model's"
+        wanted, found = f"{rows:,} rows", f"{read.rows:,} pieces"
+        yield Finding(CODE, what, file, None, wanted, found, "warning")
+
+
+def _without_specials(read: Tokenizer, own: TokenizerTable, file: str) -> Iterator[Finding]:
+    """Yield a finding for special tokens of the family that the tokenizer lacks.
+
+    Plain texts become tokens without them, so that it is a warning. Where none is there, nothing
+    ends a turn or an answer, and no conversation works.
+    """
+    lacking = [text for text in sorted(own.special.values()) if text not in read.special]
+    if not lacking:
+        return
+    ends = [text for text in own.stops if text in read.special]
+    what = "the tokenizer lacks special tokens of the model"
+    if not ends:
+        what += "; none is left that ends an answer"
+    found = "no special token" if not read.special else f"no {', '.join(lacking)}"
+    wanted = ", ".join(sorted(own.special.values()))
+    severity: Literal["error", "warning"] = "warning" if ends else "error"
+    yield Finding(CODE, what, file, None, wanted, found, severity)
 
 
 def _is_told(checkpoint: Checkpoint, name: str) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
 from grokpack.conversion.plan_convert import plan_convert
+from grokpack.core import optional_imports
+from grokpack.core.errors import GrokpackError
 from grokpack.models.family import Model
 from grokpack.models.grok2 import GROK2
 from grokpack.report.text import verification_text
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS, VALUES, ROUTERS = (f"pytorch_model-{n:05d}-TP-common.safetensors" for n in (9, 12, 17))
+
+TOKENS = ("regular_tokens", "special_tokens")
 
 
 def ranked(kind: int, rank: int) -> str:
@@ -233,3 +237,67 @@ def test_no_download_of_another_family_is_offered(release: Path, names: str) -> 
     text = verification_text.render(verdict(release), 0)
     assert "hf download xai-org/grok-2 --local-dir grok-2" in text
     assert "grok-1" not in text
+
+
+def specials_without(document: dict[str, Any], *texts: str) -> list[dict[str, Any]]:
+    return [row for row in document["special_tokens"] if bytes(row["bytes"]).decode() not in texts]
+
+
+@pytest.mark.parametrize(
+    ("without", "severity", "lacking", "noted"),
+    [
+        (("<|eos|>",), "warning", "no <|eos|>", "1 of the 2"),
+        (("<|pad|>",), "warning", "no <|pad|>", None),
+        (("<|eos|>", "<|separator|>"), "error", "no <|eos|>, <|separator|>", "0 of the 2"),
+        (None, "error", "no special token", "0 of the 2"),
+    ],
+)
+def test_a_tokenizer_without_special_tokens_is_told(
+    release: Path,
+    without: tuple[str, ...] | None,
+    severity: str,
+    lacking: str,
+    noted: str | None,
+) -> None:
+    path = release / "tokenizer.tok.json"
+    rows = json.loads(path.read_text())
+    kept = [] if without is None else specials_without(rows, *without)
+    path.write_text(json.dumps(rows | {"special_tokens": kept, "vocab_size": None}))
+    (finding,) = verdict(release).findings
+    assert (finding.code, finding.severity, finding.file) == ("GP132", severity, path.name)
+    assert (finding.expected, finding.found) == ("<|eos|>, <|pad|>, <|separator|>", lacking)
+    notes = plan_convert(open_checkpoint(str(release)), "hf").target.notes
+    said = [note for note in notes if "that end an answer" in note]
+    assert said == ([f"the tokenizer has {noted} tokens that end an answer"] if noted else [])
+
+
+@pytest.mark.parametrize("regex", ["there", "missing"])
+def test_a_tokenizer_whose_pattern_is_none_is_told_and_not_carried_on(
+    release: Path, monkeypatch: pytest.MonkeyPatch, regex: str
+) -> None:
+    monkeypatch.setattr(optional_imports, "is_installed", lambda _: regex == "there")
+    path = release / "tokenizer.tok.json"
+    rows = json.loads(path.read_text())
+    for pattern in ("(((", "a)", "[a", "a\\") + (("*",) if regex == "there" else ()):
+        path.write_text(json.dumps(rows | {"pat_str": pattern}))
+        (finding,) = verdict(release).findings
+        assert (finding.code, finding.severity) == ("GP132", "error")
+        assert "`pat_str` is no pattern" in finding.message
+        with pytest.raises(GrokpackError, match="pat_str"):
+            plan_convert(open_checkpoint(str(release)), "hf")
+    for pattern in (r"[(\[]+|[])]|\(|[[:alpha:]]|(?:a(?=b))", ".{1,3}"):
+        path.write_text(json.dumps(rows | {"pat_str": pattern}))
+        assert found(release) == []
+
+
+def test_a_tokenizer_much_smaller_than_the_embedding_is_told(release: Path) -> None:
+    path = release / "tokenizer.tok.json"
+    rows = json.loads(path.read_text())
+    kept = {key: [row for row in rows[key] if row["token"] < 400] for key in TOKENS}
+    path.write_text(json.dumps(rows | kept | {"vocab_size": None}))
+    (finding,) = verdict(release).findings
+    assert (finding.code, finding.severity) == ("GP132", "warning")
+    assert (finding.expected, finding.found) == ("600 rows", "400 pieces")
+    kept = {key: [row for row in rows[key] if row["token"] < 590] for key in TOKENS}
+    path.write_text(json.dumps(rows | kept | {"vocab_size": None}))
+    assert found(release) == []

@@ -105,11 +105,13 @@ def index(files: Iterable[FileLayout], arrays: Mapping[str, ArraySpec]) -> dict[
     return {INDEX: (json.dumps(document, indent=2) + "\n").encode()}
 
 
-def notes(source: Checkpoint, kept: Fidelity, finals: Collection[str]) -> tuple[str, ...]:
+def notes(source: Checkpoint, kept: Fidelity, finals: Mapping[str, bytes]) -> tuple[str, ...]:
     """Make the notes on a folder of floating-point weights that the user reads before the run."""
     said = list(kept.notes)
     if not tokenizer_files.is_one(finals, source.model.family):
         said.append("no tokenizer is written: none was found beside the checkpoint, or asked for")
+    else:
+        said += tokenizer_files.notes(finals, source.model.family)
     return (*said, *hyperparameters.notes(source.config, source.model))
 
 

@@ -195,10 +195,11 @@ FINDINGS = (
     ),
     Code(
         "GP132",
-        "tokenizer is missing or cannot be read",
+        "tokenizer is missing, cannot be read or does not fit the model",
         ExitStatus.ANSWER_IS_NO,
         "The release has its tokenizer beside the weights. Without it, or with one that is broken "
-        "or another model's, texts cannot be turned into tokens, and outputs have none.",
+        "or another model's, texts cannot be turned into tokens, and outputs have none. Where it "
+        "lacks a token that ends an answer, engines do not stop at it.",
         "Fetch that file again.",
     ),
     Code(

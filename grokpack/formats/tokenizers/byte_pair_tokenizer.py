@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grokpack.core import optional_imports
 from grokpack.core.errors import GrokpackError, Place
 from grokpack.formats.tokenizers import split_patterns, tok_json, tokenizer_json, vocabulary
 from grokpack.formats.tokenizers.byte_pair_encoder import BytePairEncoder
@@ -41,7 +42,13 @@ class BytePairTokenizer:
         return self._table.special
 
     def check(self) -> None:
-        """Check nothing more: reading did it all."""
+        """Check the pattern, where the package that splits texts by it is installed.
+
+        Raises:
+            GrokpackError: GP242 if the pattern is none.
+        """
+        if optional_imports.is_installed("regex"):
+            self.encoder()
 
     def encoder(self) -> BytePairEncoder:
         """Make the encoder."""

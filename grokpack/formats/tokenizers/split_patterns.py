@@ -21,6 +21,22 @@ _TOKEN = re.compile(
 
 Other groups call patterns or take what is merely similar, without limits on memory.
 """
+_CLASS_OR_GROUP = re.compile(
+    r"\\.|\[\^?\]?(?:\[:\^?\w{1,40}:\]|\\.|[^\]\\])*\]"
+    r"|(?P<open>\()|(?P<close>\))|(?P<broken>[\[\\])|.",
+    re.DOTALL,
+)
+"""Elements of a pattern that end what they begin, and those that do not."""
+
+
+def is_closed(pattern: str) -> bool:
+    """Return whether each group and each class of characters ends; it is asked without packages."""
+    depth = 0
+    for token in _CLASS_OR_GROUP.finditer(pattern):
+        depth += (token["open"] is not None) - (token["close"] is not None)
+        if depth < 0 or token["broken"]:
+            return False
+    return depth == 0
 
 
 def is_bounded(pattern: str) -> bool:

@@ -141,6 +141,8 @@ def _pattern(document: dict[str, Any], path: str) -> str:
         return split_patterns.SPLITS[name]
     if not isinstance(pattern, str) or not split_patterns.is_bounded(pattern):
         raise broken("`pat_str` is not a pattern by which a text could be split", path)
+    if not split_patterns.is_closed(pattern):
+        raise broken("`pat_str` is no pattern: a group or a class in it has no end", path)
     return pattern
 
 
