@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import zstandard
 
 from grokpack import storage
-from grokpack.core.errors import MalformedInput, Place
+from grokpack.core.errors import MalformedInput, Place, revised
 from grokpack.core.tiles import TILE_BYTES
 from grokpack.core.version import __version__
 from grokpack.formats import zstd, zstd_seekable
@@ -33,6 +33,9 @@ _NO_FILES = '\n "files": {}'
 _ROW = json.JSONEncoder(sort_keys=True, separators=(",\n   ", ": "))
 _DIGEST_CHARS = 32  # xxh3_128 in hex
 _MOST_PLAIN = 64  # tiles whose checksums are not compressed: those of files up to a gibibyte
+_ANEW = (
+    "fetch it again; or move it away, and record with `grokpack manifest` what the files are now"
+)
 _MOST_TILES = 1 << 20
 """Of all files together, 16 TiB; bounds what compressed checksums may expand to."""
 
@@ -131,7 +134,18 @@ def load_file(path: str) -> dict[str, Any]:
     Raises:
         GrokpackError: GP209 if the file is none.
     """
-    document = storage.read_json(path)
+    try:
+        return _checked(storage.read_json(path), path)
+    except MalformedInput as error:
+        raise revised(error, hint=_ANEW) from error
+
+
+def _checked(document: object, path: str) -> dict[str, Any]:
+    """Return a document that is a manifest.
+
+    Raises:
+        MalformedInput: If it is none.
+    """
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise MalformedInput("not a grokpack manifest", Place(path))
     tables = (document.get("files"), document.get("finals", {}))

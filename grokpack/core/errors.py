@@ -92,13 +92,19 @@ class GrokpackError(Exception):
 
 
 def revised(
-    error: E, *, what: str | None = None, where: Place | None = None, facts: Facts | None = None
+    error: E,
+    *,
+    what: str | None = None,
+    where: Place | None = None,
+    facts: Facts | None = None,
+    hint: str | None = None,
 ) -> E:
     """Return a copy of an error, with the fields replaced that are not None."""
     new = copy.copy(error)
     new.what = error.what if what is None else what
     new.where = error.where if where is None else where
     new.facts = error.facts if facts is None else facts
+    new.hint = error.hint if hint is None else hint
     new.__post_init__()
     return new
 

@@ -301,3 +301,42 @@ def test_a_tokenizer_much_smaller_than_the_embedding_is_told(release: Path) -> N
     kept = {key: [row for row in rows[key] if row["token"] < 590] for key in TOKENS}
     path.write_text(json.dumps(rows | kept | {"vocab_size": None}))
     assert found(release) == []
+
+
+def test_a_config_or_a_manifest_cut_short_comes_with_advice(release: Path) -> None:
+    expected = {"config.json": "from where the weights came", "grokpack.json": "or move it away"}
+    for name, advice in expected.items():
+        path = release / name
+        whole = path.read_bytes() if path.exists() else b""
+        for text in ("{", "[]"):
+            path.write_text(text)
+            with pytest.raises(GrokpackError) as caught:
+                open_checkpoint(str(release))
+            assert caught.value.code == "GP209"
+            assert advice in (caught.value.hint or "")
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("gone", "advice"),
+    [
+        ((), None),
+        (("config.json",), "config.json"),
+        (("tokenizer.tok.json",), "tokenizer.tok.json"),
+        (("config.json", "tokenizer.tok.json"), "config.json and tokenizer.tok.json"),
+    ],
+)
+def test_a_warning_of_what_is_missing_comes_with_advice(
+    release: Path, gone: tuple[str, ...], advice: str | None
+) -> None:
+    for name in gone:
+        (release / name).unlink()
+    hint = verification_text.render(verdict(release), 0).partition("\nhint: ")[2]
+    assert hint == (f"put the model's own {advice} beside the weights" if advice else "")
+
+
+def test_an_empty_config_is_not_called_missing(release: Path) -> None:
+    (release / "config.json").write_text("{}")
+    (finding,) = verdict(release).findings
+    assert finding.code == "GP131"
+    assert finding.message == "config.json is empty: the release's constants are taken"

@@ -155,7 +155,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
         head_dim: Head size, if no config.json gives it.
     """
     store = _Store(folder, ChunkReader(folder), contents)
-    settings, _ = config_file.find([folder])
+    settings, told = config_file.find([folder])
     family = registry.by_paths([member.path for member in contents.members])
     hints = config_json.hints(settings, family, head_dim)
     held = _take_members(store, family)
@@ -179,7 +179,7 @@ def survey(folder: str, name: str, contents: StoreContents, head_dim: int | None
         model = model.sized(scale_groups=None)
     findings += expected_counts.other_layers(model, hints, partial(store_names.first, family))
     findings += tensors.misfits(model)
-    findings += shape_checks.contradictions(settings, model)
+    findings += shape_checks.contradictions(settings, model, there=told is not None)
     checkpoint = Checkpoint(
         folder,
         folder,

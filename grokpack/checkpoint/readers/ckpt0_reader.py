@@ -61,7 +61,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     """
     files = _read_folder(folder)
     homes = [folder, storage.parent(folder)]
-    found_config, _ = config_file.find(homes)
+    found_config, told = config_file.find(homes)
     family = registry.by_config(found_config)
     hints = config_json.hints(found_config, family, head_dim)
     layers = hints.layers or infer_layers(family, {index for index, _ in files.present})
@@ -73,7 +73,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     expected = len(seen.entries) * seen.hosts
     if seen.model is None:
         return Survey(folder, ckpt0.NAME, expected, tuple(findings), None)
-    findings += shape_checks.contradictions(found_config, seen.model)
+    findings += shape_checks.contradictions(found_config, seen.model, there=told is not None)
     checkpoint = _checkpoint(folder, seen.model, seen.tensors, files, seen.hosts)
     checkpoint = _with_home(checkpoint, homes, found_config)
     count_source = expected_counts.layer_count_source(seen.model, hints)

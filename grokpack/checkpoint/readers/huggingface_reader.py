@@ -84,7 +84,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     found = folder_headers.read_headers(folder)
     if not found.headers:
         return Survey(folder, NAME, len(found.files), found.located(), None)
-    settings, _ = config_file.find([folder])
+    settings, told = config_file.find([folder])
     scheme = _scheme(found, folder, settings)
     family, convention = _convention(found, folder, settings)
     document = manifest_file.load(folder)
@@ -106,7 +106,7 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
         model = model.sized(scale_groups=None)
     shapes = ((e, t.values.shape, first_name(convention, e)) for e, t in tensors.items())
     found.findings += shape_checks.misshapen(shapes, model.geometry)
-    found.findings += shape_checks.contradictions(settings, model)
+    found.findings += shape_checks.contradictions(settings, model, there=told is not None)
     named = {e.name: tensors[e] for e in model.tensors() if e in tensors}
     layout = Layout(found.arrays, tuple((_file_layout(found, path),) for path in found.headers))
     checkpoint = Checkpoint(

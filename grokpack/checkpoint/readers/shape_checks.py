@@ -26,6 +26,7 @@ def contradictions(
     model: Model,
     file: str = config_json.FILE,
     *,
+    there: bool = True,
     head_size_known: bool = False,
 ) -> list[Finding]:
     """Return findings for values of a config that do not fit the model, or that it lacks.
@@ -34,6 +35,7 @@ def contradictions(
         settings: The config.
         model: The model by its shapes.
         file: The file that holds the config.
+        there: Whether there is such a file.
         head_size_known: Whether the head size comes from elsewhere than the config.
     """
     texts = config_json.contradictions(settings, model)
@@ -42,7 +44,8 @@ def contradictions(
         texts.append(f"the head size is another there than the {known} of the index")
     lacking = hyperparameters.lacking(settings, model)
     if not settings and lacking:
-        lacking = ["there is no config.json: the release's constants are taken"]
+        state = f"{file} is empty" if there else f"there is no {config_json.FILE}"
+        lacking = [f"{state}: the release's constants are taken"]
     return [
         *(Finding("GP130", text, file) for text in texts),
         *(Finding("GP131", text, file, severity="warning") for text in lacking),

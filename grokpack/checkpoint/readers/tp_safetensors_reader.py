@@ -90,8 +90,10 @@ def survey(folder: str, head_dim: int | None = None) -> Survey:
     layout = lay_out(model, stored, ranks)
     kept, findings = _check_files(folder, layout)
     findings += _strangers(folder, {file.path for file in layout.files()})
-    settings, _ = config_file.find([folder])
-    findings += shape_checks.contradictions(settings, model, head_size_known=True)
+    settings, told = config_file.find([folder])
+    findings += shape_checks.contradictions(
+        settings, model, there=told is not None, head_size_known=True
+    )
     framings = manifest_file.framings(manifest_file.load(folder))
     packings = {one.name: one for one in stored if isinstance(one, Packing)}
     tensors = {t.name: t.tensor if isinstance(t, Packing) else t for t in stored}

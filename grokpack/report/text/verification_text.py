@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from grokpack import storage
-from grokpack.checkpoint import manifest_file
+from grokpack.checkpoint import companion_files, manifest_file
 from grokpack.core.byte_size import byte_size
 from grokpack.core.counts import counted
 from grokpack.core.errors import OtherFormat, SourceUnreadable
@@ -15,6 +15,7 @@ from grokpack.core.finding import alike, of_kinds, only_errors
 from grokpack.report.text import numbers
 from grokpack.report.text.name_ranges import name_ranges
 from grokpack.report.text.shown_paths import shown_path
+from grokpack.verification import tokenizer_findings
 from grokpack.verification.download_state import progress
 from grokpack.verification.repair import release_downloads, renaming_commands, repair_command
 
@@ -58,7 +59,17 @@ def _advice(verdict: Verdict) -> list[str]:
         lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
     elif not verdict.whole and not renaming:
         lines += ["", "hint: fetch the files named above again from where they came from"]
+    elif verdict.whole:
+        lines += _companions_advice(verdict)
     return lines
+
+
+def _companions_advice(verdict: Verdict) -> list[str]:
+    """Say what to do about a config or a tokenizer that is missing or says too little."""
+    found = of_kinds(verdict.findings, "GP131", tokenizer_findings.CODE)
+    names = dict.fromkeys(f.file for f in found if f.file and companion_files.is_one(f.file))
+    listed = " and ".join(escape_line(name) for name in names)
+    return ["", f"hint: put the model's own {listed} beside the weights"] if names else []
 
 
 def _together(verdict: Verdict, kind: list[Finding]) -> str:
