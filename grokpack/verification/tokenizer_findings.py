@@ -10,9 +10,10 @@ from grokpack.checkpoint import manifest_file, manifest_paths, tokenizer_files
 from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge
 from grokpack.core.finding import Finding
 from grokpack.formats.tokenizers.tokenizer_kinds import KINDS, refuse_another
+from grokpack.models import config_json, hyperparameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.formats.tokenizers.tokenizer_kinds import Tokenizer
@@ -49,7 +50,11 @@ def findings(checkpoint: Checkpoint) -> list[Finding]:
         facts = dict(error.facts)
         wanted, found = facts.get("embedding"), facts.get("tokenizer")
         return [Finding(CODE, error.what, file, None, wanted, found)]
-    return [*_too_few(read, checkpoint.geometry.vocab, file), *_without_specials(read, own, file)]
+    return [
+        *_too_few(read, checkpoint.geometry.vocab, file),
+        *_without_specials(read, own, file),
+        *_other_ids(read, checkpoint),
+    ]
 
 
 def _too_few(read: Tokenizer, rows: int, file: str) -> Iterator[Finding]:
@@ -77,6 +82,27 @@ def _without_specials(read: Tokenizer, own: TokenizerTable, file: str) -> Iterat
     wanted = ", ".join(sorted(own.special.values()))
     severity: Literal["error", "warning"] = "warning" if ends else "error"
     yield Finding(CODE, what, file, None, wanted, found, severity)
+
+
+def _other_ids(read: Tokenizer, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Warn about ids in config.json that are not those of the tokenizer: engines follow either."""
+    family = checkpoint.model.family
+    used = {"pad": [family.tokenizer.special["padding"]], "eos": family.tokenizer.stops}
+    for constant, texts in used.items():
+        ids = {text: read.special[text] for text in texts if text in read.special}
+        for key in family.hyperparameters.get(constant, ()):
+            said = checkpoint.config.get(key)
+            if ids and not _are_among(said, ids.values()):
+                what = f"{key} in config.json is not the tokenizer's"
+                wanted = ", ".join(f"{text} is {number}" for text, number in ids.items())
+                found = f"{key} is {hyperparameters.shown(said)}"
+                yield Finding(CODE, what, config_json.FILE, None, wanted, found, "warning")
+
+
+def _are_among(said: object, ids: Collection[int]) -> bool:
+    """Return whether a config's id, or each of a list of them, is one of these; -1 is none."""
+    numbers = said if isinstance(said, list) else [said]
+    return all(number in (None, -1, *ids) for number in numbers)
 
 
 def _is_told(checkpoint: Checkpoint, name: str) -> bool:

@@ -340,3 +340,27 @@ def test_an_empty_config_is_not_called_missing(release: Path) -> None:
     (finding,) = verdict(release).findings
     assert finding.code == "GP131"
     assert finding.message == "config.json is empty: the release's constants are taken"
+
+
+def configured(release: Path, entries: dict[str, Any]) -> None:
+    path = release / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+@pytest.mark.parametrize("key", ["pad_token_id", "eos_token_id"])
+@pytest.mark.parametrize("said", [5, [1, 7], "2", [[]]])
+def test_ids_of_a_config_that_are_not_the_tokenizers_are_told(
+    release: Path, key: str, said: object
+) -> None:
+    configured(release, {key: said})
+    (finding,) = verdict(release).findings
+    assert (finding.code, finding.severity, finding.file) == ("GP132", "warning", "config.json")
+    assert finding.found == f"{key} is {said!r}"
+    stops = "<|separator|> is 1, <|eos|> is 2"
+    assert finding.expected == (stops if key == "eos_token_id" else "<|pad|> is 0")
+
+
+@pytest.mark.parametrize("eos", [1, 2, [1, 2], None, -1])
+def test_ids_of_a_config_that_are_the_tokenizers_are_no_finding(release: Path, eos: object) -> None:
+    configured(release, {"pad_token_id": 0, "eos_token_id": eos})
+    assert found(release) == []

@@ -199,7 +199,8 @@ FINDINGS = (
         ExitStatus.ANSWER_IS_NO,
         "The release has its tokenizer beside the weights. Without it, or with one that is broken "
         "or another model's, texts cannot be turned into tokens, and outputs have none. Where it "
-        "lacks a token that ends an answer, engines do not stop at it.",
+        "lacks a token that ends an answer, or config.json gives it another id, engines do not "
+        "stop at it.",
         "Fetch that file again.",
     ),
     Code(
