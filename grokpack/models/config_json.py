@@ -21,6 +21,7 @@ FILE = "config.json"
 _MOST_LAYERS = 1024  # more are refused: a hostile number must not cost time; Grok-1 has 64
 _FEW, _LONGEST = 5, 40  # entries that a note names, and characters of each
 _LARGEST_SHOWN = 10**24
+_CLASSES = "Grok"
 _CARRIED = ("widening_factor",)
 _OF_FILES = ("auto_map", "load_presharded_moe", "quantization_config")
 _UNTOLD = (
@@ -248,6 +249,25 @@ def left_out(source: Mapping[str, Any], made: Mapping[str, Any], family: Family)
         return []
     shown = ", ".join(lost[:_FEW]) + (f" and {len(lost) - _FEW} more" if lost[_FEW:] else "")
     return [f"entries of the source's config.json that are not known here are left out: {shown}"]
+
+
+def misnamed(config: Mapping[str, Any], family: Family) -> list[str]:
+    """Name the entries of a config that give another model's class or type.
+
+    A config with code of its own has names of its own. Programs have called a class of the family
+    by several names, all of which begin alike.
+    """
+    if "auto_map" in config:
+        return []
+    wrong = []
+    for key in ("architectures", "model_type"):
+        usual, found = family.config.get(key), config.get(key)
+        if usual is None or found in (None, usual, []):
+            continue
+        names = found if key == "architectures" and isinstance(found, list) else None
+        if not (names and all(str(name).startswith(_CLASSES) for name in names)):
+            wrong.append(f"{key} is {shown(found)} in config.json, not {usual!r}: another model's")
+    return wrong
 
 
 def _dimensions(model: Model) -> dict[str, int]:

@@ -364,3 +364,28 @@ def test_ids_of_a_config_that_are_not_the_tokenizers_are_told(
 def test_ids_of_a_config_that_are_the_tokenizers_are_no_finding(release: Path, eos: object) -> None:
     configured(release, {"pad_token_id": 0, "eos_token_id": eos})
     assert found(release) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("model_type", "grok-1"),
+        ("model_type", ["git"]),
+        ("architectures", ["LlamaForCausalLM"]),
+        ("architectures", "LlamaForCausalLM"),
+        ("architectures", 7),
+    ],
+)
+def test_a_config_that_names_another_model_is_told(release: Path, key: str, said: object) -> None:
+    configured(release, {key: said})
+    (finding,) = verdict(release).findings
+    assert (finding.code, finding.severity, finding.file) == ("GP133", "warning", "config.json")
+    assert finding.message.startswith(f"{key} is {said!r} in config.json, not ")
+    configured(release, {"auto_map": {"AutoModelForCausalLM": "modeling.Own"}})
+    assert found(release) == []
+
+
+def test_other_names_of_the_same_class_are_no_finding(release: Path) -> None:
+    for name in ("Grok1ModelForCausalLM", "GrokForCausalLM", "Grok2ForCausalLM"):
+        configured(release, {"architectures": [name]})
+        assert found(release) == []

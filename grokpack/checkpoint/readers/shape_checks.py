@@ -51,7 +51,10 @@ def contradictions(
         *(Finding("GP131", text, file, severity="warning") for text in lacking),
         *(
             Finding("GP133", text, file, severity="warning")
-            for text in hyperparameters.switched(settings, model.family)
+            for text in (
+                *hyperparameters.switched(settings, model.family),
+                *config_json.misnamed(settings, model.family),
+            )
         ),
         *(
             Finding("GP130", text, file, severity="warning")

@@ -209,7 +209,8 @@ FINDINGS = (
         ExitStatus.ANSWER_IS_NO,
         "A setting in config.json is not that of the release, and changes what engines compute: "
         "another rotation, attention in a window, no dense MLP. Weights are converted as they "
-        "are, `evaluate` and `generate` refuse.",
+        "are, `evaluate` and `generate` refuse. Or it names a class or a type of another model, "
+        "by which engines choose the network.",
         "Nothing, if the model was trained so; else correct config.json.",
     ),
     Code(
