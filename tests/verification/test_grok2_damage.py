@@ -98,17 +98,6 @@ def test_what_is_wrong_is_found_by_name(
     assert found(release) == expected
 
 
-@pytest.mark.parametrize("name", [KEYS, ranked(6, 3)])
-def test_a_file_of_another_dtype_is_found(release: Path, name: str) -> None:
-    """Its values were read as they were labelled, and all were other ones."""
-    content = (release / name).read_bytes()
-    size = int.from_bytes(content[:8], "little")
-    header = content[8 : 8 + size].replace(b'"BF16"', b'"F16" ')
-    (release / name).write_bytes(content[:8] + header + content[8 + size :])
-    assert {file for _, file in found(release)} == {name}
-    assert {code for code, _ in found(release)} <= {"GP105", "GP106"}
-
-
 def test_ranks_that_a_config_promises_are_missed(release: Path) -> None:
     for path in release.glob("*-TP-00[4567].safetensors"):
         path.unlink()

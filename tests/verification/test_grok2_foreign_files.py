@@ -33,6 +33,13 @@ def widen(path: Path, axis: int = 0) -> None:
     save_file({name: np.concatenate([own, own], axis) for name, own in held.items()}, path)
 
 
+def relabel(path: Path, old: bytes, new: bytes) -> None:
+    """Replace words of a header by others of the same length."""
+    held = path.read_bytes()
+    assert old in held
+    path.write_bytes(held.replace(old, new))
+
+
 def found(folder: Path) -> list[tuple[str, str | None]]:
     """Return code and file of each finding, once."""
     verdict = verify_structure(str(folder))
@@ -52,7 +59,8 @@ def test_a_file_of_another_model_is_named_whatever_its_kind(release: Path, numbe
 def test_a_config_that_embedding_and_head_contradict_is_blamed(release: Path) -> None:
     widen(release / COMMON[0])
     widen(release / COMMON[1])
-    assert found(release) == [("GP130", "config.json")]
+    rows = [row for row in found(release) if row[0] != "GP132"]  # of the smaller tokenizer
+    assert rows == [("GP130", "config.json")]
 
 
 def test_an_embedding_without_a_config_to_decide_is_told_with_the_file_of_the_head(
@@ -61,3 +69,38 @@ def test_an_embedding_without_a_config_to_decide_is_told_with_the_file_of_the_he
     (release / "config.json").unlink()
     widen(release / COMMON[0])
     assert found(release)[0] == ("GP105", COMMON[1])
+
+
+@pytest.mark.parametrize("number", [0, 2, 9, 17])
+def test_one_file_that_calls_itself_float16_is_named(release: Path, number: int) -> None:
+    relabel(release / COMMON[number], b'"BF16","shape"', b'"F16", "shape"')
+    (finding,) = verify_structure(str(release)).findings
+    assert (finding.code, finding.file) == ("GP106", COMMON[number])
+    assert (finding.expected, finding.found) == ("bf16", "f16")
+
+
+def test_a_copy_in_float16_is_whole_as_is_one_whose_router_is_float32(release: Path) -> None:
+    for path in release.glob("*.safetensors"):
+        dtype = np.float32 if path.name == COMMON[17] else np.float16
+        save_file({name: own.astype(dtype) for name, own in load_file(path).items()}, path)
+    assert found(release) == []
+
+
+@pytest.mark.parametrize("config", [True, False])
+@pytest.mark.parametrize("name", [ranked(6, 0), ranked(6, 3), COMMON[9], COMMON[16]])
+def test_one_digit_of_a_layer_blames_the_one_file_that_has_it(
+    release: Path, name: str, *, config: bool
+) -> None:
+    if not config:
+        (release / "config.json").unlink()
+    relabel(release / name, b"layers.0.", b"layers.4.")
+    assert [row for row in found(release) if row[0] != "GP131"] == [("GP102", name)]
+
+
+def test_one_digit_of_an_expert_blames_the_one_file_that_has_it(release: Path) -> None:
+    held = (release / ranked(7, 3)).read_bytes()
+    (release / ranked(7, 3)).write_bytes(held.replace(b"experts.0.", b"experts.8.", 1))
+    (finding,) = verify_structure(str(release)).findings
+    assert (finding.code, finding.file) == ("GP102", ranked(7, 3))
+    assert finding.tensor == "model.layers.0.block_sparse_moe.experts.8.w2.weight"
+    assert finding.message.endswith("lacks one that they have: its header is damaged")

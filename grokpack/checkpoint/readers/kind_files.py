@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.layouts import kind_files_layout
 from grokpack.checkpoint.readers import release_ranks
+from grokpack.checkpoint.readers.kind_agreement import strangers
 from grokpack.checkpoint.readers.packed_arrays import weight_of
 from grokpack.core.finding import Finding
 from grokpack.formats.safetensors import SUFFIX
@@ -97,6 +98,9 @@ def examine(
         elif path in numbered:
             what = f"no release for {ranks.total} ranks has a file of this name"
             found.misplace(Finding("GP102", what, path))
+    kinds = {p: found.expected[p] for p in headers if p in found.expected.keys() - found.misplaced}
+    for strange in [*strangers(headers, kinds, convention)]:
+        found.misplace(strange)
     found.layers = _usual_layers(found, own, family, convention)
     found.findings += [Finding("GP101", "file is missing", path) for path in lost]
     return found

@@ -96,7 +96,7 @@ def other_groups(wanted: str, found: Shape, name: str, file: str | None = None) 
 
 
 def odd_dtypes(headers: Mapping[str, SafetensorsHeader]) -> list[Finding]:
-    """Find floats of another dtype than most in the files of a release, which has one for all.
+    """Find files of a release with floats of another dtype than most: a release has one for all.
 
     Norms and routers may be more precise: they are the arrays of few elements. Codes and their
     scales have dtypes of their own.
@@ -110,11 +110,12 @@ def odd_dtypes(headers: Mapping[str, SafetensorsHeader]) -> list[Finding]:
     if not arrays:
         return []
     usual = Counter(spec.dtype for *_, spec in arrays).most_common(1)[0][0]
-    return [
-        other_dtype(usual, spec.dtype, name, path)
-        for path, name, spec in arrays
+    odd = {
+        path: other_dtype(usual, spec.dtype, name, path)
+        for path, name, spec in reversed(arrays)
         if spec.dtype is not usual and not (spec.dtype is DType.F32 and _is_precise(name))
-    ]
+    }
+    return [*odd.values()][::-1]
 
 
 def _is_precise(name: str) -> bool:
