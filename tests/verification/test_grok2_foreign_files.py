@@ -104,3 +104,9 @@ def test_one_digit_of_an_expert_blames_the_one_file_that_has_it(release: Path) -
     assert (finding.code, finding.file) == ("GP102", ranked(7, 3))
     assert finding.tensor == "model.layers.0.block_sparse_moe.experts.8.w2.weight"
     assert finding.message.endswith("lacks one that they have: its header is damaged")
+
+
+@pytest.mark.parametrize("copied", [ranked(6, 0), ranked(6, 3), COMMON[9], COMMON[0]])
+def test_a_copy_under_another_name_is_found_alone(release: Path, copied: str) -> None:
+    shutil.copy(release / copied, release / "model.safetensors")
+    assert found(release) == [("GP102", "model.safetensors")]

@@ -20,7 +20,7 @@ from grokpack.formats.safetensors import SUFFIX
 from grokpack.models.tensor_names import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
     from grokpack.checkpoint.readers.release_ranks import Numbered, RankCount
     from grokpack.formats.safetensors import SafetensorsHeader
@@ -98,12 +98,23 @@ def examine(
         elif path in numbered:
             what = f"no release for {ranks.total} ranks has a file of this name"
             found.misplace(Finding("GP102", what, path))
+    for path in sorted({*_copies(headers, numbered)} - found.misplaced):
+        what = "no file of a release has this name, and others hold the tensors in it"
+        found.misplace(Finding("GP102", what, path))
     kinds = {p: found.expected[p] for p in headers if p in found.expected.keys() - found.misplaced}
     for strange in [*strangers(headers, kinds, convention)]:
         found.misplace(strange)
     found.layers = _usual_layers(found, own, family, convention)
     found.findings += [Finding("GP101", "file is missing", path) for path in lost]
     return found
+
+
+def _copies(headers: Mapping[str, SafetensorsHeader], numbered: Container[str]) -> Iterator[str]:
+    """Yield the files without a release's name that hold tensors of those with one."""
+    held = {name for path, header in headers.items() if path in numbered for name in header.arrays}
+    for path, header in headers.items():
+        if path not in numbered and not held.isdisjoint(header.arrays):
+            yield path
 
 
 def _numbered(family: Family, paths: Iterable[str]) -> Numbered:
