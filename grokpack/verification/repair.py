@@ -85,8 +85,8 @@ def _fetchable(verdict: Verdict, names: Sequence[str]) -> list[str]:
     checkpoint = verdict.survey.checkpoint
     if checkpoint is None:
         return []
-    foreign = {finding.file for finding in of_kinds(verdict.findings, "GP102")}
-    foreign |= {*_misnamed(verdict).values()}
+    misnamed = _misnamed(verdict)
+    foreign = {*verdict.superfluous_files, *misnamed, *misnamed.values()}
     released = _released(checkpoint)
     return [
         name

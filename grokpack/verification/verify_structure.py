@@ -121,10 +121,16 @@ class Verdict:
         return sorted({f.file for f in only_errors(self.findings) if f.file})
 
     @property
+    def superfluous_files(self) -> list[str]:
+        """Files with an error that belong to no tensor of the model, and have no other name."""
+        found = of_kinds(only_errors(self.findings), "GP102")
+        return sorted({f.file for f in found if f.file and not f.tensor and not f.expected})
+
+    @property
     def damaged_files(self) -> list[str]:
         """Files with an error that hold weights: no config, no tokenizer, and no foreign file."""
-        strange = {f.file for f in of_kinds(self.findings, "GP102") if not f.tensor}
-        strange |= {f.file for f in of_kinds(self.findings, tokenizer_findings.CODE)}
+        strange = {f.file for f in of_kinds(self.findings, tokenizer_findings.CODE)}
+        strange |= {f.file for f in of_kinds(self.findings, "GP102") if not f.tensor}
         own = [f for f in self.bad_files if f not in strange and not companion_files.is_one(f)]
         return own[: self.survey.expected]
 

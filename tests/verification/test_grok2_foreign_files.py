@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from grokpack.models.family import Model
+from grokpack.report.text import verification_text
+from grokpack.verification.repair import repair_command
 from grokpack.verification.verify_structure import verify_structure
 from tests.support.grok2 import RELEASE
 
@@ -71,7 +74,7 @@ def test_an_embedding_without_a_config_to_decide_is_told_with_the_file_of_the_he
     assert found(release)[0] == ("GP105", COMMON[1])
 
 
-@pytest.mark.parametrize("number", [0, 2, 9, 17])
+@pytest.mark.parametrize("number", [0, 9])
 def test_one_file_that_calls_itself_float16_is_named(release: Path, number: int) -> None:
     relabel(release / COMMON[number], b'"BF16","shape"', b'"F16", "shape"')
     (finding,) = verify_structure(str(release)).findings
@@ -110,3 +113,35 @@ def test_one_digit_of_an_expert_blames_the_one_file_that_has_it(release: Path) -
 def test_a_copy_under_another_name_is_found_alone(release: Path, copied: str) -> None:
     shutil.copy(release / copied, release / "model.safetensors")
     assert found(release) == [("GP102", "model.safetensors")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors",
+        ranked(6, 8),
+        "pytorch_model-00018-TP-common.safetensors",
+        "pytorch_model-00006-TP-common.safetensors",
+    ],
+)
+def test_a_file_too_many_is_to_be_moved_and_not_fetched_again(release: Path, name: str) -> None:
+    shutil.copy(release / ranked(6, 0), release / name)
+    verdict = verify_structure(str(release))
+    assert (verdict.superfluous_files, verdict.damaged_files) == ([name], [])
+    text = verification_text.render(verdict, 0)
+    assert text.endswith(f"hint: move out of the folder: {name}")
+    assert "fetch" not in text
+    (release / COMMON[9]).unlink()
+    text = verification_text.render(verify_structure(str(release)), 0)
+    assert "hint: fetch the files named above again" in text
+    assert text.endswith(f"hint: move out of the folder: {name}")
+
+
+def test_a_file_with_a_damaged_header_can_be_fetched_again(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relabel(release / COMMON[9], b"layers.0.", b"layers.4.")
+    shutil.copy(release / COMMON[9], release / "pytorch_model-00018-TP-common.safetensors")
+    monkeypatch.setattr(Model, "is_release", property(lambda _: True))
+    command = repair_command(verify_structure(str(release))) or ""
+    assert command.startswith(f"hf download xai-org/grok-2 {COMMON[9]} --local-dir ")

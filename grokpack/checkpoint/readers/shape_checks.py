@@ -98,8 +98,8 @@ def other_groups(wanted: str, found: Shape, name: str, file: str | None = None) 
 def odd_dtypes(headers: Mapping[str, SafetensorsHeader]) -> list[Finding]:
     """Find files of a release with floats of another dtype than most: a release has one for all.
 
-    Norms and routers may be more precise: they are the arrays of few elements. Codes and their
-    scales have dtypes of their own.
+    Norms and routers may have another, as in a copy whose matrices alone were rounded; codes and
+    their scales have their own.
     """
     arrays = [
         (path, name, stored.spec)
@@ -113,7 +113,7 @@ def odd_dtypes(headers: Mapping[str, SafetensorsHeader]) -> list[Finding]:
     odd = {
         path: other_dtype(usual, spec.dtype, name, path)
         for path, name, spec in reversed(arrays)
-        if spec.dtype is not usual and not (spec.dtype is DType.F32 and _is_precise(name))
+        if spec.dtype is not usual and not _is_precise(name)
     }
     return [*odd.values()][::-1]
 

@@ -44,6 +44,7 @@ def render(verdict: Verdict, seconds: float) -> str:
 def _advice(verdict: Verdict) -> list[str]:
     """Say what to do about what is wrong."""
     fix, renaming = repair_command(verdict), renaming_commands(verdict)
+    superfluous: set[str | None] = {*verdict.superfluous_files}
     lines = ["", "hint: rename what is here under another name, then verify"] if renaming else []
     lines += [f"      {command}" for command in renaming[:_MOST_SHOWN]]
     if fix and progress(verdict) is not None:
@@ -57,11 +58,11 @@ def _advice(verdict: Verdict) -> list[str]:
         lines += [f"      {command}" for command in release_downloads(verdict)]
     elif of_kinds(verdict.findings, "GP116"):
         lines += ["", "hint: restore them, or make the view anew: `--to view --restart`"]
-    elif not verdict.whole and not renaming:
+    elif not renaming and {f.file for f in only_errors(verdict.findings)} - superfluous:
         lines += ["", "hint: fetch the files named above again from where they came from"]
     elif verdict.whole:
         lines += _companions_advice(verdict)
-    return lines
+    return [*lines, *_superfluous(verdict)]
 
 
 def _companions_advice(verdict: Verdict) -> list[str]:
@@ -70,6 +71,15 @@ def _companions_advice(verdict: Verdict) -> list[str]:
     names = dict.fromkeys(f.file for f in found if f.file and companion_files.is_one(f.file))
     listed = " and ".join(escape_line(name) for name in names)
     return ["", f"hint: put the model's own {listed} beside the weights"] if names else []
+
+
+def _superfluous(verdict: Verdict) -> list[str]:
+    """Say what to do with files that do not belong to the model: no other copy would."""
+    names = list(map(escape_line, verdict.superfluous_files))
+    if not names:
+        return []
+    few = names if len(names) <= _MOST_RANGES else [f"the {len(names)} files of GP102"]
+    return ["", f"hint: move out of the folder: {', '.join(few)}"]
 
 
 def _together(verdict: Verdict, kind: list[Finding]) -> str:
