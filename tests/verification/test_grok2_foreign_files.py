@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from grokpack.checkpoint.open_checkpoint import open_checkpoint
+from grokpack.conversion.plan_convert import ConvertOptions, plan_convert
+from grokpack.execution.run import execute
 from grokpack.models.family import Model
 from grokpack.report.text import verification_text
 from grokpack.verification.repair import repair_command
@@ -87,6 +91,22 @@ def test_a_copy_in_float16_is_whole_as_is_one_whose_router_is_float32(release: P
         dtype = np.float32 if path.name == COMMON[17] else np.float16
         save_file({name: own.astype(dtype) for name, own in load_file(path).items()}, path)
     assert found(release) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "other"), [(2, np.float16), (10, ml_dtypes.bfloat16), (17, np.float16)]
+)
+def test_a_copy_that_grokpack_wrote_in_float16_is_whole_until_one_file_differs(
+    release: Path, tmp_path: Path, number: int, other: type
+) -> None:
+    copy = tmp_path / "copy"
+    options = ConvertOptions(dtype="f16")
+    execute(plan_convert(open_checkpoint(str(release)), "sglang", options), str(copy))
+    (copy / "grokpack.json").unlink()
+    assert found(copy) == []
+    path = copy / COMMON[number]
+    save_file({name: own.view(other) for name, own in load_file(path).items()}, path)
+    assert found(copy) == [("GP106", COMMON[number])]
 
 
 @pytest.mark.parametrize("config", [True, False])
