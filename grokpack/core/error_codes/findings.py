@@ -52,13 +52,7 @@ FINDINGS = (
         "GP106",
         "tensor has another dtype than its place asks for",
         ExitStatus.ANSWER_IS_NO,
-<<<<<<< HEAD
         "Experts and attention are int8 with bfloat16 scales; router, norms and embedding float32.",
-=======
-        "Of Grok-1, experts and attention are int8 with bfloat16 scales; router, norms and "
-        "embedding float32. All of Grok-2 is bfloat16; a copy may be float16 but for router and "
-        "norms.",
->>>>>>> 0e0da01f (Let router and norms keep a dtype of their own: a copy that grokpack wrote in float16 was called damaged, and tell what verify finds now)
         _FETCH,
     ),
     Code(
