@@ -53,18 +53,15 @@ class FolderHeaders:
 
     def located(self) -> tuple[Finding, ...]:
         """Return the findings, those that name a tensor alone with each file that holds it."""
+        holders: dict[str | None, list[str]] = {}
+        for path, header in self.headers.items():
+            for name in header.arrays:
+                holders.setdefault(name, []).append(path)
         return tuple(
             replace(finding, file=file)
             for finding in self.findings
-            for file in self._holders(finding)
+            for file in ([finding.file] if finding.file else holders.get(finding.tensor, [None]))
         )
-
-    def _holders(self, finding: Finding) -> list[str | None]:
-        """Return the file of a finding, or those that hold its tensor; None stands for no file."""
-        if finding.file:
-            return [finding.file]
-        holders = (path for path, header in self.headers.items() if finding.tensor in header.arrays)
-        return [*holders] or [None]
 
 
 def read_headers(folder: str) -> FolderHeaders:
