@@ -78,7 +78,7 @@ def test_an_embedding_without_a_config_to_decide_is_told_with_the_file_of_the_he
     assert found(release)[0] == ("GP105", COMMON[1])
 
 
-@pytest.mark.parametrize("number", [0, 9])
+@pytest.mark.parametrize("number", [0, 2, 9, 17])
 def test_one_file_that_calls_itself_float16_is_named(release: Path, number: int) -> None:
     relabel(release / COMMON[number], b'"BF16","shape"', b'"F16", "shape"')
     (finding,) = verify_structure(str(release)).findings

@@ -241,7 +241,7 @@ def test_statistics_are_those_of_plain_numpy(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("to", "names"),
     [
-        ("hf", ("LICENSE", "README.md", "generation_config.json", "tokenizer.json")),
+        ("hf", ("LICENSE", "generation_config.json", "tokenizer.json")),
         ("safetensors", ("chat_template.jinja", "tokenizer.tok.json")),
     ],
 )

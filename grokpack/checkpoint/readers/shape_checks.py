@@ -98,24 +98,24 @@ def other_groups(wanted: str, found: Shape, name: str, file: str | None = None) 
 def odd_dtypes(headers: Mapping[str, SafetensorsHeader]) -> list[Finding]:
     """Find files of a release with floats of another dtype than most: a release has one for all.
 
-    Norms and routers may have another, as in a copy whose matrices alone were rounded; codes and
-    their scales have their own.
+    Norms and routers are compared apart, and may be float32: in some copies matrices alone were
+    rounded. Codes and their scales have dtypes of their own.
     """
     arrays = [
-        (path, name, stored.spec)
+        (path, name, stored.spec.dtype, _is_precise(name))
         for path, header in headers.items()
         for name, stored in header.arrays.items()
         if stored.spec.dtype in _FLOATS and not name.endswith(PARTS)
     ]
-    if not arrays:
-        return []
-    usual = Counter(spec.dtype for *_, spec in arrays).most_common(1)[0][0]
-    odd = {
-        path: other_dtype(usual, spec.dtype, name, path)
-        for path, name, spec in reversed(arrays)
-        if spec.dtype is not usual and not _is_precise(name)
-    }
-    return [*odd.values()][::-1]
+    counts: dict[bool, Counter[DType]] = {False: Counter(), True: Counter()}
+    for _, _, dtype, precise in arrays:
+        counts[precise][dtype] += 1
+    usual = {precise: own.most_common(1)[0][0] for precise, own in counts.items() if own}
+    odd: dict[str, Finding] = {}
+    for path, name, dtype, precise in arrays:
+        if dtype is not usual[precise] and not (precise and dtype is DType.F32):
+            odd.setdefault(path, other_dtype(usual[precise], dtype, name, path))
+    return [*odd.values()]
 
 
 def _is_precise(name: str) -> bool:
