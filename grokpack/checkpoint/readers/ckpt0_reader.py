@@ -16,7 +16,6 @@ from grokpack.core.errors import NO_FAULT_OF_FILES, GrokpackError, InputTooLarge
 from grokpack.core.layout import Layout
 from grokpack.core.tensors import ArraySpec, TensorSpec
 from grokpack.formats import ckpt0, file_recognition, pickle, zstd_seekable
-from grokpack.formats.tokenizers.tokenizer_kinds import KINDS
 from grokpack.models import config_json, partition, registry
 from grokpack.models.geometry_inference import infer, infer_layers
 
@@ -236,11 +235,7 @@ def _checkpoint(
 def _with_home(checkpoint: Checkpoint, homes: list[str], found: Mapping[str, object]) -> Checkpoint:
     from dataclasses import replace
 
-    # A manifest names no file above its own folder, so it lies beside the config and the tokenizer.
-    tokenizer = KINDS[checkpoint.model.family.tokenizer.kind].file
-    marks = (manifest_file.FILE, config_json.FILE, tokenizer)
-    held = (h for name in marks for h in homes if storage.exists(os.path.join(h, name)))
-    home = next(held, homes[0])
+    home = next((h for h in homes if storage.exists(os.path.join(h, manifest_file.FILE))), homes[0])
     remembered = manifest_file.framings(manifest_file.load(home))
     own = {
         name: literals
