@@ -10,8 +10,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from grokpack.checkpoint.open_checkpoint import survey
+from grokpack.report.text import verification_text
 from grokpack.verification.verify_structure import verify_structure
 from grokpack.verification.verify_values import verify_values
+from tests.support.checkpoints import GOLDEN
+from tests.support.conversions import convert
 from tests.support.grok2 import RELEASE
 
 
@@ -42,3 +45,13 @@ def test_the_file_of_a_rank_is_named_with_its_row_and_column(
         row += rank * arrays[key].shape[0]
     expert = ending.split(".")[3]
     assert finding.found == f"1 values: expert {expert}, row {row}, column {column}"
+
+
+def test_what_could_not_be_read_is_not_said_to_be_right(tmp_path: Path) -> None:
+    """Where a tensor of a GGUF file is missing, none is read."""
+    path = tmp_path / "m.gguf"
+    convert(GOLDEN, path, "gguf", type="f32", tokenizer="none")
+    path.write_bytes(path.read_bytes().replace(b"blk.0.attn_k.weight", b"blk.0.attn_X.weight"))
+    verdict = verify_values(verify_structure(survey(path)))
+    assert verdict.checks["values"] == "skipped"
+    assert "ok  values" not in verification_text.render(verdict, 0)

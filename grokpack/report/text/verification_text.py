@@ -155,7 +155,8 @@ def _verdict(verdict: Verdict, seconds: float) -> list[str]:
         rows.append("--  completeness not known: nothing here tells how many files there should be")
     rows += _contents(verdict)
     if verdict.checks["values"] == "ok":
-        rows.append("ok  values: no NaN, no infinities, every scale positive")
+        which = "values" if verdict.whole else "values of the tensors that are whole"
+        rows.append(f"ok  {which}: no NaN, no infinities, every scale positive")
     if verdict.checks["values"] == "partial" and verdict.counted is not None:
         read, total = verdict.counted
         sound = "; nothing is wrong in those" if read else ""
