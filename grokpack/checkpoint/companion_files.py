@@ -34,12 +34,13 @@ NAMES = tuple(
     )
 )
 """Names of those that a manifest of files from elsewhere lists."""
-_CARD = "README.md"  # people write notes of their own into it
+CARD = "README.md"
+"""Name of the card, into which people write notes of their own."""
 
 
 def is_one(path: str) -> bool:
     """Return whether a file of a checkpoint holds no weights, by its name."""
-    return os.path.basename(path) in (*NAMES, _CARD)
+    return os.path.basename(path) in (*NAMES, CARD)
 
 
 def present(checkpoint: Checkpoint) -> dict[str, str]:

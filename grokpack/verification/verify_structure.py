@@ -280,7 +280,7 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
     bad |= {name + zstd_seekable.SUFFIX for name in bad if name}  # its compressed form
     rows = [r for r in known.files if r.file.segments or r.file.path not in bad]
     beside = [r for r in known.sidecars if not {r.file.path, os.path.basename(r.path)} & bad]
-    beside = [r for r in beside if os.path.basename(r.path) != _CARD]
+    beside = [r for r in beside if os.path.basename(r.path) != companion_files.CARD]
     sizes = _sizes(beside)
     small = [r for r in beside if bad and sizes[r.path] == r.nbytes]
     return [
@@ -289,9 +289,6 @@ def against_manifest(files: ComparedFiles | None, findings: Sequence[Finding]) -
         *_ends([*rows, *small]),
         *_beginnings([*rows, *small] if None in bad else ()),
     ]
-
-
-_CARD = "README.md"  # the card, in which people write
 
 
 def _sizes(records: Sequence[Record]) -> dict[str, int | None]:
