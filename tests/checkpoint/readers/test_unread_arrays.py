@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from grokpack.checkpoint.array_reader import ArrayReader
 from grokpack.checkpoint.open_checkpoint import open_checkpoint, survey
+from grokpack.checkpoint.readers.quantization_settings import PackingSettings
+from grokpack.core.errors import GrokpackError
 from grokpack.core.layout import whole_box
 from grokpack.transforms.dequantize import read_as_f32
 from tests.support.packed_folders import Arrays, change, refusal, say, settings
@@ -196,4 +200,67 @@ def test_fewer_bits_may_lie_in_bytes(copied: Callable[[str], Path]) -> None:
     groups = {"group_0": {"targets": ["Linear"], "weights": weights}}
     how = {"quant_method": "compressed-tensors", "format": "int-quantized"}
     say(folder, how | {"config_groups": groups})
+    assert survey(str(folder)).whole
+
+
+@pytest.mark.parametrize("said", [[128, 128], "128x128", "128X128"])
+def test_a_block_may_be_spelled_in_words(said: object) -> None:
+    own = {"type": "float", "strategy": "block", "block_structure": said}
+    assert PackingSettings(groups=(("config.json", own),)).block == (128, 128)
+
+
+@pytest.mark.parametrize("said", ["128", "128x", "x", "128x128x2", "0x128"])
+def test_a_block_of_other_words_is_broken(said: str) -> None:
+    with pytest.raises(GrokpackError) as caught:
+        _ = PackingSettings(groups=(("config.json", {"block_structure": said}),)).block
+    assert caught.value.code == "GP209"
+
+
+def with_floats(arrays: Arrays) -> None:
+    """Give the query projection four-bit floats, as a mix of schemes has them."""
+    base = query(arrays)
+    if base is not None:
+        outputs, inputs = map(int, arrays[f"{base}.weight_shape"])
+        for ending in ("weight_shape", "weight_scale", "weight_packed"):
+            del arrays[f"{base}.{ending}"]
+        arrays[f"{base}.weight_packed"] = np.zeros((outputs, inputs // 2), np.uint8)
+        arrays[f"{base}.weight_scale"] = np.full((outputs, inputs // 32), 127, np.uint8)
+
+
+def test_groups_of_floats_and_of_integers_may_stand_side_by_side(
+    copied: Callable[[str], Path],
+) -> None:
+    folder = copied("packed")
+    change(folder, with_floats)
+    rows = {
+        "group_0": {"weights": {"num_bits": 4, "type": "int", "group_size": 64}},
+        "group_1": {"weights": {"num_bits": 4, "type": "float", "group_size": 32}},
+    }
+    say(
+        folder,
+        {"quant_method": "compressed-tensors", "format": "mixed-precision"}
+        | {"config_groups": rows},
+    )
+    assert survey(str(folder)).whole
+
+
+@pytest.mark.parametrize("method", ["modelopt", "modelopt_fp4"])
+def test_an_engines_name_of_a_tool_is_the_tools(copied: Callable[[str], Path], method: str) -> None:
+    """SGLang says modelopt_fp4 where ModelOpt's own file tells of an algorithm."""
+    folder = copied("packed")
+
+    def edit(arrays: Arrays) -> None:
+        for base in [n.removesuffix(".weight_shape") for n in arrays if n.endswith("_shape")]:
+            outputs, inputs = map(int, arrays[f"{base}.weight_shape"])
+            for ending in ("weight_shape", "weight_scale", "weight_packed"):
+                del arrays[f"{base}.{ending}"]
+            arrays[f"{base}.weight"] = np.zeros((outputs, inputs // 2), np.uint8)
+            scales = np.ones((outputs, inputs // 16), ml_dtypes.float8_e4m3fn)
+            arrays[f"{base}.weight_scale"] = scales
+            arrays[f"{base}.weight_scale_2"] = np.ones((), np.float32)
+
+    change(folder, edit)
+    say(folder, {"quant_method": method})
+    own = {"quantization": {"quant_algo": "NVFP4", "group_size": 16}}
+    (folder / "hf_quant_config.json").write_text(json.dumps(own))
     assert survey(str(folder)).whole
