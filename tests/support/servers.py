@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from grokpack import storage
-from grokpack.storage.http import connections
+from grokpack.storage.http import connections, redirects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,6 +220,7 @@ def serving(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         storage.forget(place.url)  # another may have had this port
+        redirects.answered.pop(urlsplit(place.url).netloc, None)
         try:
             yield place
         finally:
