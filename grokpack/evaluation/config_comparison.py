@@ -9,10 +9,9 @@ from grokpack.core.errors import GrokpackError
 from grokpack.core.finding import Finding
 from grokpack.evaluation import tokenizer_comparison
 from grokpack.models import hyperparameters
+from grokpack.models.hyperparameters import SCALED_ROTATION, switch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from grokpack.checkpoint.checkpoint import Checkpoint
     from grokpack.models.family import Family
 
@@ -31,7 +30,6 @@ _OPTIONAL = ("context",)
 """Constants that many formats cannot hold; they are compared only if both checkpoints have them."""
 _TOKENS = ("pad", "bos", "eos")
 """Constants that tokenizers have as well; they are compared with these."""
-_ROTATION = "rope_scaling"
 _SWITCHES: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "attn_factor": (),
@@ -45,7 +43,7 @@ _SWITCHES: dict[str, tuple[Any, ...]] = {
     "original_max_position_embeddings": (),
     "partial_rotary_factor": (1,),
     "residual_moe": (False,),
-    _ROTATION: ("none",),
+    SCALED_ROTATION: ("none",),
     "rope_type": ("original", "default"),
     "router_logit_softcapping": (0,),
     "scaling_factor": (),
@@ -93,7 +91,7 @@ def differences(first: Checkpoint, second: Checkpoint) -> list[Finding]:
         default = {name: getattr(reference, name)}
         rows += _unequal(name, ours or default, theirs or default)
     for key, usual in _switches(first.model.family).items():
-        one, other = (_entry(checkpoint.config, key) for checkpoint in (first, second))
+        one, other = (switch(checkpoint.config, key) for checkpoint in (first, second))
         if not _alike(key, one, other, usual):
             rows.append(_finding(key, *(_shown(value, usual) for value in (one, other))))
     return rows + tokenizer_comparison.differences(first, second)
@@ -117,13 +115,12 @@ def refuse_other_network(*checkpoints: Checkpoint) -> None:
 def ignored_switches(checkpoint: Checkpoint) -> list[str]:
     """Describe switches of a config that differ from the release's and are ignored."""
     family = checkpoint.model.family
-    refused = {*family.switches, *([_ROTATION] if "rope_type" in family.switches else [])}
-    found = {key: _entry(checkpoint.config, key) for key in _switches(family)}
+    found = {key: switch(checkpoint.config, key) for key in _switches(family)}
     return [
         f"config.json of the source has {key} {_shown(found[key], usual)}: the network runs with "
         f"the release's {_shown(None, usual)}"
         for key, usual in _switches(family).items()
-        if usual and not _alike(key, found[key], None, usual) and key not in refused
+        if usual and not _alike(key, found[key], None, usual) and key not in family.switches
     ]
 
 
@@ -136,11 +133,6 @@ def _switches(family: Family) -> dict[str, tuple[Any, ...]]:
     released = {key: (value,) for key, value in family.config.items() if key in _SWITCHES}
     usual = _SWITCHES | own | released | dict(family.switches)
     return {key: values for key, values in usual.items() if key not in constants}
-
-
-def _entry(config: Mapping[str, Any], key: str) -> object:
-    """Return an entry of a config; None where it has none, or null."""
-    return hyperparameters.scaled_rotation(config) if key == _ROTATION else config.get(key)
 
 
 def _alike(key: str, one: object, other: object, usual: tuple[Any, ...]) -> bool:

@@ -193,6 +193,7 @@ GROK2 = Family(
     # SGLang and vLLM take the first two of `rope_type` for plain rotation
     switches={
         "rope_type": ("original", "default"),
+        "rope_scaling": ("none",),
         "residual_moe": (True,),
         "sliding_window_size": (-1, 0),
     },

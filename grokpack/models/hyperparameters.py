@@ -26,6 +26,8 @@ _LEAST_WHOLE = {
 _ABOVE_ZERO = ("rope_theta", "embedding_multiplier", "output_multiplier", "attn_output_multiplier")
 _FROM_ZERO = ("rms_norm_eps", "attn_logit_cap", "router_logit_cap", "final_logit_cap")
 _DECIMALS = 1e-6  # what a number may lose as a decimal in a config
+SCALED_ROTATION = "rope_scaling"
+"""Key of how rotations are scaled, which transformers 5 spells otherwise."""
 _PLAIN_ROTATIONS = (None, "default", "original")
 _LONGEST = 24  # characters of a value that a message shows
 
@@ -185,18 +187,19 @@ def notes(config: Mapping[str, Any], model: Model) -> list[str]:
 
 def switched(config: Mapping[str, Any], family: Family) -> list[str]:
     """Name the entries of a config that ask for another network than the family's."""
-    rotation = scaled_rotation(config) if "rope_type" in family.switches else None
     return [
-        *(
-            f"{key} is {found!r} in config.json, not {usual[0]!r}: that is another network"
-            for key, usual in family.switches.items()
-            if (found := config.get(key)) is not None and found not in usual
-        ),
-        *([] if rotation is None else [f"rotations are scaled by {rotation!r}: another network"]),
+        f"{key} is {found!r} in config.json, not {usual[0]!r}: that is another network"
+        for key, usual in family.switches.items()
+        if (found := switch(config, key)) is not None and found not in usual
     ]
 
 
-def scaled_rotation(config: Mapping[str, Any]) -> dict[str, Any] | None:
+def switch(config: Mapping[str, Any], key: str) -> object:
+    """Return an entry of a config that is no constant; None where it has none, or null."""
+    return _scaled_rotation(config) if key == SCALED_ROTATION else config.get(key)
+
+
+def _scaled_rotation(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how a config has rotations scaled; None for plain ones, however they are spelled."""
     for key in ("rope_parameters", "rope_scaling"):  # the first since transformers 5
         rows = config.get(key)

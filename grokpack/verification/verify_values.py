@@ -197,24 +197,27 @@ def _findings(
         if not count:
             continue
         locations = counted.locations.found[kind]
-        stored = locations if of_scales else [_stored(index, view) for index in locations]
+        traced = [None if view is None else view.trace(index) for index in locations]
+        pairs = zip(locations, traced, strict=True)
+        stored = locations if of_scales else [_stored(*pair) for pair in pairs]
         places = "; ".join(describe_index(index, scales=of_scales) for index in stored)
         more = "; .." if count > len(locations) else ""
-        file = _holder(locations[0], pieces, view)
+        file = _holder(locations[0], traced[0], pieces, view)
         yield Finding(code, message, file, name, None, f"{count:,} {of}: {places}{more}")
 
 
-def _stored(index: Shape, view: LazyArray | None) -> Shape:
+def _stored(index: Shape, traced: tuple[str, Shape] | None) -> Shape:
     """Return the index of an element with the last axes as files have them."""
-    traced = None if view is None else view.trace(index)
     return index if traced is None else (*index[: len(index) - len(traced[1])], *traced[1])
 
 
 def _holder(
-    index: Shape, pieces: Mapping[str, tuple[Piece, ...]], view: LazyArray | None
+    index: Shape,
+    traced: tuple[str, Shape] | None,
+    pieces: Mapping[str, tuple[Piece, ...]],
+    view: LazyArray | None,
 ) -> str | None:
     """Return the file that holds an element."""
-    traced = None if view is None else view.trace(index)
     if traced is not None and traced[0] in pieces:
         return _file_of(traced[1], pieces[traced[0]])
     every = tuple(piece for own in pieces.values() for piece in own)

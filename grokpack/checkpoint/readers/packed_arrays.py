@@ -26,6 +26,8 @@ PARTS = (
 )
 """Endings of the arrays of a packed weight, after the module's name."""
 
+INTEGERS = (DType.I32, DType.I64)
+"""Dtypes of arrays that give each input its group."""
 ORDERS = (".g_idx", ".weight_g_idx")
 """Endings of those that give each input its group."""
 READ_AHEAD = (".weight_shape", *ORDERS)
@@ -64,14 +66,13 @@ _AXES = {
 """Numbers of axes; all others have two."""
 _ONE = ("weight_global_scale", "weight_scale_2")  # arrays of one number
 _WORDS = (DType.I32,)
-_GROUPS = (DType.I32, DType.I64)
 _STEPS = (DType.BF16, DType.F16, DType.F32)
 _PARTS = {
     "weight_packed": _WORDS,
     "qweight": _WORDS,
     "qzeros": _WORDS,
-    "g_idx": _GROUPS,
-    "weight_g_idx": _GROUPS,
+    "g_idx": INTEGERS,
+    "weight_g_idx": INTEGERS,
     "weight_zero_point": _WORDS,
     "weight_scale": _STEPS,
     "scales": _STEPS,
@@ -83,8 +84,6 @@ FP4 = {
     "weight_scale_2": (DType.F32,),
 }
 """Dtypes of the arrays of four-bit floats, which are known by that of their codes."""
-
-
 INT8 = {"weight_scale": _STEPS}
 """Likewise of int8; their scales may have fewer axes."""
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from grokpack import storage
-from grokpack.checkpoint.readers.packed_arrays import is_awq
+from grokpack.checkpoint.readers.packed_arrays import INTEGERS, is_awq
 from grokpack.core.errors import MalformedInput, Place, UnsupportedLayout
-from grokpack.core.tensors import DType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _ORDERS = {".g_idx": (".scales", -2), ".weight_g_idx": (".weight_scale", -1)}
 """Arrays that give each input its group, and the axis of the scales that counts groups."""
-_INTEGERS = (DType.I32, DType.I64)
 _BLOCK = 1 << 18  # inputs that are compared at a time
 _ZEROS, _BIAS = ".qzeros", ".bias"
 _SAMPLES = 16  # weights whose zero points are sampled
@@ -94,7 +92,7 @@ def integer_reader(folder: str, headers: Mapping[str, SafetensorsHeader]) -> Rea
         name: (path, stored)
         for path, header in headers.items()
         for name, stored in header.arrays.items()
-        if stored.spec.dtype in _INTEGERS
+        if stored.spec.dtype in INTEGERS
     }
 
     def read(name: str, start: int, count: int) -> np.ndarray:
@@ -157,7 +155,7 @@ def orders(arrays: Mapping[str, ArraySpec]) -> list[InputOrder]:
     for name, spec in arrays.items():
         for ending, (scales, axis) in _ORDERS.items():
             other = arrays.get(name.removesuffix(ending) + scales)
-            if not name.endswith(ending) or len(spec.shape) != 1 or spec.dtype not in _INTEGERS:
+            if not name.endswith(ending) or len(spec.shape) != 1 or spec.dtype not in INTEGERS:
                 continue
             groups = other.shape[axis] if other and len(other.shape) > 1 else 0
             if groups and spec.shape[0] >= groups:

@@ -314,8 +314,8 @@ def _held(arrays: Mapping[str, ArraySpec]) -> set[str]:
 
 def _types(held: set[str]) -> tuple[str, ...]:
     """Return the types of weights that compressed-tensors may name for these forms of codes."""
-    floats = held & {_FP4, _MODELOPT, _FP8}
-    return (*(("float",) if floats else ()), *(("int",) if held - floats or _FP8 in held else ()))
+    own = {"float": held & {_FP4, _MODELOPT, _FP8}, "int": held - {_FP4, _MODELOPT}}
+    return tuple(name for name, forms in own.items() if forms)
 
 
 def _refuse_packings(folder: str, arrays: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokpack.checkpoint.readers import packed_arrays
 from grokpack.checkpoint.readers.expected_counts import UNKNOWN_RANKS
-from grokpack.checkpoint.readers.release_ranks import is_release
+from grokpack.checkpoint.readers.release_ranks import RankCount, is_release
 from grokpack.core.counts import counted
 from grokpack.core.finding import Finding
 from grokpack.core.layout import Box, whole_box
@@ -23,7 +23,6 @@ from grokpack.models import config_json, tensor_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from grokpack.checkpoint.readers.release_ranks import RankCount
     from grokpack.core.tensors import Shape
     from grokpack.formats.safetensors import SafetensorsHeader
     from grokpack.models.architecture import Geometry
@@ -76,9 +75,10 @@ def join(
     joined = JoinedArrays()
     held = {rank for path in headers if (rank := _rank(path)) is not None}
     if held:
-        stated = _stated_ranks(headers, family, convention, listed, settings)
-        fewest, joined.ranks_known = ranks or (stated, stated > 0)
-        joined.ranks = max(fewest, 1 + max(held))
+        if ranks is None:
+            stated = _stated_ranks(headers, family, convention, listed, settings)
+            ranks = RankCount(stated, known=stated > 0)
+        joined.ranks, joined.ranks_known = max(ranks.total, 1 + max(held)), ranks.known
     holders: dict[str, dict[int, str]] = {}
     usual = _usual_slices(headers, convention)
     for path, header in headers.items():

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from grokpack.checkpoint import tokenizer_files
+from grokpack.checkpoint import companion_files, tokenizer_files
 from grokpack.conversion.writers import huggingface_config
 from grokpack.core.layout import ArraySlice
 from grokpack.formats import safetensors
@@ -68,7 +68,7 @@ def sidecars(
     return {
         **held,
         **{name: _model_code(name) for name in source.model.family.code},
-        "README.md": _render(card, source, held),
+        companion_files.CARD: _render(card, source, held),
         **huggingface_config.render(convention, source.model, source.config, TORCH[dtype], config),
     }
 
